@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRANSFORMS', 'DECODING', 'PIXEL_STATS', 'GREY', 'RAND_OPS', 'AUGMENTS', 'Split', 'to_rgb', 'load_image',
-           'decode_split', 'to_float', 'augment_clip', 'augment_official', 'augment', 'holdout', 'check_classes',
-           'load_list', 'load_csv', 'load_coco_json']
+           'decode_split', 'to_float', 'augment_clip', 'augment_icons', 'augment_official', 'augment', 'holdout',
+           'check_classes', 'load_list', 'load_csv', 'load_coco_json']
 
 # %% ../nbs/12_data.ipynb #8d25d5c6
 import hashlib, json, os, random
@@ -148,6 +148,21 @@ def augment_clip(batch, # uint8 [B,3,S,S]
     mean = out.mean((1, 2, 3), keepdim=True)
     return (bright * (mean + contrast*(out - mean))).round_().clamp_(0, 255).to(torch.uint8)
 
+# %% ../nbs/12_data.ipynb #794789a2
+def augment_icons(batch, # uint8 [B,3,S,S]
+                  generator, most=1/8, # of the side
+                 ) -> torch.Tensor: # uint8 [B,3,S,S]
+    "Shift by up to `most` of the side each way (the border mirrored), mirror half of the images, shuffle the channels."
+    B, S = len(batch), batch.shape[-1]; pad = round(S*most)
+    draw = lambda n: torch.randint(n, (B, 1), generator=generator, device=generator.device).to(batch.device, non_blocking=True)
+    at = torch.arange(S, device=batch.device)[None]
+    rows, cols = [(lambda i: torch.where(i < 0, -i, torch.where(i >= S, 2*S - 2 - i, i)))(at + draw(2*pad + 1) - pad) for _ in range(2)]
+    cols = torch.where(draw(2) == 1, cols.flip(1), cols)
+    channels = torch.rand(B, 3, generator=generator, device=generator.device).argsort(1).to(batch.device, non_blocking=True)
+    for dim, index in ((1, channels[:, :, None, None]), (2, rows[:, None, :, None]), (3, cols[:, None, None, :])):
+        batch = batch.gather(dim, index.expand_as(batch))
+    return batch
+
 # %% ../nbs/12_data.ipynb #ddd1692d
 GREY = (128, 128, 128)   # fills what a turned, sheared or moved image leaves free
 
@@ -192,11 +207,11 @@ def augment_official(batch, generator) -> torch.Tensor: # uint8 [B,3,S,S]
     out = np.stack([np.asarray(_official_one(im, random.Random(s))) for im, s in zip(images, seeds)])
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().to(batch.device)
 
-# %% ../nbs/12_data.ipynb #ed5df506
-AUGMENTS = dict(clip=augment_clip, official=augment_official)
+# %% ../nbs/12_data.ipynb #8c67dfaa
+AUGMENTS = dict(clip=augment_clip, official=augment_official, icons=augment_icons)
 
 def augment(batch, # uint8 [B,3,S,S], on any device
-            how, # clip | official
+            how, # clip | official | icons
             generator, # `torch.Generator`; it is advanced
            ) -> torch.Tensor: # uint8 [B,3,S,S], on the same device
     "A random variant of each image; `batch` is not changed."
