@@ -52,7 +52,7 @@ def dual_view(g: torch.Tensor, # [B,D] global embeddings
     if w < 1: out = out + (1 - w) * per_view(topk_mean(p @ text_l.T, patches_used(topk, p.shape[1])))
     return out
 
-# %% ../nbs/22_align.ipynb #0e273fbb
+# %% ../nbs/22_align.ipynb #8ec83951
 class DualView(nn.Module):
     "The student: image tower, prompts, and the score that joins them."
     def __init__(self, clip: Clip, classes, # C names
@@ -64,7 +64,7 @@ class DualView(nn.Module):
         patches_used(cfg.topk, self.visual.grid[0] * self.visual.grid[1])
         self.register_buffer('ids', prompt_ids(clip, classes, cfg.template), persistent=False)
         with torch.no_grad(): self.register_buffer('fixed', clip.text(self.ids))
-        self.register_buffer('centre', torch.zeros(()))
+        self.register_buffer('scale', torch.tensor(cfg.scale or 1.)); self.register_buffer('centre', torch.zeros(()))
         n = dict(fixed=0, shared=1, hierarchical=2)[cfg.prompts]
         self.prompts = LearnedPrompts(clip, classes, n, cfg.n_ctx, cfg.ctx_init, cfg.template, generator) if n else None
         self.use_prompts = False   # stage 1 aligns with the fixed prompts, stage 2 with the learned ones
@@ -79,7 +79,7 @@ class DualView(nn.Module):
         c = self.cfg
         return dual_view(g, p, *(texts or self.texts()), c.alpha, c.topk, c.score, c.alpha_on)
 
-    def logits(self, score): return self.cfg.scale * (score - self.centre)
+    def logits(self, score): return self.scale * (score - self.centre)
 
     def forward(self, x): # images [B,3,S,S], normalised -> scores [B,C]
         return self.score(*self.visual(x))
