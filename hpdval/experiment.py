@@ -130,7 +130,7 @@ def restore(model: DualView, folder) -> DualView:
     state = load_file(Path(folder)/'model.safetensors')
     unknown = model.load_state_dict(state, strict=False).unexpected_keys
     if unknown: raise ValueError(f"{folder} holds a model of another config: {', '.join(unknown[:3])} do not belong here")
-    model.use_prompts = model.prompts is not None and any(k.startswith('prompts') for k in state)
+    model.use_prompts = model.prompts is not None and (model.cfg.joint or model.cfg.epochs2 > 0)   # else they were never trained
     return model
 
 # %% ../nbs/31_experiment.ipynb #5e1e08d0
