@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['SCORES', 'patches_used', 'topk_mean', 'dual_view', 'DualView', 'heat_maps']
 
-# %% ../nbs/22_align.ipynb #996090ce
+# %% ../nbs/22_align.ipynb #cf95c9f6
 import copy
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .clip import Clip
+from .clip import Clip, make_student
 from .core import Config
 from .prompts import LearnedPrompts, prompt_ids
 
@@ -52,21 +52,21 @@ def dual_view(g: torch.Tensor, # [B,D] global embeddings
     if w < 1: out = out + (1 - w) * per_view(topk_mean(p @ text_l.T, patches_used(topk, p.shape[1])))
     return out
 
-# %% ../nbs/22_align.ipynb #8ec83951
+# %% ../nbs/22_align.ipynb #1b675a65
 class DualView(nn.Module):
     "The student: image tower, prompts, and the score that joins them."
     def __init__(self, clip: Clip, classes, # C names
                  cfg: Config, generator=None):
         super().__init__()
         self.cfg = cfg
-        self.visual = copy.deepcopy(clip.visual)
+        self.visual = make_student(clip, cfg.student, cfg.student_weights, cfg.embedding)
         self.text = copy.deepcopy(clip.text) if cfg.train_text else clip.text
         patches_used(cfg.topk, self.visual.grid[0] * self.visual.grid[1])
-        self.register_buffer('ids', prompt_ids(clip, classes, cfg.template), persistent=False)
+        self.register_buffer('ids', prompt_ids(clip, classes, cfg.template, cfg.class_names), persistent=False)
         with torch.no_grad(): self.register_buffer('fixed', clip.text(self.ids))
         self.register_buffer('scale', torch.tensor(cfg.scale or 1.)); self.register_buffer('centre', torch.zeros(()))
         n = dict(fixed=0, shared=1, hierarchical=2)[cfg.prompts]
-        self.prompts = LearnedPrompts(clip, classes, n, cfg.n_ctx, cfg.ctx_init, cfg.template, generator) if n else None
+        self.prompts = LearnedPrompts(clip, classes, n, cfg.n_ctx, cfg.ctx_init, cfg.template, cfg.class_names, generator) if n else None
         self.use_prompts = False   # stage 1 aligns with the fixed prompts, stage 2 with the learned ones
 
     def texts(self) -> tuple: # global and local prompt embeddings, each [C,D]

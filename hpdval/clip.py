@@ -4,26 +4,25 @@
 
 # %% auto #0
 __all__ = ['MINI', 'MINI_WEIGHTS', 'ImageTower', 'TextTower', 'conv_stem', 'mini_clip', 'fold_batchnorm', 'pack', 'unpack',
-           'read_weights', 'fit_weights', 'Clip', 'load_clip', 'as_clip']
+           'read_weights', 'fit_weights', 'Clip', 'load_clip', 'as_clip', 'make_student']
 
-# %% ../nbs/20_clip.ipynb #5e359ee9
+# %% ../nbs/20_clip.ipynb #f096be27
 import copy, logging
 from pathlib import Path
 from typing import NamedTuple
 
-import open_clip, torch
+import open_clip, timm, torch
 from open_clip.transformer import VisionTransformer
-from open_clip.timm_model import TimmModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import nn
 
 from .core import file_digest, lookup
 
-# %% ../nbs/20_clip.ipynb #a0b95de7
+# %% ../nbs/20_clip.ipynb #25e772c1
 def _vit_tokens(vit, x):
-    "Class token and patch tokens of an open_clip ViT, both through its final norm and projection."
+    "Class token and patch tokens of an open_clip ViT, both through its final norm and, where it has one, its projection."
     pooled, tokens = vit(x)
-    return pooled, tokens @ vit.proj
+    return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
 def _timm_tokens(tower, x):
     "The same for a timm trunk. A patch is embedded as the trunk's head would embed an image that has this patch alone."
@@ -34,20 +33,20 @@ def _timm_tokens(tower, x):
     alone = patches.reshape(-1, 1, patches.shape[-1]).expand(-1, 1 + t.num_prefix_tokens, -1)  # heads that skip prefix tokens find it too
     return pool(tokens), pool(alone).reshape(*patches.shape[:2], -1)
 
-# %% ../nbs/20_clip.ipynb #c2fb6f82
+# %% ../nbs/20_clip.ipynb #5c98b7cb
 class ImageTower(nn.Module):
     "Images [B,3,S,S] (normalised) -> global [B,D] and patch [B,N,D] embeddings in the joint space, not normalised."
     def __init__(self, visual, # open_clip image tower
                  name='', # for messages
                 ):
         super().__init__()
-        self.visual, self._tokens = visual, self._kind(visual, name)
+        self.visual, self._tokens, self.embed = visual, self._kind(visual, name), nn.Identity()
         if isinstance(visual, VisionTransformer): visual.output_tokens = True
 
     @staticmethod
     def _kind(v, name):
         if isinstance(v, VisionTransformer) and v.attn_pool is None and v.pool_type == 'tok' and not v.final_ln_after_pool: return _vit_tokens
-        if isinstance(v, TimmModel) and hasattr(v.trunk, 'patch_embed') and hasattr(v.trunk, 'num_prefix_tokens'): return _timm_tokens
+        if hasattr(v, 'trunk') and hasattr(v.trunk, 'patch_embed') and hasattr(v.trunk, 'num_prefix_tokens'): return _timm_tokens
         raise ValueError(f"the image tower of {name or type(v).__name__} has no patch tokens in the joint space; "
                          "take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP")
 
@@ -59,7 +58,7 @@ class ImageTower(nn.Module):
     @property
     def size(self): return self.visual.image_size[0]  # px
 
-    def forward(self, x): return self._tokens(self.visual, x)
+    def forward(self, x): return tuple(map(self.embed, self._tokens(self.visual, x)))
 
 # %% ../nbs/20_clip.ipynb #6b744fba
 class TextTower(nn.Module):
@@ -170,7 +169,7 @@ def fit_weights(model, state, # name -> tensor
                                                                          for k, v in wrong.items() if v))
     model.load_state_dict(state)
 
-# %% ../nbs/20_clip.ipynb #0e3e470b
+# %% ../nbs/20_clip.ipynb #b0416faa
 class Clip(NamedTuple):
     "A frozen CLIP and what belongs to it."
     visual: ImageTower
@@ -182,6 +181,11 @@ class Clip(NamedTuple):
     digest: str          # of the weights: a file's sha256 (12 hex digits), or the tag
 
     def to(self, device): self.visual.to(device); self.text.to(device); return self
+
+    @property
+    def width(self): # D, dimensions of the joint space
+        p = self.text.text_projection
+        return self.text.ln_final.normalized_shape[0] if p is None else p.out_features if isinstance(p, nn.Module) else p.shape[1]
 
 def _pretrained(arch, tag):
     "The open_clip model with the weights of a tag, or a clear error."
@@ -224,3 +228,37 @@ def as_clip(model, # open_clip model
     tokenizer = open_clip.SimpleTokenizer(context_length=text.positional_embedding.shape[0]) if arch == 'mini' else open_clip.get_tokenizer(arch)
     mean, std = [tuple(pixels.get(k) or d) for k, d in (('mean', open_clip.OPENAI_DATASET_MEAN), ('std', open_clip.OPENAI_DATASET_STD))]
     return Clip(visual, text, tokenizer, mean, std, name, digest)
+
+# %% ../nbs/20_clip.ipynb #ae98195a
+class _Trunk(nn.Module):
+    "A timm Vision Transformer in the place of an open_clip image tower."
+    def __init__(self, trunk, size):
+        super().__init__()
+        self.trunk, self.head, self.image_size = trunk, nn.Identity(), (size, size)
+
+def _timm_trunk(arch, weights, size):
+    "The timm model without its classifier; `weights` as for `make_student`."
+    lookup(arch.split('.')[0], timm.list_models(), 'student')
+    try: trunk = timm.create_model(arch, pretrained=not weights, num_classes=0, img_size=size)
+    except TypeError: raise ValueError(f'the student {arch} is no Vision Transformer with a choice of image size') from None
+    except Exception as e:
+        raise ConnectionError(f'the weights of {arch} could not be fetched ({type(e).__name__}: {str(e).splitlines()[0]:.80}); '
+                              "without a network, give a local file as `student_weights`, or 'random'") from None
+    if weights not in ('', 'random'):
+        state = {k: v for k, v in read_weights(weights).items() if not k.startswith('head.')}   # the classifier of its own data set
+        fit_weights(trunk, state, f'the weights in {Path(weights).name}')
+    return trunk
+
+def make_student(clip: Clip,
+                 student='clip', # clip | a timm architecture
+                 weights='', # of a timm student: local file; '' = timm's own; random
+                 embedding='clip', # clip: the tower's projection | mlp: two new linear layers
+                ) -> ImageTower:
+    "The tower that stage 1 trains. Raises `ValueError` on an unknown name, on weights that do not fit, and on a tower without patch tokens."
+    size, D = clip.visual.size, clip.width
+    tower = copy.deepcopy(clip.visual) if student == 'clip' else ImageTower(_Trunk(_timm_trunk(student, weights, size), size), student).eval()
+    if embedding == 'mlp':
+        if isinstance(tower.visual, VisionTransformer): tower.visual.proj = None
+        with torch.no_grad(): width = tower(torch.zeros(1, 3, size, size, device=clip.text.positional_embedding.device))[0].shape[-1]
+        tower.embed = nn.Sequential(nn.Linear(width, D), nn.Tanh(), nn.Linear(D, D))
+    return tower

@@ -7,7 +7,7 @@ __all__ = ['TRANSFORMS', 'DECODING', 'PIXEL_STATS', 'GREY', 'RAND_OPS', 'AUGMENT
            'decode_split', 'to_float', 'augment_clip', 'augment_icons', 'augment_official', 'augment', 'holdout',
            'check_classes', 'load_list', 'load_csv', 'load_coco_json']
 
-# %% ../nbs/12_data.ipynb #8d25d5c6
+# %% ../nbs/12_data.ipynb #6ecc73df
 import hashlib, json, os, random
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np, torch, torch.nn.functional as F
 from numpy.lib.format import open_memmap
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
-from PIL import Image, ImageDraw, ImageEnhance, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 from tqdm import tqdm
 
 from .core import cache_dir, lookup
@@ -46,9 +46,9 @@ def to_rgb(im: Image.Image) -> Image.Image:
         im = im.convert('RGBA'); im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im.convert('RGB')
 
-# %% ../nbs/12_data.ipynb #679ca547
+# %% ../nbs/12_data.ipynb #fe3a494d
 def _short_side(im, size):
-    w, h = im.size; f = size / min(w, h)
+    w, h = im.size
     im = im.resize((size, int(size*h/w)) if w <= h else (int(size*w/h), size), Image.BICUBIC)
     left, top = (int(round((s - size) / 2)) for s in im.size)
     return im.crop((left, top, left + size, top + size))

@@ -7,21 +7,21 @@ __all__ = ['GLYPHS', 'STAND_INS', 'CLUTTER', 'FONT', 'SETTINGS', 'ICON_BENCHMARK
            'CAPTIONS', 'glyph_mask', 'World', 'background', 'paste', 'Scene', 'draw', 'label_matrix', 'IconBenchmark',
            'IconScenes', 'render', 'load_icons', 'caption', 'Captioned', 'captioned_scenes']
 
-# %% ../nbs/13_icons.ipynb #6542a28a
-import colorsys, hashlib, json, os
+# %% ../nbs/13_icons.ipynb #64027783
+import colorsys, hashlib, json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import fonticon_mdi7, numpy as np, torch
 from fonticon_mdi7 import MDI7
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from .core import atomic_write, cache_dir, lookup
-from .labels import COCO_CLASSES, COCO_LT_COUNTS, VOC_CLASSES, VOC_LT_COUNTS, VOC_TO_COCO, groups
+from .labels import COCO_CLASSES, COCO_LT_COUNTS, VOC_CLASSES, VOC_LT_COUNTS, VOC_TO_COCO
 
 # %% ../nbs/13_icons.ipynb #502108e1
 GLYPHS = {k: v.split() for k, v in {

@@ -8,7 +8,7 @@ __all__ = ['LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'FAILED', 'LASO_SHA256', 'read
            'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
            'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
-# %% ../nbs/11_lists.ipynb #83da7d9e
+# %% ../nbs/11_lists.ipynb #6c9048a5
 import contextlib, hashlib, http.client, io, json, pickle, random, time, urllib.error, urllib.request
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -19,7 +19,7 @@ from pycocotools.coco import COCO
 from tqdm import tqdm
 
 from .core import atomic_write, lookup
-from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
+from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES
 
 # %% ../nbs/11_lists.ipynb #97b82485
 def _existing(path, hint):

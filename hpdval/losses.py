@@ -7,8 +7,7 @@ __all__ = ['REDUCTIONS', 'DB_PARAMS', 'LOSSES', 'DISTANCES', 'bce', 'mls', 'foca
            'rebalance_weight', 'class_bias', 'positive_weight', 'negative_tolerant', 'distribution_balanced',
            'DBParams', 'db_params', 'effective_weight', 'Loss', 'make_loss', 'distill', 'semantic_consistency']
 
-# %% ../nbs/23_losses.ipynb #f7cb8272
-import math
+# %% ../nbs/23_losses.ipynb #7e563f33
 from functools import partial
 from typing import NamedTuple
 
@@ -84,7 +83,7 @@ def positive_weight(counts): # -> [C]
     "w of eq. 14, in 0..1."
     return counts / counts.max()
 
-# %% ../nbs/23_losses.ipynb #8d785c53
+# %% ../nbs/23_losses.ipynb #b97cb5b0
 def negative_tolerant(x, y, weight, # [B,C] or [C] factor of each element
                       v=0., # [C] bias, eq. 13
                       w=1., # [C] or scalar stretch of positives, eq. 15
@@ -95,9 +94,10 @@ def negative_tolerant(x, y, weight, # [B,C] or [C] factor of each element
     ce = F.binary_cross_entropy_with_logits((x - v) * torch.where(y > 0, w, lam), y, reduction='none')
     return focal_mean(ce, weight * torch.where(y > 0, 1., 1/lam), **kw)
 
-def distribution_balanced(x, y, inv_freq, v, w, tau, beta, mu, lam, gamma=0., **kw):
+def distribution_balanced(x, y, inv_freq, v, w, tau, beta, mu, lam, gamma=0., printed=False, **kw):
     "Distribution-balanced loss: `negative_tolerant` under the rebalance weight (eq. 11-15)."
-    return negative_tolerant(x, y, rebalance_weight(y, inv_freq, tau, beta, mu), v, w, lam, gamma=gamma, **kw)
+    present = torch.ones_like(y) if printed else y
+    return negative_tolerant(x, y, rebalance_weight(present, inv_freq, tau, beta, mu), v, w, lam, gamma=gamma, **kw)
 
 # %% ../nbs/23_losses.ipynb #6b7e50c2
 class DBParams(NamedTuple):
@@ -161,18 +161,19 @@ def _cb_official(counts, n, p):
     return Loss(partial(negative_tolerant, lam=p.lam, balance=20., batch=True),
                 weight=effective_weight(counts), v=class_bias(counts, n, p.kappa/p.lam))
 
-# %% ../nbs/23_losses.ipynb #373a9d16
+# %% ../nbs/23_losses.ipynb #80f7291a
 _focal = dict(divide=True, gamma=2., balance=2.)
+def _eq14(counts, p): return positive_weight(counts)
 
 LOSSES = {
     'bce': dict(paper=_plain(bce), official=_plain(bce)),
     'mls': dict(paper=_plain(mls), official=_plain(mls)),
-    'focal': dict(paper=_plain(focal)),
+    'focal': dict(paper=_plain(focal), official=_plain(focal)),   # the authors' crashes (row 17): nothing to differ from
     'cb-focal': dict(paper=_cb_paper, official=_cb_official),
     'asl': dict(paper=_plain(asl), official=_plain(asl, detach=True)),
-    'db': dict(paper=_db(), official=_db(divide=True, balance=.5)),
+    'db': dict(paper=_db(), official=_db(divide=True, balance=.5), printed=_db(printed=True)),
     'db-focal': dict(paper=_db(**_focal), official=_db(**_focal, batch=True)),
-    'db-star': dict(paper=_db(stretch=lambda counts, p: positive_weight(counts)),
+    'db-star': dict(paper=_db(stretch=_eq14), printed=_db(stretch=_eq14, printed=True),
                     official=_db(**_focal, batch=True, stretch=lambda counts, p: torch.full_like(counts, p.pos_scale))),
 }
 
@@ -180,7 +181,7 @@ def make_loss(name, # a key of `LOSSES`
               class_freq, # [C] training images of each class; 0 counts as 1
               n, # training images
               benchmark='coco-lt', # whose hyper-parameters, see `db_params`; an unknown name has COCO-LT's
-              mode='paper', # paper | official
+              mode='paper', # paper | official | printed (db and db-star)
              ) -> Loss: # (logits[B,C], targets[B,C]) -> scalar
     "The loss `name` for a data set. Raises `ValueError` for an unknown name or mode, or counts that do not fit `n`."
     build = lookup(mode, lookup(name, LOSSES, 'loss'), f'mode of loss {name!r}:')

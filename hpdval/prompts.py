@@ -5,14 +5,15 @@
 # %% auto #0
 __all__ = ['check_template', 'prompt_ids', 'fixed_prompts', 'LearnedPrompts']
 
-# %% ../nbs/21_prompts.ipynb #4dd47fd6
+# %% ../nbs/21_prompts.ipynb #2d222ca2
 import torch
 from torch import nn
 
 from .clip import Clip, TextTower
-from .labels import readable
+from .core import lookup
+from .labels import SPELLINGS
 
-# %% ../nbs/21_prompts.ipynb #f4aa98ef
+# %% ../nbs/21_prompts.ipynb #435855bd
 def check_template(template: str) -> str:
     "The template itself; a `ValueError` if it has not exactly one place for the class name."
     if template.count('{}') != 1: raise ValueError(f"a template needs one {{}} where the class name goes, got {template!r}")
@@ -20,26 +21,30 @@ def check_template(template: str) -> str:
 
 def prompt_ids(clip: Clip,
                classes, # C names, as in the lists
-               template='a photo of a {}.') -> torch.Tensor: # ids [C,L], on the text tower's device
+               template='a photo of a {}.',
+               spelling='listed', # a key of `SPELLINGS`
+              ) -> torch.Tensor: # ids [C,L], on the text tower's device
     "Token ids of the fixed prompts."
-    ids = clip.tokenizer([check_template(template).format(readable(c)) for c in classes])
+    spell = lookup(spelling, SPELLINGS, 'spelling')
+    ids = clip.tokenizer([check_template(template).format(spell(c)) for c in classes])
     return ids.to(clip.text.positional_embedding.device)
 
 @torch.no_grad()
-def fixed_prompts(clip: Clip, classes, template='a photo of a {}.') -> torch.Tensor: # [C,D], not normalised
+def fixed_prompts(clip: Clip, classes, template='a photo of a {}.', spelling='listed') -> torch.Tensor: # [C,D], not normalised
     "P^H, the text embeddings of the fixed prompts (eq. 3)."
-    return clip.text(prompt_ids(clip, classes, template))
+    return clip.text(prompt_ids(clip, classes, template, spelling))
 
-# %% ../nbs/21_prompts.ipynb #d7d2dedf
+# %% ../nbs/21_prompts.ipynb #239903d0
 class LearnedPrompts(nn.Module):
     "`n` contexts of M vectors in front of every class name (CoOp: n=1; hierarchical: n=2, global then local)."
     def __init__(self, clip: Clip, classes, # C names
                  n=2, n_ctx=4, init='noise', # see above
-                 template='a photo of a {}.', generator=None):
+                 template='a photo of a {}.', spelling='listed', generator=None):
         super().__init__()
         before, ending = check_template(template).split('{}')
         words = before.strip() if init == 'words' else ' '.join(['X'] * n_ctx)
-        ids = clip.tokenizer([f'{words} {readable(c)}{ending}' for c in classes])
+        spell = lookup(spelling, SPELLINGS, 'spelling')
+        ids = clip.tokenizer([f'{words} {spell(c)}{ending}' for c in classes])
         M = len(clip.tokenizer([words])[0].nonzero()) - 2 if init == 'words' else n_ctx   # without start and end token
         if M + 2 >= ids.shape[1]: raise ValueError(f'n_ctx={M} leaves no room for a class name: the text tower takes {ids.shape[1]} tokens')
         text = clip.text

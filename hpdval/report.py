@@ -6,12 +6,12 @@
 __all__ = ['GROUPS', 'COLOURS', 'results_table', 'visibility_table', 'save_table', 'save_figure', 'plot_groups', 'plot_per_class',
            'plot_curves', 'plot_heatmaps']
 
-# %% ../nbs/40_report.ipynb #4a7042c5
+# %% ../nbs/40_report.ipynb #f4a8a216
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
 
-from .align import DualView, heat_maps
+from .align import heat_maps
 from .clip import Clip
 from .core import atomic_write
 from .experiment import LABELS, Data
@@ -45,8 +45,8 @@ def save_table(table: pd.DataFrame, folder, name: str, note=''):
     with atomic_write(Path(folder)/f'{name}.csv', 'w') as f: f.write(table.to_csv())
     with atomic_write(Path(folder)/f'{name}.md', 'w') as f: f.write(table.to_markdown() + (f'\n\n{note}\n' if note else '\n'))
 
-# %% ../nbs/40_report.ipynb #984f695e
-COLOURS = dict(zip(LABELS.values(), [sns.color_palette('colorblind')[i] for i in (7, 8, 1, 9, 0, 2)]))
+# %% ../nbs/40_report.ipynb #3e9745f1
+COLOURS = dict(zip(LABELS.values(), [sns.color_palette('colorblind')[i] for i in (7, 8, 1, 3, 9, 0, 2)]))
 
 def save_figure(fig, folder, name: str):
     "Write `name.png` and `name.pdf`, without a date in them."
@@ -85,12 +85,12 @@ def plot_per_class(summary: dict, counts, # [C] training images per class
     for e, n in zip([0, *edges], GROUPS[1:]): ax.text(e + .5, 97, n, fontsize=8, va='top', color='.3')
     return fig
 
-# %% ../nbs/40_report.ipynb #00b8d36e
+# %% ../nbs/40_report.ipynb #737b0918
 def plot_curves(results: dict): # {method: [Result per seed]}
     "Training loss and selection mAP by epoch, a line per seed; dots mark the reported epochs."
     trained = {m: rs for m, rs in results.items() if rs[0].history}
     phases = [(m, p) for m, rs in trained.items() for p in dict.fromkeys(h['phase'] for h in rs[0].history)]
-    phases = [(m, p) for i, (m, p) in enumerate(phases) if not (m == 'hp-dval' and p == 'stage 1' and 'dval' in trained)]   # shown once
+    phases = [(m, p) for m, p in phases if not (m == 'hp-dval' and p == 'stage 1' and 'dval' in trained)]   # shown once
     fig, axs = plt.subplots(2, max(1, len(phases)), figsize=(2.9*max(1, len(phases)), 3.8), squeeze=False, sharex='col')
     for (m, p), column in zip(phases, axs.T):
         for r in results[m]:
@@ -101,12 +101,12 @@ def plot_curves(results: dict): # {method: [Result per seed]}
     axs[0, 0].set_ylabel('training loss'); axs[1, 0].set_ylabel('selection mAP (%)'); sns.despine(); fig.tight_layout()
     return fig
 
-# %% ../nbs/40_report.ipynb #ef4f5086
+# %% ../nbs/40_report.ipynb #c7ef22ee
 @torch.inference_mode()
 def plot_heatmaps(models: dict, # name -> DualView
                   clip: Clip, data: Data, rows, # test images
                   per_image=3):
-    "A row per image and class: the image, then one map per model."
+    "A column per image and class: the image, then one map per model."
     pick = lambda i: [c for c in data.test.targets[i].nonzero()[:, 0].tolist()][:per_image]
     shown = [(i, c) for i in rows for c in pick(i)]
     size = data.test.images.shape[-1]

@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EMA', 'make_optimizer', 'make_schedule', 'seeded', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
-           'mean_ap', 'save_checkpoint', 'load_checkpoint', 'fit', 'fit_logits', 'calibrate', 'train_stage1',
-           'consistency', 'FeatureFeed', 'train_stage2']
+           'mean_ap', 'save_checkpoint', 'load_checkpoint', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection',
+           'train_stage1', 'consistency', 'FeatureFeed', 'train_stage2']
 
-# %% ../nbs/30_train.ipynb #878e01bd
+# %% ../nbs/30_train.ipynb #6c739846
 import math, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 
 from .align import DualView
 from .clip import Clip
-from .core import Config, atomic_write, autocast, config_hash
+from .core import Config, atomic_write, autocast
 from .data import PIXEL_STATS, augment, to_float
 from .losses import distill, make_loss, semantic_consistency
 from .metrics import average_precision
@@ -128,7 +128,7 @@ def mean_ap(scores, targets) -> float: # percent
     seen = np.asarray(targets).any(0)
     return 100 * float(average_precision(np.asarray(scores)[:, seen], np.asarray(targets)[:, seen]).mean())
 
-# %% ../nbs/30_train.ipynb #f1444dbe
+# %% ../nbs/30_train.ipynb #7b7a2564
 def save_checkpoint(path, state: dict):
     "Write `state` (tensors, numbers, strings and containers of them) atomically."
     with atomic_write(path) as f: torch.save(state, f)
@@ -148,7 +148,7 @@ def fit(params: list, # parameters that learn
         desc='', progress=True) -> pd.DataFrame: # a row per epoch
     "Train `params` and leave the reported epoch in them."
     opt = make_optimizer(params, lr, cfg.weight_decay)
-    schedule = make_schedule(opt, cfg.schedule, max(1, epochs * math.ceil(n / cfg.batch_size)))
+    schedule = make_schedule(opt, cfg.schedule, max(1, (cfg.schedule_epochs or epochs) * math.ceil(n / cfg.batch_size)))
     ema, history, best, start = EMA(params, cfg.ema), [], dict(score=-1., epoch=0, params=[]), 0
     if state := load_checkpoint(file):
         _copy(params, state['params']); _copy(ema.shadow, state['ema'])
@@ -192,46 +192,58 @@ def fit_logits(score, # [N,C]
     scale, centre = ab.detach()
     return scale.clamp(-3, 3).exp() / std, mean + centre*std
 
-# %% ../nbs/30_train.ipynb #4f0c7b63
-def _selection(model, data, pixels, progress):
-    "The function by which `fit` judges a model, or None."
-    if model.cfg.select == 'last' or data is None: return None
-    return lambda: mean_ap(predict_scores(model, data.images, pixels, progress=progress), data.targets)
-
+# %% ../nbs/30_train.ipynb #e35d3ea2
 def calibrate(model: DualView, score, y, loss):
-    "Set scale and centre of the model's logits, unless the config fixes the scale."
-    if not model.cfg.scale:
-        for own, value in zip((model.scale, model.centre), fit_logits(score.to(y.device), y, loss)): own.copy_(value)
+    "Set scale and centre of the model's logits."
+    for own, value in zip((model.scale, model.centre), fit_logits(score.to(y.device), y, loss)): own.copy_(value)
+
+def prepare(model: DualView, clip: Clip, train, # Split
+            loss: str, # a key of `LOSSES`
+            use_prompts: bool, progress) -> tuple: # Pixels, targets [N,C] float32, classification loss
+    "What both stages need. The logits are calibrated, unless the config fixes their scale."
+    cfg, device = model.cfg, model.centre.device
+    pixels, y = Pixels(clip, cfg, device), train.targets.to(device).float()
+    classify = make_loss(loss, train.counts(), len(y), cfg.benchmark, cfg.loss_mode).to(device)
+    model.requires_grad_(False); model.use_prompts = use_prompts
+    if not cfg.scale: calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y, classify)
+    return pixels, y, classify
+
+def selection(model: DualView, data, # Split, or None
+              pixels: Pixels, progress, frozen=False): # of the tower: its embeddings are then computed once
+    "() -> mAP on `data` in percent, by which `fit` judges the model; None where the last epoch is reported."
+    if model.cfg.select == 'last' or data is None: return None
+    if not frozen: return lambda: mean_ap(predict_scores(model, data.images, pixels, progress=progress), data.targets)
+    g, p = encode_images(model.visual, data.images, pixels, progress=progress)
+    @torch.inference_mode()
+    def evaluate(): return mean_ap(model.score(g, p.float()).cpu(), data.targets)
+    return evaluate
 
 def train_stage1(model: DualView, clip: Clip, train, # Split
                  select, # Split on which the epoch is chosen, or None
                  file, # checkpoint
                  progress=True) -> pd.DataFrame:
     "Train the image tower (eq. 2-5, 11-15); with `cfg.joint` the prompts too, with eq. 10; with `cfg.train_text` the text tower too."
-    cfg, device = model.cfg, model.centre.device
-    pixels, y_all = Pixels(clip, cfg, device), train.targets.to(device).float()
-    model.use_prompts = cfg.joint
-    classify = make_loss(cfg.loss, train.counts(), len(y_all), cfg.benchmark, cfg.loss_mode).to(device)
-    calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y_all, classify)
+    cfg = model.cfg
+    pixels, y_all, classify = prepare(model, clip, train, cfg.loss, cfg.joint, progress)
     distils = cfg.kd != 'none' and cfg.kd_weight > 0
-    feed = Feed(train.images, pixels, (lambda x: clip.visual(x)[0]) if distils else None)
+    feed = Feed(train.images, pixels, (lambda x: clip.visual(x)[0]) if distils and cfg.teacher == 'frozen' else None)
     params = [*model.visual.requires_grad_(True).parameters()]
     if cfg.train_text: params += [*model.text.requires_grad_(True).parameters()]
-    if cfg.joint: params += [*model.prompts.parameters()]
+    if cfg.joint: params += [*model.prompts.requires_grad_(True).parameters()]
     fixed = None if cfg.train_text or cfg.joint else model.texts()
     def losses(idx, epoch, step):
         x, t = feed(idx, epoch, step)
-        with autocast(device, cfg.precision): g, p = model.visual(x)
+        with autocast(pixels.device, cfg.precision): g, p = model.visual(x)
         texts = fixed or model.texts()
         out = dict(cls=classify(model.logits(model.score(g.float(), p.float(), texts)), y_all[idx]))
-        if distils: out['kd'] = cfg.kd_weight * distill(g, t, cfg.kd, cfg.reduction)
+        if distils: out['kd'] = cfg.kd_weight * distill(g, g if t is None else t, cfg.kd, cfg.reduction)
         if cfg.joint: out['sc'] = consistency(model, texts)
         return out
-    history = fit(params, losses, _selection(model, select, pixels, progress), len(y_all), cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress)
+    history = fit(params, losses, selection(model, select, pixels, progress), len(y_all), cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress)
     model.requires_grad_(False)
     return history
 
-# %% ../nbs/30_train.ipynb #9b65c34c
+# %% ../nbs/30_train.ipynb #7c5858b0
 def consistency(model: DualView, texts) -> torch.Tensor:
     "The weighted semantic consistency loss of the prompts that `sc_on` names (eq. 10: the global one; row 8: the local one)."
     cfg = model.cfg
@@ -254,24 +266,16 @@ class FeatureFeed:
 
 def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True) -> pd.DataFrame:
     "Train the prompts (eq. 6-10); arguments as for `train_stage1`."
-    cfg, device = model.cfg, model.centre.device
-    pixels, y_all = Pixels(clip, cfg, device), train.targets.to(device).float()
-    classify = make_loss(cfg.loss, train.counts(), len(y_all), cfg.benchmark, cfg.loss_mode).to(device)
-    model.requires_grad_(False); model.use_prompts = True
-    calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y_all, classify)
+    cfg = model.cfg
+    pixels, y_all, classify = prepare(model, clip, train, cfg.loss2 or cfg.loss, True, progress)
     model.prompts.requires_grad_(True)
-    patches = not (cfg.alpha_on == 'global' and cfg.alpha == 1)
-    feed = FeatureFeed(train.images, model.visual, pixels, patches, progress)
+    feed = FeatureFeed(train.images, model.visual, pixels, progress=progress, patches=cfg.alpha != (cfg.alpha_on == 'global'))
     def losses(idx, epoch, step):
         texts = model.texts()
         out = dict(cls=classify(model.logits(model.score(*feed(idx, epoch), texts)), y_all[idx]))
         if cfg.sc_weight: out['sc'] = consistency(model, texts)
         return out
-    evaluate = None
-    if select is not None and cfg.select != 'last':
-        g, p = encode_images(model.visual, select.images, pixels, patches=patches, progress=progress)
-        @torch.inference_mode()
-        def evaluate(): return mean_ap(model.score(g, p.float() if patches else g[:, None]).cpu(), select.targets)
+    evaluate = selection(model, select, pixels, progress, frozen=True)
     history = fit([*model.prompts.parameters()], losses, evaluate, len(y_all), cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress)
     model.requires_grad_(False)
     return history
