@@ -265,11 +265,12 @@ def autocast(device: torch.device, precision: str):
     "The context in which the towers run: bfloat16 where `precision` asks for it."
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16')
 
-# %% ../nbs/00_core.ipynb #da66f722
+# %% ../nbs/00_core.ipynb #0baf417f
 def environment(device: torch.device) -> dict:
-    "Versions, device and commit, as they go into a result."
+    "Versions, device and commit of the source (`-dirty`: with changes that are not in it; None outside a checkout), as they go into a result."
     version = lambda p: importlib.metadata.version(p)
-    git = lambda *a: subprocess.run(['git', *a], capture_output=True, text=True, cwd=repo_root()).stdout.strip()
+    source = Path(__file__).parent if '__file__' in globals() else Path.cwd()
+    git = lambda *a: subprocess.run(['git', *a], capture_output=True, text=True, cwd=source).stdout.strip()
     return dict(device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type}, {torch.get_num_threads()} threads',
-                commit=git('rev-parse', '--short=12', 'HEAD') or None,
+                commit=git('describe', '--always', '--dirty', '--abbrev=12', '--exclude=*') or None,
                 versions={p: version(p) for p in ('torch', 'open_clip_torch', 'timm', 'numpy')})
