@@ -68,18 +68,18 @@ def runs_dir() -> Path:
     "Where results are kept, by the hash of their config."
     return Path(os.environ.get('HPDVAL_RUNS') or repo_root()/'runs')
 
-# %% ../nbs/00_core.ipynb #2951b3c9
+# %% ../nbs/00_core.ipynb #962d677f
 @dataclass(frozen=True)
 class Config:
     "All of a run. Fields are grouped by the part of the method that reads them."
     # what is run
     method: str = 'hp-dval'           # a name in METHODS
-    benchmark: str = 'icon-coco-lt'   # icon-coco-lt | icon-voc-lt (embedded), coco-lt | voc-lt (real images)
+    benchmark: str = 'icon-coco-lt'   # icon-coco-lt | icon-voc-lt (embedded), coco-lt | voc-lt (photographs), own (a CSV or COCO JSON of yours)
     mode: str = 'paper'               # paper | official (what the authors' code computes)
     seed: int = 0
     # data
     image_root: str = ''              # folder that the lists' paths start from; '' for the embedded worlds
-    lists: str = ''                   # folder with the train and test list; '' for the embedded worlds
+    lists: str = ''                   # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
     empty_classes: str = 'error'      # error | keep: what happens to a class without a training image
     transform: str = 'clip'           # clip | official (row 25: squashed, not normalised)
     augment: str = 'clip'             # clip (crop, flip, colour) | official (rows 25-26: cutout, RandAugment) | icons | none
@@ -141,7 +141,7 @@ METHODS = {
     'joint': dict(joint=True, epochs2=0),                                                         # both at once
 }
 
-# %% ../nbs/00_core.ipynb #37576129
+# %% ../nbs/00_core.ipynb #1917adcf
 MODES = dict(
     paper={},
     official=dict(transform='official', augment='official', score='l2', alpha=.5, alpha_on='local', topk=16, scale=1.,
@@ -152,7 +152,7 @@ MODE_METHODS = {('official', 'joint'): dict(loss='db-focal', kd_weight=.5, sc_we
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
 _SMALL = dict(lr1=2.5e-3, lr2=2e-3, epochs1=16, epochs2=6, schedule_epochs=0, batch_size=32, ema=.98, kd_weight=1e-4, sc_weight=1e-3)
-PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt': {}}
+PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt': {}, 'own': {}}
 SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
 TUNED = {('icon-coco-lt', 'coop'): dict(loss='bce', lr2=5e-4), ('icon-coco-lt', 'hp-dval'): dict(lr2=5e-3)}
 
