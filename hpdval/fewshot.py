@@ -158,8 +158,8 @@ class Fewshot:
 
 FEWSHOT_PARAMETERS = tuple(f.name for f in fields(Fewshot) if f.name != 'benchmark')
 
-# %% ../nbs/33_fewshot.ipynb #cf41ac11
-_ICON = dict(epochs1=10, adapt_lr1=3e-4, adapt_epochs1=8, adapt_lr2=2e-3, adapt_epochs2=4)
+# %% ../nbs/33_fewshot.ipynb #c3738bcb
+_ICON = dict(epochs1=10, adapt_lr1=1e-4, adapt_epochs1=8, adapt_lr2=2e-3, adapt_epochs2=4)
 TUNED_FEWSHOT = {'coop': dict(adapt_lr2=5e-3, adapt_epochs2=8)}
 SETTINGS = {'icon-coco-fsl': ('icon-coco-lt', _ICON), 'icon-voc-fsl': ('icon-voc-lt', _ICON),
             'coco-fsl': ('coco-lt', {}), 'voc-fsl': ('voc-lt', {})}
