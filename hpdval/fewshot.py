@@ -94,7 +94,7 @@ def validation_world(w: FewshotWorld) -> FewshotWorld:
 WORLDS |= {f'{k}-val': validation_world(w) for k, w in WORLDS.items()} | {
            f'{k}-smoke': replace(w, per_base=8, pool=8, test=8) for k, w in WORLDS.items()}   # to see in seconds that everything works
 
-# %% ../nbs/33_fewshot.ipynb #8c8968bd
+# %% ../nbs/33_fewshot.ipynb #3e7b940a
 SPLITS = ('base', 'pool', 'test')
 
 def _labels(w: FewshotWorld, split): # -> uint8 [n,80 or 20], with the unlabelled company
@@ -112,7 +112,8 @@ def _labels(w: FewshotWorld, split): # -> uint8 [n,80 or 20], with the unlabelle
 
 def draw_split(w: FewshotWorld, split, progress=False) -> tuple: # images uint8 [N,3,S,S], what is drawn uint8 [N,80 or 20]
     "Draw a split; the same arguments give the same pixels."
-    scenes = draw_labels(ICON_BENCHMARKS[w.source], _labels(w, split), (w.seed, 10 + SPLITS.index(split)), desc=f'draw {split}', progress=progress)
+    key = w.seed, 10 + SPLITS.index(split)
+    scenes = draw_labels(ICON_BENCHMARKS[w.source], _labels(w, split), key, desc=f'draw {split}', progress=progress)
     return scenes.images.numpy(), scenes.targets.numpy()
 
 # %% ../nbs/33_fewshot.ipynb #f02f5aeb
@@ -175,7 +176,7 @@ def fewshot_config(method: str, seed: int, benchmark='icon-coco-fsl', **params) 
     own = {k: params.pop(k) for k in FEWSHOT_PARAMETERS if k in params}
     return method_config(method, seed, benchmark=lt, **params), Fewshot(benchmark, **own)
 
-# %% ../nbs/33_fewshot.ipynb #dd3c0d77
+# %% ../nbs/33_fewshot.ipynb #a43966ba
 class FewshotData(NamedTuple):
     "All images of a few-shot run."
     base: Split         # base classes
@@ -191,7 +192,8 @@ def _digest(*splits, pixels=False):
     return h.hexdigest()[:12]
 
 def _embedded(fs: Fewshot, size, progress):
-    base, test, pool = [s._replace(images=resize(s.images, size)) for s in (load_split(fs.benchmark, s, progress) for s in ('base', 'test', 'pool'))]
+    splits = [load_split(fs.benchmark, s, progress) for s in ('base', 'test', 'pool')]
+    base, test, pool = [s._replace(images=resize(s.images, size)) for s in splits]
     supports = [pool.at(r) for r in draw_supports(pool.targets, fs.shots, fs.episodes)] if fs.shots else []
     return FewshotData(base, supports, test, tuple(_digest(s, pixels=True) for s in (base, test, pool)))
 
@@ -293,7 +295,7 @@ def adapt(cfg: Config, # of the adaptation
     model = novel_model(cfg, clip, support.classes, base, device)
     return model, train_stages(model, clip, support.at(balanced_draws(support.targets, draws, cfg.seed)), None, file, progress=False)
 
-# %% ../nbs/33_fewshot.ipynb #f310152b
+# %% ../nbs/33_fewshot.ipynb #c70bf03d
 @dataclass
 class FewshotResult:
     "A method at K shots, with one seed. AP in percent."
@@ -327,7 +329,8 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     data = load_fewshot(cfg, fs, clip.visual.size, progress=progress); test = data.test
     base, adapted = train_base(cfg, data, progress), adapt_config(cfg, fs)
     learns = fs.shots > 0 and any(stages(adapted))
-    name = run_name(*((adapted, clip, data.digests[2], f'{fs.shots} shots, {fs.draws} draws') if learns else (cfg, clip)), base.name, data.digests[1])
+    extra = (data.digests[2], f'{fs.shots} shots, {fs.draws} draws') if learns else ()
+    name = run_name(adapted if learns else cfg, clip, base.name, data.digests[1], *extra)
     todo = [(f'episode_{e:02d}.npy', s) for e, s in enumerate(data.supports, 1)] if learns else [('no_support.npy', None)]
     episodes = [_episode(runs_dir()/name/f, adapted, fs, clip, base, s, test, device)
                 for f, s in tqdm(todo, desc=f'{cfg.method}, {fs.shots} shots', disable=not progress)]
@@ -335,19 +338,19 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     ap = np.array([[100*average_precision(s[r], test.targets[r]) for r in (slice(None), again)] for s, _ in episodes])
     ap = np.broadcast_to(ap, (fs.episodes, *ap.shape[1:]))
     first, *records = [json.loads((base/'base.json').read_text()), *(r for _, r in episodes)]
+    seconds = first['seconds'], sum(r['seconds'] for r in records)
     return FewshotResult(asdict(cfg), asdict(fs), name, base.name, ' '.join((fs.benchmark, *data.digests)), f'{clip.name} {clip.digest}',
-                         environment(device), (first['seconds'], sum(r['seconds'] for r in records)), list(test.classes), ap[:, 0], ap[:, 1],
-                         [r['history'] for r in (first, *records)])
+                         environment(device), seconds, list(test.classes), ap[:, 0], ap[:, 1], [r['history'] for r in (first, *records)])
 
-# %% ../nbs/33_fewshot.ipynb #bbef79df
+# %% ../nbs/33_fewshot.ipynb #6559c67e
 def mean_interval(values, # one per episode
                   level=.95) -> dict: # mean, std (sample), low, high
-    "Mean with its t interval; without spread or with a single value there is no interval to give beyond the mean."
-    v = np.asarray(values, float); m, s = float(v.mean()), float(v.std(ddof=1)) if len(v) > 1 else 0.
-    half = float(stats.t.ppf(.5 + level/2, len(v)-1)) * s / len(v)**.5 if s else 0.
+    "Mean with its t interval; of a single value, no more than the mean is known (NaN)."
+    v = np.asarray(values, float); m, s = float(v.mean()), float(v.std(ddof=1)) if len(v) > 1 else float('nan')
+    half = float(stats.t.ppf(.5 + level/2, len(v)-1)) * s / len(v)**.5
     return dict(mean=m, std=s, low=m-half, high=m+half)
 
-# %% ../nbs/33_fewshot.ipynb #dd6c0779
+# %% ../nbs/33_fewshot.ipynb #25d6b4c5
 def _over_episodes(by_shots: dict, which) -> dict: # {'1-shot': [FewshotResult per seed]}, 'ap' | 'balanced'
     "Everything said of a method on one of the two test sets."
     ap = {k: np.array([getattr(r, which) for r in rs]) for k, rs in by_shots.items()}                    # [seeds, episodes, C]
@@ -363,6 +366,7 @@ def compare_fewshot(methods, # keys of `METHODS`
                     shots, # list of int
                     progress=True, **params) -> tuple: # the summary (contract C1), and {method: {'1-shot': [FewshotResult per seed]}}
     "Run methods x shots x seeds. An episode's value is its mean over the seeds; mean and interval are over the episodes."
+    if min(shots) < 1: raise ValueError(f'shots must be 1 or more, got {min(shots)}')   # 0 is run anyway
     configs = {m: {f'{k}-shot': [fewshot_config(m, s, shots=k, **params) for s in seeds] for k in (0, *shots)} for m in methods}
     results = {m: {k: [run_fewshot(*c, progress) for c in cs] for k, cs in by.items()} for m, by in configs.items()}
     flat = [r for by in results.values() for rs in by.values() for r in rs]; one = flat[-1]
@@ -380,14 +384,14 @@ def smoke(params: dict) -> dict:
     return params | dict(benchmark=small if small in WORLDS else params['benchmark'], epochs1=1, epochs2=1, batch_size=128, episodes=2,
                          draws=16, adapt_epochs1=1, adapt_epochs2=1, resample=500)
 
-# %% ../nbs/33_fewshot.ipynb #23007bb7
+# %% ../nbs/33_fewshot.ipynb #6929a4df
 TESTS = {'test set as it is': lambda m: m, 'balanced resample': lambda m: m['balanced']}
 
 def fewshot_table(summary: dict) -> pd.DataFrame: # a row per method, percent
-    "Mean mAP ± sample deviation over the episodes, and the 95 % interval of the mean, on both test sets; before adaptation, on the test set as it is."
+    "Mean mAP ± sample deviation over the episodes, and 95 % interval of the mean; without a support, on the test set as it is."
     cell = lambda m, k: f"{m['mAP'][k]:.1f} ± {m['std'][k]:.1f} [{m['interval'][k][0]:.1f}, {m['interval'][k][1]:.1f}]"
-    rows = {name: {'no support': f"{m['no_support']:.1f}"} | {f'{k}, {t}': cell(of(m), k) for k in m['mAP'] for t, of in TESTS.items()} for name, m in summary['methods'].items()}
-    return pd.DataFrame(rows).T
+    row = lambda m: {'no support': f"{m['no_support']:.1f}"} | {f'{k}, {t}': cell(of(m), k) for k in m['mAP'] for t, of in TESTS.items()}
+    return pd.DataFrame({name: row(m) for name, m in summary['methods'].items()}).T
 
 def episodes_table(summary: dict) -> pd.DataFrame: # a row per episode, percent
     "mAP of every episode on the test set as it is."
