@@ -141,7 +141,7 @@ METHODS = {
     'joint': dict(joint=True, epochs2=0),                                                         # both at once
 }
 
-# %% ../nbs/00_core.ipynb #1917adcf
+# %% ../nbs/00_core.ipynb #15f3dbd4
 MODES = dict(
     paper={},
     official=dict(transform='official', augment='official', score='l2', alpha=.5, alpha_on='local', topk=16, scale=1.,
@@ -151,10 +151,10 @@ MODES = dict(
 MODE_METHODS = {('official', 'joint'): dict(loss='db-focal', kd_weight=.5, sc_weight=.5, train_text=False)}   # row 28
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
-_SMALL = dict(lr1=2.5e-3, lr2=2e-3, epochs1=16, epochs2=6, schedule_epochs=0, batch_size=32, ema=.98, kd_weight=1e-4, sc_weight=1e-3)
+_SMALL = dict(lr1=1.25e-3, lr2=5e-3, epochs1=16, epochs2=6, schedule_epochs=0, batch_size=32, ema=.98, kd_weight=1e-4, sc_weight=1e-3)
 PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt': {}, 'own': {}}
 SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
-TUNED = {('icon-coco-lt', 'coop'): dict(loss='bce', lr2=5e-4), ('icon-coco-lt', 'hp-dval'): dict(lr2=5e-3)}
+TUNED = {(b, 'coop'): dict(loss='bce', lr2=1.25e-4) for b in SIZES}
 
 # %% ../nbs/00_core.ipynb #64beb00a
 CHOICES = dict(method=METHODS, benchmark=PRESETS, mode=MODES, empty_classes=('error', 'keep'), transform=('clip', 'official'),

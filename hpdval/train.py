@@ -128,7 +128,7 @@ def mean_ap(scores, targets) -> float: # percent
     seen = np.asarray(targets).any(0)
     return 100 * float(average_precision(np.asarray(scores)[:, seen], np.asarray(targets)[:, seen]).mean())
 
-# %% ../nbs/30_train.ipynb #7b7a2564
+# %% ../nbs/30_train.ipynb #32d967ad
 def save_checkpoint(path, state: dict):
     "Write `state` (tensors, numbers, strings and containers of them) atomically."
     with atomic_write(path) as f: torch.save(state, f)
@@ -142,7 +142,7 @@ def _copy(tensors, values):
 
 def fit(params: list, # parameters that learn
         loss_fn, # (indices, epoch, step) -> dict of scalars; their sum is minimised
-        evaluate, # () -> mAP in percent on the selection images, or None: the last epoch is reported
+        evaluate, # () -> mAP in percent on the selection images, of which the best epoch is reported, or None: the last one is
         n: int, # training images
         epochs: int, lr: float, cfg: Config, file, # checkpoint
         desc='', progress=True) -> pd.DataFrame: # a row per epoch
@@ -154,6 +154,13 @@ def fit(params: list, # parameters that learn
         _copy(params, state['params']); _copy(ema.shadow, state['ema'])
         opt.load_state_dict(state['opt']); schedule.load_state_dict(state['schedule'])
         history, best, start = state['history'], state['best'], state['epoch']
+    def judge(epoch, **record): # -> mAP of the averaged parameters, kept if it is the best so far
+        nonlocal best
+        with ema.applied(): score = evaluate() if evaluate else float('nan')
+        history.append(dict(phase=desc, epoch=epoch, **record, mAP=score))
+        if score > best['score'] or not evaluate: best = dict(score=score, epoch=epoch, params=[s.clone() for s in ema.shadow])
+        return score
+    if evaluate and not history: judge(0)
     bar = tqdm(range(start, epochs), desc=desc, initial=start, total=epochs, disable=not progress)
     for epoch in bar:
         t, sums = time.time(), None
@@ -165,10 +172,8 @@ def fit(params: list, # parameters that learn
             sums = values if sums is None else sums + values
         means = dict(zip(losses, (sums / len(order)).tolist()))
         if not math.isfinite(sum(means.values())): raise FloatingPointError(f'{desc}: the loss is not finite in epoch {epoch+1} ({means}); lower the learning rate')
-        with ema.applied(): score = evaluate() if evaluate else float('nan')
-        history.append(dict(phase=desc, epoch=epoch+1, loss=sum(means.values()), **means, mAP=score, seconds=time.time()-t))
+        score = judge(epoch+1, loss=sum(means.values()), **means, seconds=time.time()-t)
         bar.set_postfix(loss=f"{history[-1]['loss']:.3g}", mAP=f'{score:.2f}')
-        if score > best['score'] or not evaluate: best = dict(score=score, epoch=epoch+1, params=[s.clone() for s in ema.shadow])
         save_checkpoint(file, dict(epoch=epoch+1, params=[p.detach() for p in params], ema=ema.shadow, opt=opt.state_dict(),
                                    schedule=schedule.state_dict(), history=history, best=best))
     if best['params']: _copy(params, best['params'])

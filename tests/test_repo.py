@@ -50,6 +50,13 @@ def test_directives_are_the_first_lines_of_a_cell(path):
         code = next((i for i, l in enumerate(lines) if l.strip() and not l.startswith('#|')), len(lines))
         assert not [l for l in lines[code:] if l.startswith('#|')]
 
+@pytest.mark.parametrize('pair', [('run_coco_lt', 'run_voc_lt'), ('run_coco_fsl', 'run_voc_fsl')], ids=lambda p: p[0])
+def test_the_runs_of_a_protocol_differ_in_their_parameters_only(pair):
+    def code(name): return [source(c) for c in load(ROOT/f'nbs/{name}.ipynb')['cells']
+                            if c['cell_type'] == 'code' and 'parameters' not in c['metadata'].get('tags', [])]
+    if not all((ROOT/f'nbs/{n}.ipynb').exists() for n in pair): pytest.skip('not here yet')
+    assert code(pair[0]) == code(pair[1])
+
 @each_run
 def test_a_run_has_one_cell_of_literal_parameters(path):
     "papermill reads only the first such cell, and what is computed in it goes stale."
