@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['GLYPHS', 'STAND_INS', 'CLUTTER', 'FONT', 'SETTINGS', 'ICON_BENCHMARKS', 'DRAWING', 'PRETRAIN_WORLD', 'SYNONYMS',
            'CAPTIONS', 'glyph_mask', 'World', 'background', 'paste', 'Scene', 'draw', 'label_matrix', 'IconBenchmark',
-           'IconScenes', 'render', 'load_icons', 'caption', 'Captioned', 'captioned_scenes']
+           'IconScenes', 'draw_labels', 'render', 'load_icons', 'caption', 'Captioned', 'captioned_scenes']
 
 # %% ../nbs/13_icons.ipynb #64027783
 import colorsys, hashlib, json
@@ -251,6 +251,18 @@ def _stack(scenes, targets):
     images = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2).contiguous()
     return IconScenes(images, torch.as_tensor(targets), *[[getattr(s, k) for s in scenes] for k in ('labels', 'boxes', 'prominent')])
 
+def draw_labels(b: IconBenchmark, Y, # uint8 [N,C], what each image shows
+                key, # integers: image i is drawn from the seed (*key, i)
+                world=World(), desc='draw', progress=False) -> IconScenes:
+    "A scene for every row of labels, with the benchmark's glyphs."
+    p_small, back = _p_unobtrusive(np.array(b.counts), world.p_unobtrusive), {k: c for c, k in enumerate(b.coco)}
+    scenes = []
+    for i, y in enumerate(tqdm(Y, desc=desc, disable=not progress, leave=False)):
+        rng = np.random.default_rng([*key, i])
+        s = draw(rng, [(b.coco[c], p) for c, p in _objects(rng, np.flatnonzero(y), p_small, world.p_repeat)], world)
+        scenes.append(s._replace(labels=tuple(back[c] for c in s.labels)))
+    return _stack(scenes, Y)
+
 def render(name, # a key of `ICON_BENCHMARKS`
            split, # train | test
            world=World(), seed=0, progress=False) -> IconScenes:
@@ -258,17 +270,7 @@ def render(name, # a key of `ICON_BENCHMARKS`
     b = lookup(name, ICON_BENCHMARKS, 'embedded benchmark')
     k = lookup(split, dict(train=0, test=1), 'split')
     counts, n = ((b.counts, b.n_train), (b.test_counts(), b.n_test))[k]
-    coco = np.array(b.coco)
-    Y = label_matrix(counts, n, coco, seed=2*seed + k)
-    p_small = _p_unobtrusive(np.array(b.counts), world.p_unobtrusive)
-    scenes = []
-    for i, y in enumerate(tqdm(Y, desc=f'draw {name} {split}', disable=not progress, leave=False)):
-        rng = np.random.default_rng([seed, k, i])
-        objects = _objects(rng, np.flatnonzero(y), p_small, world.p_repeat)
-        s = draw(rng, [(coco[c], p) for c, p in objects], world)
-        back = dict(zip(b.coco, range(len(coco))))
-        scenes.append(s._replace(labels=tuple(back[c] for c in s.labels)))
-    return _stack(scenes, Y)
+    return draw_labels(b, label_matrix(counts, n, np.array(b.coco), seed=2*seed + k), (seed, k), world, f'draw {name} {split}', progress)
 
 # %% ../nbs/13_icons.ipynb #2208a766
 def load_icons(name, split, world=World(), seed=0, progress=True) -> IconScenes:
