@@ -9,7 +9,7 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'TUNED_FEWSHOT', 'SETTINGS'
            'adapt', 'FewshotResult', 'run_fewshot', 'mean_interval', 'compare_fewshot', 'smoke', 'fewshot_table',
            'episodes_table', 'plot_fewshot']
 
-# %% ../nbs/33_fewshot.ipynb #57b065bf
+# %% ../nbs/33_fewshot.ipynb #b23fde1e
 import hashlib, json, time
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -25,7 +25,7 @@ from .clip import Clip
 from .core import (Config, atomic_write, cache_dir, config_hash, environment, get_device, lookup, runs_dir, seed_everything,
                          stages, write_json)
 from .data import Split, check_classes, decode_split, holdout
-from .experiment import LABELS, build_model, cached_clip, method_config, model_state, resize, restore, run_name
+from .experiment import LABELS, build_model, cached_clip, method_config, model_state, resize, restore, run_name, table_name
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -350,7 +350,7 @@ def mean_interval(values, # one per episode
     half = float(stats.t.ppf(.5 + level/2, len(v)-1)) * s / len(v)**.5
     return dict(mean=m, std=s, low=m-half, high=m+half)
 
-# %% ../nbs/33_fewshot.ipynb #25d6b4c5
+# %% ../nbs/33_fewshot.ipynb #a6957767
 def _over_episodes(by_shots: dict, which) -> dict: # {'1-shot': [FewshotResult per seed]}, 'ap' | 'balanced'
     "Everything said of a method on one of the two test sets."
     ap = {k: np.array([getattr(r, which) for r in rs]) for k, rs in by_shots.items()}                    # [seeds, episodes, C]
@@ -374,7 +374,7 @@ def compare_fewshot(methods, # keys of `METHODS`
     bare = {m: float(np.mean([r.ap[0].mean() for r in by.pop('0-shot')])) for m, by in results.items()}
     summed = lambda m, by: _over_episodes(by, 'ap') | dict(balanced=_over_episodes(by, 'balanced'), no_support=bare[m],
                                                            hashes=[r.hash for rs in by.values() for r in rs])
-    return dict(config=one.config | one.fewshot | dict(shots=list(shots)), hash=config_hash(Config(**one.config), *[r.hash for r in flat]),
+    return dict(config=one.config | one.fewshot | dict(shots=list(shots)), hash=table_name(r.hash for r in flat),
                 data=one.data, weights=one.weights, device=one.environment['device'], environment=one.environment,
                 seconds=sum(seconds.values()), seeds=list(seeds), methods={LABELS[m]: summed(m, by) for m, by in results.items()}), results
 
