@@ -68,7 +68,7 @@ def runs_dir() -> Path:
     "Where results are kept, by the hash of their config."
     return Path(os.environ.get('HPDVAL_RUNS') or repo_root()/'runs')
 
-# %% ../nbs/00_core.ipynb #962d677f
+# %% ../nbs/00_core.ipynb #90c18ed9
 @dataclass(frozen=True)
 class Config:
     "All of a run. Fields are grouped by the part of the method that reads them."
@@ -102,7 +102,7 @@ class Config:
     topk: int = 0                     # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
     scale: float = 0.                 # logit = scale * (score - centre); 0 = both fitted to the loss before a stage, else centre = 0; open (row 5)
     # prompts, section III-C
-    prompts: str = 'hierarchical'     # fixed | shared (one context for both views) | hierarchical (one per view)
+    prompts: str = 'hierarchical'     # fixed | hierarchical (one context per view) | global, local (that view's alone, Table VI) | shared (one for both) | conditional (CoCoOp) | linear (a linear probe)
     n_ctx: int = 4                    # M, learnable vectors per prompt
     ctx_init: str = 'noise'           # noise, N(0, .02) | words: the template's words (row 9)
     sc_on: str = 'global'             # global (eq. 10) | local (row 8) | both
@@ -112,8 +112,10 @@ class Config:
     loss2: str = ''                   # the loss of stage 2; '' = `loss` (row 11: no pos_scale there)
     loss_mode: str = 'paper'          # paper (eq. 11-15) | official (rows 11-17) | printed (eq. 11 with its sum over all classes, row 12)
     kd: str = 'l1'                    # l1 (eq. 2) | l2 | cosine | none
+    kd_on: str = 'global'             # which embeddings are distilled: global (eq. 2) | patch | both
     teacher: str = 'frozen'           # frozen (eq. 2) | student (row 2: teacher and student are one object, the loss is 0)
     kd_weight: float = 1.
+    cse_weight: float = 0.            # of LMPT's class-specific embedding loss in stage 2, which needs captions
     reduction: str = 'sum'            # of the L1 norms in eq. 2 and 10, over the feature dimension: sum | mean (rows 2, 8)
     # optimisation
     stage2_from: str = 'stage1'       # stage1 | clip (row 20: stage 2 starts from CLIP's tower)
@@ -130,11 +132,14 @@ class Config:
     precision: str = 'fp32'           # fp32 | bf16
     device: str = 'auto'              # auto | cpu | cuda | cuda:1 | mps; not part of the hash
 
-# %% ../nbs/00_core.ipynb #8e87e719
+# %% ../nbs/00_core.ipynb #16e1bfbd
 METHODS = {
     'zero-shot': dict(prompts='fixed', alpha=1., alpha_on='global', epochs1=0, epochs2=0),        # CLIP as it is, global view
     'zero-shot-dual': dict(prompts='fixed', epochs1=0, epochs2=0),                                # the same with both views
     'coop': dict(prompts='shared', alpha=1., alpha_on='global', epochs1=0, sc_weight=0.),         # one context, global view
+    'cocoop': dict(prompts='conditional', alpha=1., alpha_on='global', epochs1=0, sc_weight=0.),  # CoOp's context, shifted by every image
+    'lmpt': dict(prompts='shared', alpha=1., alpha_on='global', epochs1=0, sc_weight=0., cse_weight=1.),   # CoOp, taught by captions too
+    'linear-probe': dict(prompts='linear', alpha=1., alpha_on='global', epochs1=0, sc_weight=0., scale=1.),  # a linear layer on the global view
     'fine-tuning': dict(prompts='fixed', alpha=1., alpha_on='global', epochs2=0, kd='none'),       # the tower, global view (row 29)
     'dval': dict(prompts='fixed', epochs2=0),                                                     # stage 1 alone
     'hp-dval': dict(joint=False),                                                                 # stage 1, then stage 2
@@ -156,11 +161,11 @@ PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt
 SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
 TUNED = {(b, 'coop'): dict(loss='bce', lr2=1.25e-4) for b in SIZES}
 
-# %% ../nbs/00_core.ipynb #64beb00a
+# %% ../nbs/00_core.ipynb #96af3480
 CHOICES = dict(method=METHODS, benchmark=PRESETS, mode=MODES, empty_classes=('error', 'keep'), transform=('clip', 'official'),
     augment=('clip', 'official', 'icons', 'none'), select=('val', 'last', 'test'), score=('cosine', 'l2', 'softmax'),
-    alpha_on=('global', 'local'), prompts=('fixed', 'shared', 'hierarchical'), ctx_init=('noise', 'words'),
-    sc_on=('global', 'local', 'both'), loss_mode=('paper', 'official', 'printed'), kd=('l1', 'l2', 'cosine', 'none'),
+    alpha_on=('global', 'local'), prompts=('fixed', 'hierarchical', 'global', 'local', 'shared', 'conditional', 'linear'), ctx_init=('noise', 'words'),
+    sc_on=('global', 'local', 'both'), kd_on=('global', 'patch', 'both'), loss_mode=('paper', 'official', 'printed'), kd=('l1', 'l2', 'cosine', 'none'),
     embedding=('clip', 'mlp'), class_names=('listed', 'spaced'), teacher=('frozen', 'student'), stage2_from=('stage1', 'clip'),
     reduction=('sum', 'mean'), schedule=('cosine', 'onecycle', 'constant'), precision=('fp32', 'bf16'))
 
@@ -181,7 +186,7 @@ def _check(cfg: Config) -> Config:
         for name in names:
             if not ok(getattr(cfg, name)): raise ValueError(f'{name} must {what}, got {getattr(cfg, name)}')
     must(lambda x: 0 <= x <= 1, 'lie in 0..1', 'alpha', 'val_fraction', 'ema')
-    must(lambda x: x >= 0, 'not be negative', 'views', 'topk', 'scale', 'epochs1', 'epochs2', 'schedule_epochs', 'kd_weight', 'sc_weight', 'weight_decay', 'lr1', 'lr2')
+    must(lambda x: x >= 0, 'not be negative', 'views', 'topk', 'scale', 'epochs1', 'epochs2', 'schedule_epochs', 'kd_weight', 'sc_weight', 'cse_weight', 'weight_decay', 'lr1', 'lr2')
     must(lambda x: x > 0, 'be positive', 'n_ctx', 'batch_size')
     if cfg.schedule_epochs and cfg.schedule_epochs < max(cfg.epochs1, cfg.epochs2):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')
@@ -205,7 +210,7 @@ def make_config(method='hp-dval', # a name in `METHODS`
     values |= dict(method=method, benchmark=benchmark, mode=mode)
     return _check(Config(**{k: _typed(k, v) for k, v in values.items()}))
 
-# %% ../nbs/00_core.ipynb #509347bc
+# %% ../nbs/00_core.ipynb #f2ca6a14
 def stages(cfg: Config) -> tuple: # of bool
     "Does the run have a stage 1 (or joint training), and a stage 2?"
     two = cfg.epochs2 > 0 and cfg.prompts != 'fixed'
@@ -215,8 +220,8 @@ def unread(cfg: Config) -> set:
     "The fields that do not change what a run gives."
     one, two = stages(cfg)
     rules = [(True, 'method mode device image_root lists pretrained student_weights'),
-             (not one, 'epochs1 lr1 joint kd kd_weight teacher train_text'), (not two, 'epochs2 lr2 loss2'), (not (one and two), 'stage2_from'),
-             (not (two or one and cfg.joint), 'prompts n_ctx ctx_init sc_on sc_weight'),
+             (not one, 'epochs1 lr1 joint kd kd_on kd_weight teacher train_text'), (not two, 'epochs2 lr2 loss2 cse_weight'), (not (one and two), 'stage2_from'),
+             (not (two or one and cfg.joint), 'prompts n_ctx ctx_init sc_on sc_weight'), (cfg.prompts == 'linear', 'n_ctx ctx_init sc_on'),
              (not (one or two), 'loss loss_mode reduction views augment val_fraction select batch_size weight_decay schedule schedule_epochs ema scale'),
              (not (one or two) and cfg.embedding == 'clip', 'seed'),
              (cfg.alpha == (cfg.alpha_on == 'global'), 'topk')]

@@ -23,19 +23,21 @@ from tqdm import tqdm
 from .core import cache_dir, lookup
 from .lists import read_coco_json, read_csv, read_list
 
-# %% ../nbs/12_data.ipynb #c593b684
+# %% ../nbs/12_data.ipynb #85655c52
 class Split(NamedTuple):
     "The images and labels of a split."
     images: torch.Tensor    # uint8 [N,3,S,S]; may lie in a memory-mapped file
     targets: torch.Tensor   # uint8 [N,C], multi-hot
     classes: tuple          # C names
     paths: list             # N paths, as in the list
+    captions: list = None   # N sentences, if there are any (LMPT)
 
     def counts(self): return self.targets.sum(0, dtype=torch.int64)   # int64 [C], images per class
 
     def at(self, idx):
         "The split of the rows `idx`."
-        return Split(self.images[idx], self.targets[idx], self.classes, [self.paths[i] for i in idx])
+        pick = lambda x: [x[i] for i in idx]
+        return Split(self.images[idx], self.targets[idx], self.classes, pick(self.paths), self.captions and pick(self.captions))
 
 # %% ../nbs/12_data.ipynb #979bd627
 def to_rgb(im: Image.Image) -> Image.Image:

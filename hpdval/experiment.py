@@ -7,7 +7,7 @@ __all__ = ['LIST_NAMES', 'LABELS', 'find_lists', 'Data', 'resize', 'load_benchma
            'restore', 'stage1_config', 'cached_clip', 'run_name', 'run', 'load_model', 'method_config', 'table_name',
            'compare']
 
-# %% ../nbs/31_experiment.ipynb #7a80b224
+# %% ../nbs/31_experiment.ipynb #c2dc9f33
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -24,13 +24,14 @@ from .clip import Clip, load_clip
 from .core import (METHODS, Config, atomic_write, config_hash, environment, file_digest, get_device, lookup, make_config,
                          runs_dir, seed_everything, stages, write_json)
 from .data import Split, check_classes, holdout, load_coco_json, load_csv, load_list
-from .icons import ICON_BENCHMARKS, IconScenes, load_icons
+from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
+from .lists import read_captions
 from .losses import LOSSES
 from .metrics import average_precision, summary
 from .train import Pixels, predict_scores, seeded, train_stage1, train_stage2
 
-# %% ../nbs/31_experiment.ipynb #3f579368
+# %% ../nbs/31_experiment.ipynb #d1a2124b
 LIST_NAMES = {'coco-lt': [('coco_lt_train.txt', 'coco_lt_test.txt'), ('train2017.txt', 'val2017.txt')],
               'voc-lt': [('voc_lt_train.txt', 'voc_lt_test.txt')],
               'own': [('train.csv', 'test.csv'), ('train.json', 'test.json')]}
@@ -54,10 +55,15 @@ class Data(NamedTuple):
     @property
     def classes(self): return self.train.classes
 
+    def read_by(self, cfg) -> list: # of str
+        "The digests of what a config's run reads."
+        said = '\n'.join(self.train.captions or ())
+        return [self.digest] + ([hashlib.sha256(said.encode()).hexdigest()[:12]] if cfg.cse_weight else [])
+
     @property
     def counts(self): return self.train.counts().numpy()  # int64 [C], training images per class
 
-# %% ../nbs/31_experiment.ipynb #8167a06e
+# %% ../nbs/31_experiment.ipynb #71eb18ca
 def resize(images, size):
     "uint8 images at another size; the embedded worlds are drawn at 64 px."
     if images.shape[-1] == size: return images
@@ -67,7 +73,7 @@ def resize(images, size):
 def _embedded(benchmark, size, progress):
     names = ICON_BENCHMARKS[benchmark].classes
     scenes = [load_icons(benchmark, s, progress=progress) for s in ('train', 'test')]
-    split = lambda name, s: Split(resize(s.images, size), s.targets, names, [f'{name}/{i:05d}' for i in range(len(s.targets))])
+    split = lambda name, s: Split(resize(s.images, size), s.targets, names, [f'{name}/{i:05d}' for i in range(len(s.targets))], scene_captions(s, names))
     return Data(split('train', scenes[0]), split('test', scenes[1]), f"{benchmark} {'+'.join(s.digest() for s in scenes)}", scenes[1])
 
 def _read(file, classes, **where): # -> Split
@@ -84,6 +90,8 @@ def _load(benchmark, size, transform, image_root, lists, progress):
     if benchmark in ICON_BENCHMARKS: return _embedded(benchmark, size, progress)
     files, where = find_lists(lists, benchmark), dict(image_root=image_root, size=size, transform=transform, progress=progress)
     train = _read(files[0], BENCHMARKS[benchmark].classes if benchmark in BENCHMARKS else None, **where)
+    said = files[0].with_name(files[0].name.replace('train', 'captions'))
+    if files[0].suffix == '.txt' and said.is_file(): train = train._replace(captions=read_captions(said, train.paths))
     splits = train, _read(files[1], list(train.classes), **where)
     return Data(*splits, f"{benchmark} {'+'.join(file_digest(f) for f in files)}")
 
@@ -146,7 +154,7 @@ def restore(model: DualView, folder) -> DualView:
     model.use_prompts = any(k.startswith('prompts.') for k in state)
     return model
 
-# %% ../nbs/31_experiment.ipynb #f209d29c
+# %% ../nbs/31_experiment.ipynb #da29ad54
 def stage1_config(cfg: Config) -> Config:
     "The config of the stage-1 run that `cfg` builds on."
     return replace(cfg, method='dval', **METHODS['dval'], joint=False)
@@ -181,7 +189,7 @@ def run(cfg: Config, progress=True) -> Result:
     device = get_device(cfg.device)
     clip = cached_clip(cfg.clip, cfg.pretrained)
     data = load_benchmark(cfg, clip.visual.size, progress)
-    name = run_name(cfg, clip, data.digest)
+    name = run_name(cfg, clip, *data.read_by(cfg))
     folder = runs_dir()/name
     if (folder/'result.json').is_file(): return Result.load(folder)
     start = time.time()
@@ -207,9 +215,9 @@ def load_model(result: Result, clip: Clip, # the CLIP that the run was made with
     cfg = Config(**result.config | dict(device=str(device), student_weights='random'))   # the student's weights lie in the run
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.folder)
 
-# %% ../nbs/31_experiment.ipynb #288ee289
+# %% ../nbs/31_experiment.ipynb #97770615
 LABELS = {'zero-shot': 'Zero-shot CLIP', 'zero-shot-dual': 'Zero-shot CLIP, both views', 'coop': 'CoOp',
-          'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
+          'cocoop': 'CoCoOp', 'lmpt': 'LMPT', 'linear-probe': 'Linear probe', 'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
           'hp-dval': 'HP-DVAL', 'joint': 'HP-DVAL, joint'}
 
 def method_config(method: str, seed: int, **params) -> Config:

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['GLYPHS', 'STAND_INS', 'CLUTTER', 'FONT', 'SETTINGS', 'ICON_BENCHMARKS', 'DRAWING', 'PRETRAIN_WORLD', 'SYNONYMS',
            'CAPTIONS', 'glyph_mask', 'World', 'background', 'paste', 'Scene', 'draw', 'label_matrix', 'IconBenchmark',
-           'IconScenes', 'draw_labels', 'render', 'load_icons', 'caption', 'Captioned', 'captioned_scenes']
+           'IconScenes', 'draw_labels', 'render', 'load_icons', 'caption', 'scene_captions', 'Captioned',
+           'captioned_scenes']
 
 # %% ../nbs/13_icons.ipynb #64027783
 import colorsys, hashlib, json
@@ -228,7 +229,7 @@ def _p_unobtrusive(counts, span):
     t = np.log(counts); t = (t - t.min()) / (t.max() - t.min())
     return span[0] + t*(span[1] - span[0])
 
-# %% ../nbs/13_icons.ipynb #baa9baa9
+# %% ../nbs/13_icons.ipynb #7b56b083
 class IconScenes(NamedTuple):
     "One split. Boxes and flags are ragged: a list per image."
     images: torch.Tensor    # uint8 [N,3,S,S]
@@ -304,6 +305,15 @@ def caption(rng, names) -> str: # e.g. 'a photo of a dog and a sofa.'
     words = [w[rng.integers(len(w))] for w in (SYNONYMS.get(n, [n.replace('_', ' ')]) for n in names)]
     words = [('an ' if w[0] in 'aeiou' else 'a ') + w for w in rng.permutation(words)]
     return CAPTIONS[rng.integers(len(CAPTIONS))].format(' and '.join(words))
+
+# %% ../nbs/13_icons.ipynb #68beb784
+def scene_captions(scenes: IconScenes, classes, seed=0) -> list: # N sentences
+    "A caption for every scene that names up to three of its classes, the prominent ones if there are any."
+    def one(i, labels, flags):
+        rng = np.random.default_rng([seed, 3, i])
+        named = list(dict.fromkeys(c for c, f in zip(labels, flags) if f)) or list(dict.fromkeys(labels))
+        return caption(rng, [classes[c] for c in rng.permutation(named)[:3]])
+    return [one(i, l, f) for i, (l, f) in enumerate(zip(scenes.labels, scenes.prominent))]
 
 # %% ../nbs/13_icons.ipynb #cab294de
 class Captioned(NamedTuple):

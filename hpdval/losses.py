@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['REDUCTIONS', 'DB_PARAMS', 'LOSSES', 'DISTANCES', 'bce', 'mls', 'focal_mean', 'focal', 'asl', 'class_counts',
            'rebalance_weight', 'class_bias', 'positive_weight', 'negative_tolerant', 'distribution_balanced',
-           'DBParams', 'db_params', 'effective_weight', 'Loss', 'make_loss', 'distill', 'semantic_consistency']
+           'DBParams', 'db_params', 'effective_weight', 'Loss', 'make_loss', 'distill', 'semantic_consistency',
+           'class_specific']
 
 # %% ../nbs/23_losses.ipynb #7e563f33
 from functools import partial
@@ -187,18 +188,18 @@ def make_loss(name, # a key of `LOSSES`
     build = lookup(mode, lookup(name, LOSSES, 'loss'), f'mode of loss {name!r}:')
     return build(class_counts(class_freq, n), n, db_params(benchmark))
 
-# %% ../nbs/23_losses.ipynb #3af97d8c
+# %% ../nbs/23_losses.ipynb #590c1993
 DISTANCES = dict(
     l1=lambda a, b: (a - b).abs(),
     l2=lambda a, b: (a - b) ** 2,
-    cosine=lambda a, b: 1 - F.cosine_similarity(a, b, dim=-1)[:, None],
-    none=lambda a, b: a.new_zeros(len(a), 1))
+    cosine=lambda a, b: 1 - F.cosine_similarity(a, b, dim=-1)[..., None],
+    none=lambda a, b: a.new_zeros(*a.shape[:-1], 1))
 
-def distill(student, # [B,D] embeddings that learn
-            teacher, # [B,D] embeddings that stay
+def distill(student, # [B,D] or [B,N,D] embeddings that learn
+            teacher, # embeddings that stay, of the same shape
             kind='l1', # l1 | l2 (squared) | cosine (1 - cosine, whatever the reduction) | none (zero)
             reduction='sum', # over the D dimensions: sum (the norm of eq. 2) | mean (the authors' F.l1_loss)
-           ): # scalar, averaged over the B rows
+           ): # scalar, averaged over the embeddings
     "Distance of student and teacher (eq. 2), in float32; `ValueError` for an unknown kind or reduction."
     d = lookup(kind, DISTANCES, 'distance')(student.float(), teacher.detach().float())
     return lookup(reduction, REDUCTIONS, 'reduction')(d, -1).mean()
@@ -208,3 +209,15 @@ def semantic_consistency(prompt, # [C,D] text embeddings of the learned prompts
                          reduction='sum'): # sum (eq. 10) | mean (study A2 row 8)
     "L1 distance of learned and fixed prompts (eq. 10), averaged over the classes."
     return distill(prompt, fixed, 'l1', reduction)
+
+# %% ../nbs/23_losses.ipynb #6692ac82
+def class_specific(captions, # [B,D] text embeddings of the captions of B images
+                   prompts, # [C,D] text embeddings of the learned prompts
+                   y, # [B,C] 0/1
+                   class_freq, # [C] training images of each class
+                   margin=.2):
+    "LMPT's class-specific embedding loss (our reading, see above); the weights have mean 1."
+    n = torch.as_tensor(class_freq, device=y.device).clamp_min(1).float()
+    d = 1 - F.normalize(captions.float(), dim=-1) @ F.normalize(prompts.float(), dim=-1).T
+    w = n**-2 / (n**-2).mean()
+    return (w * torch.where(y > 0, d, (margin/n**.25 - d).clamp_min(0))).mean()

@@ -45,8 +45,8 @@ def save_table(table: pd.DataFrame, folder, name: str, note=''):
     with atomic_write(Path(folder)/f'{name}.csv', 'w') as f: f.write(table.to_csv())
     with atomic_write(Path(folder)/f'{name}.md', 'w') as f: f.write(table.to_markdown() + (f'\n\n{note}\n' if note else '\n'))
 
-# %% ../nbs/40_report.ipynb #3e9745f1
-COLOURS = dict(zip(LABELS.values(), [sns.color_palette('colorblind')[i] for i in (7, 8, 1, 3, 9, 0, 2)]))
+# %% ../nbs/40_report.ipynb #9f47f149
+COLOURS = dict(zip(LABELS.values(), [sns.color_palette('colorblind')[i] for i in (7, 8, 1, 4, 6, 5, 3, 9, 0, 2)]))
 
 def save_figure(fig, folder, name: str):
     "Write `name.png` and `name.pdf`, without a date in them."

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EMA', 'make_optimizer', 'make_schedule', 'seeded', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection',
-           'train_stage1', 'consistency', 'FeatureFeed', 'train_stage2']
+           'distilled', 'train_stage1', 'consistency', 'FeatureFeed', 'encode_captions', 'train_stage2']
 
-# %% ../nbs/30_train.ipynb #6c739846
+# %% ../nbs/30_train.ipynb #c87e6535
 import math, time
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ from .align import DualView
 from .clip import Clip
 from .core import Config, atomic_write, autocast
 from .data import PIXEL_STATS, augment, to_float
-from .losses import distill, make_loss, semantic_consistency
+from .losses import class_specific, distill, make_loss, semantic_consistency
 from .metrics import average_precision
 
 # %% ../nbs/30_train.ipynb #0b1944c3
@@ -197,7 +197,7 @@ def fit_logits(score, # [N,C]
     scale, centre = ab.detach()
     return scale.clamp(-3, 3).exp() / std, mean + centre*std
 
-# %% ../nbs/30_train.ipynb #e35d3ea2
+# %% ../nbs/30_train.ipynb #56b8a5f8
 def calibrate(model: DualView, score, y, loss):
     "Set scale and centre of the model's logits."
     for own, value in zip((model.scale, model.centre), fit_logits(score.to(y.device), y, loss)): own.copy_(value)
@@ -223,6 +223,10 @@ def selection(model: DualView, data, # Split, or None
     def evaluate(): return mean_ap(model.score(g, p.float()).cpu(), data.targets)
     return evaluate
 
+def distilled(g, p, which: str): # -> [B,D], or [B,N,D] where there are patches among them
+    "The embeddings that the student learns from the teacher: global (eq. 2), patch or both."
+    return g if which == 'global' else p if which == 'patch' else torch.cat([g[:, None], p], 1)
+
 def train_stage1(model: DualView, clip: Clip, train, # Split
                  select, # Split on which the epoch is chosen, or None
                  file, # checkpoint
@@ -231,7 +235,7 @@ def train_stage1(model: DualView, clip: Clip, train, # Split
     cfg = model.cfg
     pixels, y_all, classify = prepare(model, clip, train, cfg.loss, cfg.joint, progress)
     distils = cfg.kd != 'none' and cfg.kd_weight > 0
-    feed = Feed(train.images, pixels, (lambda x: clip.visual(x)[0]) if distils and cfg.teacher == 'frozen' else None)
+    feed = Feed(train.images, pixels, (lambda x: distilled(*clip.visual(x), cfg.kd_on)) if distils and cfg.teacher == 'frozen' else None)
     params = [*model.visual.requires_grad_(True).parameters()]
     if cfg.train_text: params += [*model.text.requires_grad_(True).parameters()]
     if cfg.joint: params += [*model.prompts.requires_grad_(True).parameters()]
@@ -241,14 +245,16 @@ def train_stage1(model: DualView, clip: Clip, train, # Split
         with autocast(pixels.device, cfg.precision): g, p = model.visual(x)
         texts = fixed or model.texts()
         out = dict(cls=classify(model.logits(model.score(g.float(), p.float(), texts)), y_all[idx]))
-        if distils: out['kd'] = cfg.kd_weight * distill(g, g if t is None else t, cfg.kd, cfg.reduction)
+        if distils:
+            own = distilled(g, p, cfg.kd_on)
+            out['kd'] = cfg.kd_weight * distill(own, own if t is None else t, cfg.kd, cfg.reduction)
         if cfg.joint: out['sc'] = consistency(model, texts)
         return out
     history = fit(params, losses, selection(model, select, pixels, progress), len(y_all), cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress)
     model.requires_grad_(False)
     return history
 
-# %% ../nbs/30_train.ipynb #7c5858b0
+# %% ../nbs/30_train.ipynb #fb5b9d54
 def consistency(model: DualView, texts) -> torch.Tensor:
     "The weighted semantic consistency loss of the prompts that `sc_on` names (eq. 10: the global one; row 8: the local one)."
     cfg = model.cfg
@@ -269,16 +275,25 @@ class FeatureFeed:
         g, p = self.sets[v]
         return g[idx].clone(), p[idx].float() if self.patches else g[idx, None]
 
+@torch.no_grad()
+def encode_captions(clip: Clip, train, batch=256): # -> [N,D]
+    "Text embeddings of the training captions. A `ValueError` if there are none."
+    if not train.captions: raise ValueError("the class-specific embedding loss needs captions: put a file beside the training list, with 'captions' in the place of 'train' in its name and `path sentence` in its lines")
+    ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
+    return torch.cat([clip.text(part) for part in ids.split(batch)])
+
 def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True) -> pd.DataFrame:
     "Train the prompts (eq. 6-10); arguments as for `train_stage1`."
     cfg = model.cfg
     pixels, y_all, classify = prepare(model, clip, train, cfg.loss2 or cfg.loss, True, progress)
     model.prompts.requires_grad_(True)
     feed = FeatureFeed(train.images, model.visual, pixels, progress=progress, patches=cfg.alpha != (cfg.alpha_on == 'global'))
+    if cfg.cse_weight: captions, counts = encode_captions(clip, train), train.counts().to(y_all.device)
     def losses(idx, epoch, step):
         texts = model.texts()
         out = dict(cls=classify(model.logits(model.score(*feed(idx, epoch), texts)), y_all[idx]))
         if cfg.sc_weight: out['sc'] = consistency(model, texts)
+        if cfg.cse_weight: out['cse'] = cfg.cse_weight * class_specific(captions[idx], texts[0], y_all[idx], counts)
         return out
     evaluate = selection(model, select, pixels, progress, frozen=True)
     history = fit([*model.prompts.parameters()], losses, evaluate, len(y_all), cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress)
