@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIST_NAMES', 'LABELS', 'find_lists', 'Data', 'resize', 'load_benchmark', 'Result', 'model_state', 'build_model',
            'restore', 'stage1_config', 'cached_clip', 'run_name', 'run', 'load_model', 'method_config', 'table_name',
-           'compare']
+           'compare_configs', 'compare']
 
 # %% ../nbs/31_experiment.ipynb #c2dc9f33
 import time
@@ -215,7 +215,7 @@ def load_model(result: Result, clip: Clip, # the CLIP that the run was made with
     cfg = Config(**result.config | dict(device=str(device), student_weights='random'))   # the student's weights lie in the run
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.folder)
 
-# %% ../nbs/31_experiment.ipynb #97770615
+# %% ../nbs/31_experiment.ipynb #6ecd8dc3
 LABELS = {'zero-shot': 'Zero-shot CLIP', 'zero-shot-dual': 'Zero-shot CLIP, both views', 'coop': 'CoOp',
           'cocoop': 'CoCoOp', 'lmpt': 'LMPT', 'linear-probe': 'Linear probe', 'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
           'hp-dval': 'HP-DVAL', 'joint': 'HP-DVAL, joint'}
@@ -234,19 +234,25 @@ def _mean_std(rows): # list of dicts of numbers -> dict of means, dict of sample
     d = pd.DataFrame(rows)
     return d.mean().to_dict(), (d.std().to_dict() if len(d) > 1 else {k: None for k in d})
 
-def compare(methods, # keys of `METHODS`
-            seeds, # list of int
-            progress=True, **params) -> tuple: # the summary (contract C1), and {method: [Result per seed]}
-    "Run methods x seeds."
-    configs = {m: [method_config(m, s, **params) for s in seeds] for m in methods}   # all checked before any is run
-    results = {m: [run(c, progress) for c in cs] for m, cs in configs.items()}
+def compare_configs(configs: dict, # {row: [Config per seed]}
+                    progress=True) -> tuple: # the summary (contract C1), and {row: [Result per seed]}
+    "Run configs and sum up over the seeds."
+    results = {row: [run(c, progress) for c in cs] for row, cs in configs.items()}
     def summed(rs):
         mean, std = _mean_std([r.mAP for r in rs])
         ap = np.mean([r.ap for r in rs], 0)
         var = {k: float(np.mean([getattr(r, k) for r in rs])) for k in ('var_population', 'var_between_groups')}
         return dict(mAP=mean, std=std, **var, ap=dict(zip(rs[0].classes, ap)), hashes=[r.hash for r in rs])
-    one = results[methods[-1]][0]
+    rs = list(results.values())[-1]; one = rs[0]
     flat = [r for rs in results.values() for r in rs]
-    return dict(config=one.config, hash=table_name(r.hash for r in flat), data=one.data, weights=one.weights,
-                device=one.environment['device'], environment=one.environment, seconds=sum(r.seconds for r in flat), seeds=list(seeds),
-                methods={LABELS[m]: summed(rs) for m, rs in results.items()}), results
+    return dict(config=one.config, hash=table_name(r.hash for r in flat), data=one.data, weights=one.weights, device=one.environment['device'],
+                environment=one.environment, seconds=sum({r.hash: r.seconds for r in flat}.values()), seeds=[r.config['seed'] for r in rs],
+                methods={row: summed(rs) for row, rs in results.items()}), results
+
+def compare(methods, # keys of `METHODS`
+            seeds, # list of int
+            progress=True, **params) -> tuple: # the summary, and {method: [Result per seed]}
+    "Run methods x seeds."
+    configs = {lookup(m, LABELS, 'method'): [method_config(m, s, **params) for s in seeds] for m in methods}   # all checked before any is run
+    summary, results = compare_configs(configs, progress)
+    return summary, dict(zip(methods, results.values()))
