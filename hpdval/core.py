@@ -146,7 +146,7 @@ METHODS = {
     'joint': dict(joint=True, epochs2=0),                                                         # both at once
 }
 
-# %% ../nbs/00_core.ipynb #16ce6abd
+# %% ../nbs/00_core.ipynb #e935e42f
 MODES = dict(
     paper={},
     official=dict(transform='official', augment='official', score='l2', alpha=.5, alpha_on='local', topk=16, scale=1.,
@@ -159,7 +159,8 @@ _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
 _SMALL = dict(lr1=1.25e-3, lr2=5e-3, epochs1=16, epochs2=6, schedule_epochs=0, batch_size=32, ema=.98, kd_weight=1e-4, sc_weight=1e-3)
 PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt': {}, 'own': {}}
 SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
-TUNED = {(b, m): dict(loss='bce', lr2=1.25e-4) | more for b in SIZES for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2)}.items()}
+TUNED = {(b, m): dict(loss='bce', lr2=1.25e-4) | more for b in SIZES
+         for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2), 'linear-probe': dict(lr2=1.28)}.items()}
 
 # %% ../nbs/00_core.ipynb #96af3480
 CHOICES = dict(method=METHODS, benchmark=PRESETS, mode=MODES, empty_classes=('error', 'keep'), transform=('clip', 'official'),

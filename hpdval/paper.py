@@ -132,7 +132,7 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
     "The same with one line of headings, for CSV and Markdown files."
     return table.set_axis([f'{group}: {name}' for group, name in table.columns], axis=1)
 
-# %% ../nbs/42_paper.ipynb #a32d30c8
+# %% ../nbs/42_paper.ipynb #45167b16
 def claims(results: dict, # {row: [Result per seed]}
            said, # list of (a, b, group): the paper finds a over b
            quotes: pd.DataFrame) -> pd.DataFrame:
@@ -144,7 +144,7 @@ def claims(results: dict, # {row: [Result per seed]}
         known = g in quotes and {a, b} <= set(quotes.index)
         return {'claim': f'{a} over {b}, {g}', 'the paper': f'{quotes[g][a] - quotes[g][b]:+.2f}' if known else '',
                 'here': f"{d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]", 'verdict': verdict}
-    return pd.DataFrame([one(*s) for s in said if {*s[:2]} <= set(results)]).set_index('claim')
+    return pd.DataFrame([one(*s) for s in said if {*s[:2]} <= set(results)], columns=['claim', 'the paper', 'here', 'verdict']).set_index('claim')
 
 # %% ../nbs/42_paper.ipynb #0f50f64a
 def plot_rows(summed: dict, quotes: pd.DataFrame):
