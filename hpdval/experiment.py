@@ -5,23 +5,23 @@
 # %% auto #0
 __all__ = ['LIST_NAMES', 'LABELS', 'find_lists', 'Data', 'resize', 'load_benchmark', 'Result', 'model_state', 'build_model',
            'restore', 'stage1_config', 'cached_clip', 'run_name', 'run', 'load_model', 'method_config', 'table_name',
-           'compare_configs', 'compare']
+           'compare_configs', 'compare', 'parse_words', 'main', 'launch']
 
-# %% ../nbs/31_experiment.ipynb #c2dc9f33
+# %% ../nbs/31_experiment.ipynb #e4cec301
 import time
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import hashlib, json, numpy as np, pandas as pd, torch
+import hashlib, json, numpy as np, pandas as pd, sys, torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save
 
 from . import __version__
 from .align import DualView
 from .clip import Clip, load_clip
-from .core import (METHODS, Config, atomic_write, config_hash, environment, file_digest, get_device, lookup, make_config,
+from .core import (METHODS, TYPES, Config, atomic_write, config_hash, environment, file_digest, get_device, lookup, make_config,
                          runs_dir, seed_everything, stages, write_json)
 from .data import Split, check_classes, holdout, load_coco_json, load_csv, load_list
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
@@ -29,6 +29,7 @@ from .labels import BENCHMARKS
 from .lists import read_captions
 from .losses import LOSSES
 from .metrics import average_precision, summary
+from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
 from .train import Pixels, predict_scores, seeded, train_stage1, train_stage2
 
 # %% ../nbs/31_experiment.ipynb #d1a2124b
@@ -154,7 +155,7 @@ def restore(model: DualView, folder) -> DualView:
     model.use_prompts = any(k.startswith('prompts.') for k in state)
     return model
 
-# %% ../nbs/31_experiment.ipynb #da29ad54
+# %% ../nbs/31_experiment.ipynb #3f122669
 def stage1_config(cfg: Config) -> Config:
     "The config of the stage-1 run that `cfg` builds on."
     return replace(cfg, method='dval', **METHODS['dval'], joint=False)
@@ -184,27 +185,33 @@ def _train(cfg, model, clip, data, folder, progress):
         history += train_stage2(model, clip, train, select, folder/'stage2.pt', progress).to_dict('records')
     return history
 
+def _write(result, model, scores):
+    "The files of a run; the result comes last, and then the checkpoints go."
+    folder = Path(result.folder)
+    with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
+    with atomic_write(folder/'scores.npy') as f: np.save(f, scores)
+    result.save(folder)
+    for f in folder.glob('stage*.pt'): f.unlink()
+
 def run(cfg: Config, progress=True) -> Result:
-    "The result of a config: from `runs/` if it is there, otherwise trained and measured."
-    device = get_device(cfg.device)
-    clip = cached_clip(cfg.clip, cfg.pretrained)
-    data = load_benchmark(cfg, clip.visual.size, progress)
+    "The result of a config: from `runs/` if it is there, otherwise trained and measured, on all processes that were launched."
+    progress, clip = progress and is_main(), cached_clip(cfg.clip, cfg.pretrained)
+    with main_first(): data = load_benchmark(cfg, clip.visual.size, progress)
     name = run_name(cfg, clip, *data.read_by(cfg))
     folder = runs_dir()/name
-    if (folder/'result.json').is_file(): return Result.load(folder)
-    start = time.time()
+    if found := from_main(lambda: Result.load(folder) if (folder/'result.json').is_file() else None): return found
+    start, device = time.time(), local_device(cfg.device)
     seed_everything(cfg.seed); clip.to(device)
     model = build_model(cfg, clip, data.classes, device)   # says what does not fit, before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     history = _train(cfg, model, clip, data, folder, progress)
     scores = predict_scores(model, data.test.images, Pixels(clip, cfg, device), progress=progress).numpy()
     ap = average_precision(scores, data.test.targets)
-    with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
-    with atomic_write(folder/'scores.npy') as f: np.save(f, scores)
-    result = Result(asdict(cfg), name, data.digest, f'{clip.name} {clip.digest}', environment(device), time.time()-start, list(data.classes),
-                    data.counts.tolist(), (100*ap).tolist(), **summary(ap, data.counts), history=history)
-    result.save(folder)
-    for f in folder.glob('stage*.pt'): f.unlink()
+    where = environment(device) | (dict(processes=g.num_processes) if (g := group()) else {})
+    result = Result(asdict(cfg), name, data.digest, f'{clip.name} {clip.digest}', where, time.time()-start, list(data.classes),
+                    data.counts.tolist(), (100*ap).tolist(), **summary(ap, data.counts), history=history, folder=str(folder))
+    if is_main(): _write(result, model, scores)
+    wait()
     return result
 
 # %% ../nbs/31_experiment.ipynb #086f26a9
@@ -256,3 +263,31 @@ def compare(methods, # keys of `METHODS`
     configs = {lookup(m, LABELS, 'method'): [method_config(m, s, **params) for s in seeds] for m in methods}   # all checked before any is run
     summary, results = compare_configs(configs, progress)
     return summary, dict(zip(methods, results.values()))
+
+# %% ../nbs/31_experiment.ipynb #73e57fc4
+def parse_words(words, # of str, 'name=value'
+               ) -> Config:
+    "The config of a command line: fields of `Config`, by `method_config`. Raises one-line errors."
+    params = {}
+    for name, is_there, value in (w.partition('=') for w in words):
+        if not is_there: raise ValueError(f"expected name=value with the name of a field of Config, such as method=coop, got {name!r}")
+        want = TYPES[lookup(name, list(TYPES), 'parameter')]
+        try: params[name] = dict(true=True, false=False)[value.lower()] if want is bool else want(value)
+        except (KeyError, ValueError): raise ValueError(f"parameter {name!r} must be {'true or false' if want is bool else want.__name__}, got {value!r}") from None
+    return method_config(**dict(method='hp-dval', seed=0) | params)
+
+def main(argv=None): # words; None = those of the command line
+    "Run a config and print its folder and mAP."
+    try: result = run(parse_words(sys.argv[1:] if argv is None else argv))
+    except (ValueError, TypeError, FileNotFoundError) as e: sys.exit(f'error: {e}')
+    if is_main(): print(f"{result.folder} mAP {result.mAP['total']:.2f}", flush=True)
+
+# %% ../nbs/31_experiment.ipynb #c460941a
+if __name__ == '__main__' and '__file__' in globals(): main()   # python -m hpdval.experiment, not this notebook
+
+# %% ../nbs/31_experiment.ipynb #21a78da2
+def launch(cfg: Config, processes: int, # of this machine
+           progress=True) -> Result:
+    "`run` on several processes started by accelerate's `notebook_launcher`. On GPUs, nothing may have been computed on them before."
+    spawn(run, cfg, progress, processes=processes)
+    return run(cfg, progress)

@@ -9,7 +9,7 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'TUNED_FEWSHOT', 'SETTINGS'
            'adapt', 'FewshotResult', 'run_fewshot', 'mean_interval', 'compare_fewshot', 'smoke', 'fewshot_table',
            'episodes_table', 'plot_fewshot']
 
-# %% ../nbs/33_fewshot.ipynb #b23fde1e
+# %% ../nbs/33_fewshot.ipynb #ee0ece91
 import hashlib, json, time
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -22,7 +22,7 @@ from scipy import stats
 from tqdm.auto import tqdm
 
 from .clip import Clip
-from .core import (Config, atomic_write, cache_dir, config_hash, environment, get_device, lookup, runs_dir, seed_everything,
+from .core import (Config, atomic_write, cache_dir, config_hash, environment, lookup, runs_dir, seed_everything,
                          stages, write_json)
 from .data import Split, check_classes, decode_split, holdout
 from .experiment import LABELS, build_model, cached_clip, method_config, model_state, resize, restore, run_name, table_name
@@ -30,6 +30,7 @@ from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
 from .metrics import average_precision
+from .parallel import from_main, is_main, local_device, main_first, wait
 from .train import Pixels, predict_scores, train_stage1, train_stage2
 
 # %% ../nbs/33_fewshot.ipynb #96d21ef2
@@ -246,7 +247,7 @@ def load_fewshot(cfg: Config, fs: Fewshot, size: int, # px
     published = [Split(None, torch.from_numpy(e.targets), e.classes, e.images) for e in episodes]   # the digest covers all
     return FewshotData(base, supports, test, (_digest(base), _digest(test), _digest(*published)))
 
-# %% ../nbs/33_fewshot.ipynb #911fc874
+# %% ../nbs/33_fewshot.ipynb #efb91777
 def train_stages(model, clip: Clip, train: Split, select, # Split, or None
                  file, # of the checkpoints
                  progress) -> list: # a record per epoch
@@ -255,20 +256,23 @@ def train_stages(model, clip: Clip, train: Split, select, # Split, or None
     for k, wanted, stage in zip((1, 2), stages(model.cfg), (train_stage1, train_stage2)):
         if wanted: history += stage(*data, f'{file}.stage{k}.pt', progress).to_dict('records')
     model.use_prompts = model.use_prompts or learned
-    for k in (1, 2): Path(f'{file}.stage{k}.pt').unlink(missing_ok=True)
+    if is_main():
+        for k in (1, 2): Path(f'{file}.stage{k}.pt').unlink(missing_ok=True)
     return history
 
 def train_base(cfg: Config, data: FewshotData, progress=True) -> Path: # folder of model.safetensors and base.json
     "The base model: from `runs/` if it is there, otherwise trained."
-    clip, device = cached_clip(cfg.clip, cfg.pretrained), get_device(cfg.device)
+    clip, device = cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device)
     folder = runs_dir()/run_name(cfg, clip, 'few-shot base', data.digests[0])
-    if (folder/'base.json').is_file(): return folder
+    if from_main((folder/'base.json').is_file): return folder
     start = time.time(); seed_everything(cfg.seed); clip.to(device)
     model = build_model(cfg, clip, data.base.classes, device); folder.mkdir(parents=True, exist_ok=True)
     train, val = holdout(data.base.targets, cfg.val_fraction, cfg.seed)
     history = train_stages(model, clip, data.base.at(train), data.base.at(val) if len(val) else None, folder/'base', progress)
-    with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
-    write_json(folder/'base.json', dict(config=asdict(cfg), classes=data.base.classes, seconds=time.time()-start, history=history))
+    if is_main():
+        with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
+        write_json(folder/'base.json', dict(config=asdict(cfg), classes=data.base.classes, seconds=time.time()-start, history=history))
+    wait()
     return folder
 
 # %% ../nbs/33_fewshot.ipynb #b842e9d6
@@ -295,7 +299,7 @@ def adapt(cfg: Config, # of the adaptation
     model = novel_model(cfg, clip, support.classes, base, device)
     return model, train_stages(model, clip, support.at(balanced_draws(support.targets, draws, cfg.seed)), None, file, progress=False)
 
-# %% ../nbs/33_fewshot.ipynb #c70bf03d
+# %% ../nbs/33_fewshot.ipynb #c79e3433
 @dataclass
 class FewshotResult:
     "A method at K shots, with one seed. AP in percent."
@@ -314,19 +318,22 @@ class FewshotResult:
 
 def _episode(file, cfg, fs, clip, base, support, test, device):
     "Adapt (if there is a support), score, and write scores and record unless they are there. -> scores, record"
-    if not file.is_file():
+    if not from_main(file.is_file):
         start = time.time()
         model, history = (adapt(cfg, clip, base, support, fs.draws, file.with_suffix(''), device) if support
                           else (novel_model(cfg, clip, test.classes, base, device), []))
         scores = predict_scores(model, test.images, Pixels(clip, cfg, device)).numpy()
-        write_json(file.with_suffix('.json'), dict(seconds=time.time()-start, history=history))
-        with atomic_write(file) as f: np.save(f, scores)
+        if is_main():
+            write_json(file.with_suffix('.json'), dict(seconds=time.time()-start, history=history))
+            with atomic_write(file) as f: np.save(f, scores)
+        wait()
     return np.load(file), json.loads(file.with_suffix('.json').read_text())
 
 def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     "All episodes of a config; what is in `runs/` is not computed again."
-    clip, device = cached_clip(cfg.clip, cfg.pretrained), get_device(cfg.device); clip.to(device)
-    data = load_fewshot(cfg, fs, clip.visual.size, progress=progress); test = data.test
+    progress, clip, device = progress and is_main(), cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device); clip.to(device)
+    with main_first(): data = load_fewshot(cfg, fs, clip.visual.size, progress=progress)
+    test = data.test
     base, adapted = train_base(cfg, data, progress), adapt_config(cfg, fs)
     learns = fs.shots > 0 and any(stages(adapted))
     extra = (data.digests[2], f'{fs.shots} shots, {fs.draws} draws') if learns else ()

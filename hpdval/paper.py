@@ -233,14 +233,14 @@ def score_maps(model: DualView, data: Data, pixels: Pixels, batch=64, progress=F
             rows.append(localise(maps, torch.stack([*masks.values()])).assign(image=i, **{'class': found}))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/42_paper.ipynb #638f5839
+# %% ../nbs/42_paper.ipynb #0bdd096b
 def job_words(cfg: Config) -> list: # of 'name=value'
     "The method, benchmark, seed, and every field in which the config differs from what these three give."
     plain = method_config(cfg.method, cfg.seed, benchmark=cfg.benchmark)
     return [f'{k}={getattr(cfg, k)}' for k in ('method', 'benchmark', 'seed')] + [f'{f.name}={getattr(cfg, f.name)}' for f in fields(Config) if getattr(cfg, f.name) != getattr(plain, f.name)]
 
 def jobs(seeds=(0, 1, 2), tables=None, # keys of `TABLES`; None = all
-        ) -> dict: # {name: (words, name of the job that must come before, or None)}
+         **params) -> dict: # {name: (words, name of the job that must come before, or None)}
     "All runs of the embedded tables, without repetition."
     out = {}
     def add(cfg):
@@ -251,5 +251,5 @@ def jobs(seeds=(0, 1, 2), tables=None, # keys of `TABLES`; None = all
         return name
     for t in tables or TABLES:
         for b in ('icon-coco-lt', 'icon-voc-lt') if t in ON_BOTH else ('icon-coco-lt',):
-            for cfgs in table_configs(t, seeds, benchmark=b).values(): [add(c) for c in cfgs]
+            for cfgs in table_configs(t, seeds, benchmark=b, **params).values(): [add(c) for c in cfgs]
     return out
