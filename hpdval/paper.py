@@ -89,19 +89,23 @@ def quoted(source: str, # table1 .. table6, fig4a, fig4b, fig5a, fig5b
     cells = dict(row.split(': ') for row in rows.split('; ') if row)
     return pd.DataFrame([map(float, v.split()) for v in cells.values()], index=list(cells), columns=columns.split())
 
-# %% ../nbs/42_paper.ipynb #2805a136
-_m = lambda *methods: {LABELS[m]: dict(method=m) for m in methods}
+# %% ../nbs/42_paper.ipynb #239c3b3d
+_methods = lambda *names: {LABELS[m]: dict(method=m) for m in names}
 _short = dict(method='dval', epochs1=4)
+_losses = {'BCE': 'bce', 'Focal': 'focal', 'CB Focal': 'cb-focal', 'ASL': 'asl', 'DB': 'db', 'DB Focal': 'db-focal', 'DB*': 'db-star'}
 TABLES = {
-    'table1': _m('zero-shot', 'linear-probe', 'fine-tuning', 'coop', 'cocoop', 'lmpt', 'dval', 'hp-dval'),
-    'table3': {n: dict(loss=l) for n, l in {'BCE': 'bce', 'Focal': 'focal', 'CB Focal': 'cb-focal', 'ASL': 'asl', 'DB': 'db', 'DB Focal': 'db-focal', 'DB*': 'db-star'}.items()},
-    'table4': {f'{LABELS[m]}, {n}': dict(method=m, loss=l) for m in ('fine-tuning', 'coop', 'cocoop', 'lmpt', 'hp-dval') for n, l in (('BCE', 'bce'), ('DB', 'db-focal'))},
-    'table5': {'Zero-shot CLIP': dict(method='zero-shot'), 'DVAL': dict(method='dval'), 'DVAL + HPT': dict(sc_weight=0.), 'DVAL + HPT + SC': {}, 'joint': dict(method='joint')},
+    'table1': _methods('zero-shot', 'linear-probe', 'fine-tuning', 'coop', 'cocoop', 'lmpt', 'dval', 'hp-dval'),
+    'table3': {n: dict(loss=l) for n, l in _losses.items()},
+    'table4': {f'{LABELS[m]}, {n}': dict(method=m, loss=l) for m in ('fine-tuning', 'coop', 'cocoop', 'lmpt', 'hp-dval')
+               for n, l in (('BCE', 'bce'), ('DB', 'db-focal'))},
+    'table5': {'Zero-shot CLIP': dict(method='zero-shot'), 'DVAL': dict(method='dval'), 'DVAL + HPT': dict(sc_weight=0.),
+               'DVAL + HPT + SC': {}, 'joint': dict(method='joint')},
     'table6': {'local': dict(prompts='local'), 'global': dict(prompts='global'), 'both': {}},
     'fig5': {str(m): dict(n_ctx=m, ctx_init='noise') for m in (2, 4, 8, 16, 32, 64)},
-    'zero-shot': {'cosine, global view': dict(method='zero-shot'), 'softmax, global view': dict(method='zero-shot', score='softmax'), 'cosine, both views': dict(method='zero-shot-dual'),
-                  'L2 over the classes, both views': dict(method='zero-shot-dual', score='l2')},
-    'variants': {'as it is': {}, 'prompts from noise': dict(ctx_init='noise'), 'SC on the local prompt': dict(sc_on='local'), 'SC on both': dict(sc_on='both'),
+    'zero-shot': {'cosine, global view': dict(method='zero-shot'), 'softmax, global view': dict(method='zero-shot', score='softmax'),
+                  'cosine, both views': dict(method='zero-shot-dual'), 'L2 over the classes, both views': dict(method='zero-shot-dual', score='l2')},
+    'variants': {'as it is': {}, 'prompts from noise': dict(ctx_init='noise'),
+                 'SC on the local prompt': dict(sc_on='local'), 'SC on both': dict(sc_on='both'),
                  'short': _short, 'short, no distillation': _short | dict(kd='none'), 'short, L2': _short | dict(kd='l2'),
                  'short, cosine': _short | dict(kd='cosine', kd_weight=5e-3), 'short, L1 of the patches': _short | dict(kd_on='patch'),
                  'short, last epoch': _short | dict(select='last'), 'short, best epoch on test': _short | dict(select='test')},
@@ -116,14 +120,15 @@ def table_configs(table: str, # a key of `TABLES`
     chosen = lookup(table, TABLES, 'table')
     return {r: [method_config(seed=s, **dict(method='hp-dval') | params | lookup(r, chosen, 'row')) for s in seeds] for r in rows or chosen}
 
-# %% ../nbs/42_paper.ipynb #3eab57f6
+# %% ../nbs/42_paper.ipynb #7eec3fc4
 HERE, THERE = 'measured here', 'quoted from the paper'
 
 def beside(summed: dict, # of `compare_configs`
            quotes: pd.DataFrame) -> pd.DataFrame: # columns in two groups, told apart by their headings
     "What was measured and what the paper prints. Rows that are only quoted come last."
     cell = lambda m, g: f"{m['mAP'][g]:.2f}" + ('' if m['std'][g] is None else f" ± {m['std'][g]:.2f}")
-    here = pd.DataFrame({r: {g: cell(m, g) for g in GROUPS} | {'var': f"{m['var_population']:.0f}"} for r, m in summed['methods'].items()}).T
+    row = lambda m: {g: cell(m, g) for g in GROUPS} | {'var': f"{m['var_population']:.0f}"}
+    here = pd.DataFrame({r: row(m) for r, m in summed['methods'].items()}).T
     names = [*here.index, *[r for r in quotes.index if r not in here.index]]
     there = quotes.map('{:.2f}'.format)
     return pd.concat({HERE: here.reindex(names), THERE: there.reindex(names)}, axis=1).fillna('')
@@ -132,7 +137,7 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
     "The same with one line of headings, for CSV and Markdown files."
     return table.set_axis([f'{group}: {name}' for group, name in table.columns], axis=1)
 
-# %% ../nbs/42_paper.ipynb #45167b16
+# %% ../nbs/42_paper.ipynb #2e975170
 def claims(results: dict, # {row: [Result per seed]}
            said, # list of (a, b, group): the paper finds a over b
            quotes: pd.DataFrame) -> pd.DataFrame:
@@ -144,25 +149,29 @@ def claims(results: dict, # {row: [Result per seed]}
         known = g in quotes and {a, b} <= set(quotes.index)
         return {'claim': f'{a} over {b}, {g}', 'the paper': f'{quotes[g][a] - quotes[g][b]:+.2f}' if known else '',
                 'here': f"{d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]", 'verdict': verdict}
-    return pd.DataFrame([one(*s) for s in said if {*s[:2]} <= set(results)], columns=['claim', 'the paper', 'here', 'verdict']).set_index('claim')
+    rows = [one(*s) for s in said if {*s[:2]} <= set(results)]
+    return pd.DataFrame(rows, columns=['claim', 'the paper', 'here', 'verdict']).set_index('claim')
 
-# %% ../nbs/42_paper.ipynb #0f50f64a
+# %% ../nbs/42_paper.ipynb #4e2ac064
 def plot_rows(summed: dict, quotes: pd.DataFrame):
     "mAP by group, a panel each: what was measured (with its deviation) above, what the paper prints below."
     here = summed['methods']; there = quotes[[r in here for r in quotes.index]] if len(quotes) else quotes
     parts = [(HERE, {r: (m['mAP'], m['std']) for r, m in here.items()}, 'o', sns.color_palette('colorblind')[0])]
     if len(there): parts.append((THERE, {r: (there.loc[r], {}) for r in there.index}, 'D', '.45'))
-    fig, axs = plt.subplots(len(parts), len(GROUPS), figsize=(9, .6 + sum(.55 + .21*len(p[1]) for p in parts)), squeeze=False, height_ratios=[.6 + len(p[1]) for p in parts])
+    heights = [.6 + len(p[1]) for p in parts]
+    fig, axs = plt.subplots(len(parts), len(GROUPS), figsize=(9, .6 + sum(.42 + .21*h for h in heights)), squeeze=False, height_ratios=heights)
     for line, (what, rows, marker, colour) in zip(axs, parts):
         for ax, g in zip(line, GROUPS):
-            for i, (mean, std) in enumerate(rows.values()): ax.errorbar(mean[g], i, xerr=std.get(g) or None, fmt=marker, ms=5, color=colour, capsize=2)
-            ax.set_yticks(range(len(rows)), list(rows) if ax is line[0] else []); ax.set_ylim(len(rows)-.4, -.6); ax.grid(axis='y', color='.9'); ax.tick_params(labelsize=8)
-            ax.set_title(g if line is axs[0] else '', fontsize=9); ax.margins(x=.15)
+            for i, (mean, std) in enumerate(rows.values()):
+                ax.errorbar(mean[g], i, xerr=std.get(g) or None, fmt=marker, ms=5, color=colour, capsize=2)
+            ax.set_yticks(range(len(rows)), list(rows) if ax is line[0] else []); ax.set_ylim(len(rows)-.4, -.6)
+            ax.grid(axis='y', color='.9'); ax.tick_params(labelsize=8); ax.margins(x=.15)
+            ax.set_title(g if line is axs[0] else '', fontsize=9)
         line[0].set_xlabel(f'mAP (%), {what}', fontsize=8, loc='left')
     sns.despine(); fig.tight_layout()
     return fig
 
-# %% ../nbs/42_paper.ipynb #d5512d16
+# %% ../nbs/42_paper.ipynb #0d1b1702
 def plot_curve(mean, std, quotes, # tables with a column per group, over the setting
                label: str, log=False):
     "mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right one."
@@ -172,8 +181,10 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
         ax.tick_params(axis='y', colors=blue, labelsize=8)
         if log: ax.set_xscale('log'); ax.xaxis.set_minor_formatter('')
         if len(quotes):
-            other = ax.twinx(); other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1); other.tick_params(axis='y', colors=grey, labelsize=8); sns.despine(ax=other, right=False)
-    keys = [plt.Line2D([], [], color=blue, marker='o', label=f'{HERE} (left axis)')] + ([plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)')] if len(quotes) else [])
+            other = ax.twinx(); other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1)
+            other.tick_params(axis='y', colors=grey, labelsize=8); sns.despine(ax=other, right=False)
+    keys = [plt.Line2D([], [], color=blue, marker='o', label=f'{HERE} (left axis)')]
+    if len(quotes): keys.append(plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)'))
     axs[0].set_ylabel('mAP (%)'); fig.supxlabel(label, fontsize=10); sns.despine(right=not len(quotes)); fig.tight_layout()
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(.5, 0), ncols=2)
     return fig
@@ -204,7 +215,7 @@ def sweep(model: DualView, data: Data, pixels: Pixels, alphas, # 0..1
         return dict(alpha=alpha, k=k, share=share, **summary(ap, data.counts)['mAP'])
     return pd.DataFrame([row(a, own, None) for a in alphas] + [row(c.alpha, k, s) for k, s in zip(ks, shares)])
 
-# %% ../nbs/42_paper.ipynb #c870f84a
+# %% ../nbs/42_paper.ipynb #1f3ca91f
 def box_masks(scenes, i: int, size: int) -> dict: # {class: bool [S,S]}
     "Where the boxes of every class of scene `i` lie, at `size` px."
     scale, masks = size / scenes.images.shape[-1], {}
@@ -218,7 +229,8 @@ def localise(maps, masks) -> pd.DataFrame: # float [n,S,S] and bool [n,S,S] -> h
     heat, inside = maps.flatten(1), masks.flatten(1)
     low, high = heat.amin(1, keepdim=True), heat.amax(1, keepdim=True)
     hot = heat > (low + high)/2
-    return pd.DataFrame(dict(hit=inside.gather(1, heat.argmax(1, keepdim=True))[:, 0].float(), iou=(hot & inside).sum(1)/(hot | inside).sum(1), area=inside.float().mean(1)))
+    return pd.DataFrame(dict(hit=inside.gather(1, heat.argmax(1, keepdim=True))[:, 0].float(),
+                             iou=(hot & inside).sum(1)/(hot | inside).sum(1), area=inside.float().mean(1)))
 
 @torch.inference_mode()
 def score_maps(model: DualView, data: Data, pixels: Pixels, batch=64, progress=False) -> pd.DataFrame: # image, class, hit, iou, area
@@ -233,11 +245,12 @@ def score_maps(model: DualView, data: Data, pixels: Pixels, batch=64, progress=F
             rows.append(localise(maps, torch.stack([*masks.values()])).assign(image=i, **{'class': found}))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/42_paper.ipynb #0bdd096b
+# %% ../nbs/42_paper.ipynb #637137c6
 def job_words(cfg: Config) -> list: # of 'name=value'
     "The method, benchmark, seed, and every field in which the config differs from what these three give."
     plain = method_config(cfg.method, cfg.seed, benchmark=cfg.benchmark)
-    return [f'{k}={getattr(cfg, k)}' for k in ('method', 'benchmark', 'seed')] + [f'{f.name}={getattr(cfg, f.name)}' for f in fields(Config) if getattr(cfg, f.name) != getattr(plain, f.name)]
+    changed = [f.name for f in fields(Config) if getattr(cfg, f.name) != getattr(plain, f.name)]
+    return [f'{k}={getattr(cfg, k)}' for k in ('method', 'benchmark', 'seed', *changed)]
 
 def jobs(seeds=(0, 1, 2), tables=None, # keys of `TABLES`; None = all
          **params) -> dict: # {name: (words, name of the job that must come before, or None)}
