@@ -171,7 +171,7 @@ def plot_rows(summed: dict, quotes: pd.DataFrame):
     sns.despine(); fig.tight_layout()
     return fig
 
-# %% ../nbs/42_paper.ipynb #0d1b1702
+# %% ../nbs/42_paper.ipynb #9c85b982
 def plot_curve(mean, std, quotes, # tables with a column per group, over the setting
                label: str, log=False):
     "mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right one."
@@ -179,7 +179,7 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
     for ax, g in zip(axs, GROUPS):
         ax.errorbar(mean.index, mean[g], yerr=std[g].fillna(0.), fmt='o-', ms=4, color=blue, capsize=2); ax.set_title(g, fontsize=9)
         ax.tick_params(axis='y', colors=blue, labelsize=8)
-        if log: ax.set_xscale('log'); ax.xaxis.set_minor_formatter('')
+        if log: ax.set_xscale('log'); ax.xaxis.set_minor_formatter(''); ax.xaxis.set_major_formatter('{x:g}')
         if len(quotes):
             other = ax.twinx(); other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1)
             other.tick_params(axis='y', colors=grey, labelsize=8); sns.despine(ax=other, right=False)
@@ -189,7 +189,7 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(.5, 0), ncols=2)
     return fig
 
-# %% ../nbs/42_paper.ipynb #99951f0b
+# %% ../nbs/42_paper.ipynb #272aa466
 @torch.inference_mode()
 def view_scores(model: DualView, images, pixels: Pixels, ks, # list of int
                 batch=128, progress=False) -> tuple: # [N,C] cosine of the global view, {k: [N,C]} of the local one
@@ -213,7 +213,7 @@ def sweep(model: DualView, data: Data, pixels: Pixels, alphas, # 0..1
     def row(alpha, k, share):
         ap = average_precision((alpha*glob + (1-alpha)*loc[k]).numpy(), data.test.targets)
         return dict(alpha=alpha, k=k, share=share, **summary(ap, data.counts)['mAP'])
-    return pd.DataFrame([row(a, own, None) for a in alphas] + [row(c.alpha, k, s) for k, s in zip(ks, shares)])
+    return pd.DataFrame([row(a, own, None) for a in alphas] + [row(c.alpha, k, s) for k, s in dict(zip(ks, shares)).items()])
 
 # %% ../nbs/42_paper.ipynb #1f3ca91f
 def box_masks(scenes, i: int, size: int) -> dict: # {class: bool [S,S]}
