@@ -152,7 +152,7 @@ def claims(results: dict, # {row: [Result per seed]}
     rows = [one(*s) for s in said if {*s[:2]} <= set(results)]
     return pd.DataFrame(rows, columns=['claim', 'the paper', 'here', 'verdict']).set_index('claim')
 
-# %% ../nbs/42_paper.ipynb #4e2ac064
+# %% ../nbs/42_paper.ipynb #c7659996
 def plot_rows(summed: dict, quotes: pd.DataFrame):
     "mAP by group, a panel each: what was measured (with its deviation) above, what the paper prints below."
     here = summed['methods']; there = quotes[[r in here for r in quotes.index]] if len(quotes) else quotes
@@ -160,18 +160,18 @@ def plot_rows(summed: dict, quotes: pd.DataFrame):
     if len(there): parts.append((THERE, {r: (there.loc[r], {}) for r in there.index}, 'D', '.45'))
     heights = [.6 + len(p[1]) for p in parts]
     fig, axs = plt.subplots(len(parts), len(GROUPS), figsize=(9, .6 + sum(.42 + .21*h for h in heights)), squeeze=False, height_ratios=heights)
+    for ax, g in zip(axs[0], GROUPS): ax.set_title(g, fontsize=9)
     for line, (what, rows, marker, colour) in zip(axs, parts):
         for ax, g in zip(line, GROUPS):
             for i, (mean, std) in enumerate(rows.values()):
                 ax.errorbar(mean[g], i, xerr=std.get(g) or None, fmt=marker, ms=5, color=colour, capsize=2)
             ax.set_yticks(range(len(rows)), list(rows) if ax is line[0] else []); ax.set_ylim(len(rows)-.4, -.6)
             ax.grid(axis='y', color='.9'); ax.tick_params(labelsize=8); ax.margins(x=.15)
-            ax.set_title(g if line is axs[0] else '', fontsize=9)
         line[0].set_xlabel(f'mAP (%), {what}', fontsize=8, loc='left')
     sns.despine(); fig.tight_layout()
     return fig
 
-# %% ../nbs/42_paper.ipynb #9c85b982
+# %% ../nbs/42_paper.ipynb #fc9cea00
 def plot_curve(mean, std, quotes, # tables with a column per group, over the setting
                label: str, log=False):
     "mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right one."
@@ -183,7 +183,7 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
         if len(quotes):
             other = ax.twinx(); other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1)
             other.tick_params(axis='y', colors=grey, labelsize=8); sns.despine(ax=other, right=False)
-    keys = [plt.Line2D([], [], color=blue, marker='o', label=f'{HERE} (left axis)')]
+    keys = [plt.Line2D([], [], color=blue, marker='o', label=HERE + ' (left axis)'*bool(len(quotes)))]
     if len(quotes): keys.append(plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)'))
     axs[0].set_ylabel('mAP (%)'); fig.supxlabel(label, fontsize=10); sns.despine(right=not len(quotes)); fig.tight_layout()
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(.5, 0), ncols=2)
