@@ -171,7 +171,7 @@ def plot_rows(summed: dict, quotes: pd.DataFrame):
     sns.despine(); fig.tight_layout()
     return fig
 
-# %% ../nbs/42_paper.ipynb #fc9cea00
+# %% ../nbs/42_paper.ipynb #67a37973
 def plot_curve(mean, std, quotes, # tables with a column per group, over the setting
                label: str, log=False):
     "mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right one."
@@ -180,6 +180,7 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
         ax.errorbar(mean.index, mean[g], yerr=std[g].fillna(0.), fmt='o-', ms=4, color=blue, capsize=2); ax.set_title(g, fontsize=9)
         ax.tick_params(axis='y', colors=blue, labelsize=8)
         if log: ax.set_xscale('log'); ax.xaxis.set_minor_formatter(''); ax.xaxis.set_major_formatter('{x:g}')
+        if len(mean) < 8: ax.set_xticks(mean.index, [f'{v:g}' for v in mean.index])
         if len(quotes):
             other = ax.twinx(); other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1)
             other.tick_params(axis='y', colors=grey, labelsize=8); sns.despine(ax=other, right=False)
