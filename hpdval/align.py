@@ -61,7 +61,7 @@ def make_prompts(clip: Clip, classes, cfg: Config, generator=None): # -> nn.Modu
     if cfg.prompts == 'conditional': return ConditionalPrompts(clip, classes, **words)
     return LearnedPrompts(clip, classes, 2 if cfg.prompts == 'hierarchical' else 1, **words)
 
-# %% ../nbs/22_align.ipynb #56f6726f
+# %% ../nbs/22_align.ipynb #d6c40606
 class DualView(nn.Module):
     "The student: image tower, prompts, and the score that joins them."
     def __init__(self, clip: Clip, classes, # C names
@@ -78,11 +78,10 @@ class DualView(nn.Module):
         self.use_prompts = False   # stage 1 aligns with the fixed prompts, stage 2 with the learned ones
 
     def texts(self) -> tuple: # global and local prompt embeddings, each [C,D]
-        if self.use_prompts and self.cfg.prompts == 'conditional': return ()   # there are none without an image
-        if self.use_prompts: t = self.prompts(self.text)
-        else: t = self.text(self.ids)[None] if self.cfg.train_text else self.fixed[None]
-        return (self.fixed if self.use_prompts and self.cfg.prompts == 'local' else t[0],
-                self.fixed if self.use_prompts and self.cfg.prompts == 'global' else t[-1])
+        if not self.use_prompts: t = self.text(self.ids) if self.cfg.train_text else self.fixed; return t, t
+        if self.cfg.prompts == 'conditional': return ()   # there are none without an image
+        t = self.prompts(self.text)
+        return {'global': (t[0], self.fixed), 'local': (self.fixed, t[0])}.get(self.cfg.prompts, (t[0], t[-1]))
 
     def score(self, g, p, texts=None) -> torch.Tensor: # [B,C]
         "Fused scores of image embeddings; `texts` are encoded if not given."

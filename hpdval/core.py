@@ -162,7 +162,7 @@ SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
 TUNED = {(b, m): dict(loss='bce', lr2=1.25e-4) | more for b in SIZES
          for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2), 'linear-probe': dict(lr2=1.28)}.items()}
 
-# %% ../nbs/00_core.ipynb #96af3480
+# %% ../nbs/00_core.ipynb #c6a26ed3
 CHOICES = dict(method=METHODS, benchmark=PRESETS, mode=MODES, empty_classes=('error', 'keep'), transform=('clip', 'official'),
     augment=('clip', 'official', 'icons', 'none'), select=('val', 'last', 'test'), score=('cosine', 'l2', 'softmax'),
     alpha_on=('global', 'local'), prompts=('fixed', 'hierarchical', 'global', 'local', 'shared', 'conditional', 'linear'), ctx_init=('noise', 'words'),
@@ -192,6 +192,8 @@ def _check(cfg: Config) -> Config:
     if cfg.schedule_epochs and cfg.schedule_epochs < max(cfg.epochs1, cfg.epochs2):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')
     if cfg.student != 'clip' and cfg.embedding != 'mlp': raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
+    if cfg.prompts in ('conditional', 'linear') and (cfg.sc_weight or cfg.cse_weight or cfg.joint or cfg.alpha != (cfg.alpha_on == 'global')):
+        raise ValueError(f"prompts={cfg.prompts!r} scores by the global view and has no consistency loss: take method='cocoop' or method='linear-probe'")
     if cfg.select == 'val' and not cfg.val_fraction: raise ValueError("select='val' needs a val_fraction above 0")
     return cfg
 

@@ -19,7 +19,7 @@ from .data import load_image, to_rgb
 from .experiment import Result, load_model
 from .train import Pixels
 
-# %% ../nbs/41_predict.ipynb #4f3338b6
+# %% ../nbs/41_predict.ipynb #6534747d
 class Classifier:
     "Probabilities and heat maps for any image, by a trained run."
     def __init__(self, result: Result, clip: Clip, model: DualView, device):
@@ -57,11 +57,12 @@ class Classifier:
     @torch.inference_mode()
     def heatmap(self, image, label: str) -> np.ndarray: # float32 [H,W] of the image; NaN where the centre crop left it out
         "Cosine of every place of the image with the local prompt of `label`."
-        c = self.classes.index(lookup(label, self.classes, 'class'))
+        texts, c = self.model.texts(), self.classes.index(lookup(label, self.classes, 'class'))
+        if not texts: raise ValueError('CoCoOp has no prompt without an image, and so no heat map: take a run of another method')
         im = to_rgb(Image.fromarray(image) if isinstance(image, np.ndarray) else image if isinstance(image, Image.Image) else Image.open(image))
         S, (W, H) = self.clip.visual.size, im.size
         _, p = self.model.visual(self.pixels(self._image(im)[None]))
-        seen = heat_maps(p[0].float(), self.model.texts()[1][[c]], self.model.visual.grid, S)
+        seen = heat_maps(p[0].float(), texts[1][[c]], self.model.visual.grid, S)
         h, w = (H, W) if self.model.cfg.transform == 'official' else (min(H, W),)*2
         out, top, left = np.full((H, W), np.nan, np.float32), (H-h)//2, (W-w)//2
         out[top:top+h, left:left+w] = F.interpolate(seen[None], size=(h, w), mode='bilinear')[0, 0].cpu().numpy()
