@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['QUOTED', 'TABLES', 'HERE', 'THERE', 'quoted', 'table_benchmarks', 'table_configs', 'page', 'beside', 'flat', 'claims',
-           'plot_rows', 'plot_curve', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'job_words',
-           'jobs']
+           'plot_rows', 'plot_curve', 'kept', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps',
+           'job_words', 'jobs']
 
-# %% ../nbs/42_paper.ipynb #3801963c
+# %% ../nbs/42_paper.ipynb #35b105c3
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -18,8 +18,8 @@ from tqdm.auto import tqdm
 
 from .align import SCORES, DualView, heat_maps, patches_used
 from .clip import Clip
-from .core import Config, autocast, config_hash, lookup, parse_seeds, runs_dir, stages
-from .experiment import LABELS, Data, compare_configs, method_config, stage1_config
+from .core import Config, atomic_write, autocast, config_hash, lookup, parse_seeds, runs_dir, stages
+from .experiment import LABELS, Data, Result, method_config, stage1_config, table_name
 from .fewshot import mean_interval
 from .metrics import average_precision, summary
 from .report import GROUPS, results_table
@@ -202,6 +202,15 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
     axs[0].set_ylabel('mAP (%)'); fig.supxlabel(label, fontsize=10); sns.despine(right=not len(quotes)); fig.tight_layout()
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(.5, 0), ncols=2)
     return fig
+
+# %% ../nbs/42_paper.ipynb #14c1cc17
+def kept(result: Result, name: str, make, # () -> DataFrame
+         *settings) -> pd.DataFrame:
+    "The table `name` of a run with these settings: made if it is not there, then read from the run's folder."
+    file = Path(result.folder)/f'{name}-{table_name(map(str, settings))}.csv'
+    if not file.is_file():
+        with atomic_write(file, 'w') as f: make().to_csv(f, index=False)
+    return pd.read_csv(file)
 
 # %% ../nbs/42_paper.ipynb #dcab77a1
 @torch.inference_mode()

@@ -27,6 +27,7 @@ def blocks(cell):
     if 'hide' in directives: return
     if cell['cell_type'] == 'markdown': yield from_root(source)
     elif cell['cell_type'] == 'code':
+        if 'echo: false' in directives and not cell['outputs']: sys.exit(f'a cell of index.ipynb was not run: {source!r}')
         if 'echo: false' not in directives: yield fence('python', re.sub(r'^#\|.*\n?', '', source, flags=re.M))
         yield from map(output, cell['outputs'])
 

@@ -132,3 +132,7 @@ def test_readme_from_cells():
     made = runpy.run_path(str(ROOT/'scripts/readme.py'))['readme'](dict(cells=cells)).split('\n\n')[1:]
     assert made == ['[a](nbs/00_core.ipynb) ![b](paper_figures/b.png) [c](https://c.org/x.ipynb)',
                     '```python\n1 + 1\n```', '```text\n2\n```', '|a|\n']
+
+def test_readme_refuses_a_cell_that_was_not_run():
+    made = runpy.run_path(str(ROOT/'scripts/readme.py'))['readme']
+    with pytest.raises(SystemExit, match='was not run'): made(dict(cells=[dict(cell_type='code', source=['#| echo: false\nshow()'], outputs=[])]))
