@@ -146,7 +146,7 @@ METHODS = {
     'joint': dict(joint=True, epochs2=0),                                                         # both at once
 }
 
-# %% ../nbs/00_core.ipynb #e935e42f
+# %% ../nbs/00_core.ipynb #4ae47a35
 MODES = dict(
     paper={},
     official=dict(transform='official', augment='official', score='l2', alpha=.5, alpha_on='local', topk=16, scale=1.,
@@ -160,7 +160,7 @@ _SMALL = dict(lr1=1.25e-3, lr2=5e-3, epochs1=16, epochs2=6, schedule_epochs=0, b
 PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt': {}, 'own': {}}
 SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
 TUNED = {(b, m): dict(loss='bce', lr2=1.25e-4) | more for b in SIZES
-         for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2), 'linear-probe': dict(lr2=1.28)}.items()}
+         for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2, lr2=2e-3), 'linear-probe': dict(lr2=1.28)}.items()}
 
 # %% ../nbs/00_core.ipynb #c6a26ed3
 CHOICES = dict(method=METHODS, benchmark=PRESETS, mode=MODES, empty_classes=('error', 'keep'), transform=('clip', 'official'),

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['QUOTED', 'TABLES', 'HERE', 'THERE', 'quoted', 'table_benchmarks', 'table_configs', 'page', 'beside', 'flat', 'claims',
-           'plot_rows', 'plot_curve', 'kept', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps',
+           'plot_rows', 'plot_curve', 'scatter', 'kept', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps',
            'job_words', 'jobs']
 
-# %% ../nbs/42_paper.ipynb #35b105c3
+# %% ../nbs/42_paper.ipynb #33df93b2
 import os
 from dataclasses import fields
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
 import torch.nn.functional as F
+from scipy import stats
 from tqdm.auto import tqdm
 
 from .align import SCORES, DualView, heat_maps, patches_used
@@ -21,7 +22,7 @@ from .clip import Clip
 from .core import Config, atomic_write, autocast, config_hash, lookup, parse_seeds, runs_dir, stages
 from .experiment import LABELS, Data, Result, method_config, stage1_config, table_name
 from .fewshot import mean_interval
-from .metrics import average_precision, summary
+from .metrics import average_precision, bootstrap_ci, summary
 from .report import GROUPS, results_table
 from .train import Pixels, batches
 
@@ -202,6 +203,15 @@ def plot_curve(mean, std, quotes, # tables with a column per group, over the set
     axs[0].set_ylabel('mAP (%)'); fig.supxlabel(label, fontsize=10); sns.despine(right=not len(quotes)); fig.tight_layout()
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(.5, 0), ncols=2)
     return fig
+
+# %% ../nbs/42_paper.ipynb #24a55c3a
+def scatter(results, # of one config, a seed each
+            targets) -> pd.DataFrame: # [N,C] of the test images -> a row per group, percentage points
+    "Sample deviation of mAP over the seeds with its 95 % interval, and half the 95 % bootstrap interval over the test images (first seed)."
+    std, n = pd.DataFrame([r.mAP for r in results]).std(), len(results)
+    low, high = ((n-1)/stats.chi2.ppf([.975, .025], n-1))**.5
+    images = {g: (b - a)/2 for g, (a, b) in bootstrap_ci(results[0].scores, targets, results[0].counts).items()}
+    return pd.DataFrame({'seeds': std, 'low': low*std, 'high': high*std, 'test images': pd.Series(images)}).loc[[*GROUPS]]
 
 # %% ../nbs/42_paper.ipynb #14c1cc17
 def kept(result: Result, name: str, make, # () -> DataFrame
