@@ -222,7 +222,7 @@ def load_model(result: Result, clip: Clip, # the CLIP that the run was made with
     cfg = Config(**result.config | dict(device=str(device), student_weights='random'))   # the student's weights lie in the run
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.folder)
 
-# %% ../nbs/31_experiment.ipynb #6ecd8dc3
+# %% ../nbs/31_experiment.ipynb #dfbe3b11
 LABELS = {'zero-shot': 'Zero-shot CLIP', 'zero-shot-dual': 'Zero-shot CLIP, both views', 'coop': 'CoOp',
           'cocoop': 'CoCoOp', 'lmpt': 'LMPT', 'linear-probe': 'Linear probe', 'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
           'hp-dval': 'HP-DVAL', 'joint': 'HP-DVAL, joint'}
@@ -252,8 +252,9 @@ def compare_configs(configs: dict, # {row: [Config per seed]}
         return dict(mAP=mean, std=std, **var, ap=dict(zip(rs[0].classes, ap)), hashes=[r.hash for r in rs])
     rs = list(results.values())[-1]; one = rs[0]
     flat = [r for rs in results.values() for r in rs]
+    commits = dict.fromkeys(r.environment['commit'] for r in flat if r.environment['commit'])
     return dict(config=one.config, hash=table_name(r.hash for r in flat), data=one.data, weights=one.weights, device=one.environment['device'],
-                environment=one.environment, seconds=sum({r.hash: r.seconds for r in flat}.values()), seeds=[r.config['seed'] for r in rs],
+                environment=one.environment | dict(commit=', '.join(commits) or None), seconds=sum({r.hash: r.seconds for r in flat}.values()), seeds=[r.config['seed'] for r in rs],
                 methods={row: summed(rs) for row, rs in results.items()}), results
 
 def compare(methods, # keys of `METHODS`
