@@ -64,7 +64,7 @@ class Data(NamedTuple):
     @property
     def counts(self): return self.train.counts().numpy()  # int64 [C], training images per class
 
-# %% ../nbs/31_experiment.ipynb #71eb18ca
+# %% ../nbs/31_experiment.ipynb #955faaae
 def resize(images, size):
     "uint8 images at another size; the embedded worlds are drawn at 64 px."
     if images.shape[-1] == size: return images
@@ -103,6 +103,9 @@ def load_benchmark(cfg: Config, size: int, # px
     if cfg.empty_classes == 'error':
         try: check_classes(data.train.targets, data.classes)
         except ValueError as e: raise ValueError(f"{e}, or set empty_classes='keep'") from None
+    if cfg.cse_weight and not data.train.captions:
+        raise ValueError(f"method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a file beside the training list, with "
+                         "'captions' in the place of 'train' in its name and `path sentence` in its lines, or leave the method out")
     return data
 
 # %% ../nbs/31_experiment.ipynb #2aa46317
@@ -222,7 +225,7 @@ def load_model(result: Result, clip: Clip, # the CLIP that the run was made with
     cfg = Config(**result.config | dict(device=str(device), student_weights='random'))   # the student's weights lie in the run
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.folder)
 
-# %% ../nbs/31_experiment.ipynb #dfbe3b11
+# %% ../nbs/31_experiment.ipynb #1e7f5e2e
 LABELS = {'zero-shot': 'Zero-shot CLIP', 'zero-shot-dual': 'Zero-shot CLIP, both views', 'coop': 'CoOp',
           'cocoop': 'CoCoOp', 'lmpt': 'LMPT', 'linear-probe': 'Linear probe', 'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
           'hp-dval': 'HP-DVAL', 'joint': 'HP-DVAL, joint'}
@@ -244,6 +247,7 @@ def _mean_std(rows): # list of dicts of numbers -> dict of means, dict of sample
 def compare_configs(configs: dict, # {row: [Config per seed]}
                     progress=True) -> tuple: # the summary (contract C1), and {row: [Result per seed]}
     "Run configs and sum up over the seeds."
+    for c, *_ in configs.values(): load_benchmark(c, cached_clip(c.clip, c.pretrained).visual.size, progress)   # says what is missing before anything is trained
     results = {row: [run(c, progress) for c in cs] for row, cs in configs.items()}
     def summed(rs):
         mean, std = _mean_std([r.mAP for r in rs])

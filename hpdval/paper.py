@@ -126,15 +126,19 @@ def table_configs(table: str, # a key of `TABLES`
     chosen = lookup(table, TABLES, 'table')
     return {r: [method_config(seed=s, **dict(method='hp-dval') | params | lookup(r, chosen, 'row')) for s in seeds] for r in rows or chosen}
 
-# %% ../nbs/42_paper.ipynb #6eaae620
+# %% ../nbs/42_paper.ipynb #7ee9ad01
 def page(params: dict, # of the notebook
-         name: str) -> tuple: # params of the configs, folder, seeds, is it a trial?
-    "What the notebooks of the tables and figures share. A trial (`smoke`, `nbdev_test`) has one epoch; under `nbdev_test` also one seed, on the smaller world."
+         name: str,
+         rows=(), # of the table
+        ) -> tuple: # params of the configs, folder, seeds, rows, is it a trial?
+    """What the notebooks of the tables and figures share. `params['rows']` names the rows wanted, with semicolons between them.
+    A trial (`smoke`, `nbdev_test`) has one epoch, the first and the last row; under `nbdev_test` also one seed, on the smaller world."""
     testing, params = bool(os.environ.get('IN_TEST')), dict(params)
     small, out, seeds = params.pop('smoke') or testing, params.pop('out', None), parse_seeds(params.pop('seeds'))
+    if wanted := params.pop('rows', None): rows = [r.strip() for r in wanted.split(';') if lookup(r.strip(), rows, 'row')]
     if small: params |= dict(epochs1=1, epochs2=1, batch_size=256)
     if testing: params['benchmark'], seeds = 'icon-voc-lt', seeds[:1]
-    return params, Path(out or runs_dir()/name), seeds, small
+    return params, Path(out or runs_dir()/name), seeds, [*rows][::max(1, len(rows)-1) if small else 1], small
 
 # %% ../nbs/42_paper.ipynb #3999a60f
 HERE, THERE = 'measured here', 'quoted from the paper'

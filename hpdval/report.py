@@ -19,7 +19,7 @@ from .labels import groups, readable
 from .metrics import subset_ap
 from .train import Pixels
 
-# %% ../nbs/40_report.ipynb #c5016c62
+# %% ../nbs/40_report.ipynb #291a3bca
 GROUPS = ('total', 'head', 'medium', 'tail')
 
 def _cell(mean, std): return f'{mean:.2f}' if std is None else f'{mean:.2f} ± {std:.2f}'
@@ -50,7 +50,7 @@ def provenance(data: str, weights: str, seeds, # list of int
 def save_table(table: pd.DataFrame, folder, name: str, note=''):
     "Write `name.md` (with a note on what was measured) and `name.csv`."
     with atomic_write(Path(folder)/f'{name}.csv', 'w') as f: f.write(table.to_csv())
-    text = [i for i, values in enumerate([table.index, *(c for _, c in table.items())]) if not pd.api.types.is_numeric_dtype(values.dtype)]
+    text = len(table) and [i for i, values in enumerate([table.index, *(c for _, c in table.items())]) if not pd.api.types.is_numeric_dtype(values.dtype)]
     with atomic_write(Path(folder)/f'{name}.md', 'w') as f:   # text stays as it is: 50.00, +1.5
         f.write(table.to_markdown(disable_numparse=text) + (f'\n\n{note}\n' if note else '\n'))
 

@@ -278,7 +278,7 @@ def train_stage1(model: DualView, clip: Clip, train, # Split
     model.requires_grad_(False)
     return history
 
-# %% ../nbs/30_train.ipynb #49046cc4
+# %% ../nbs/30_train.ipynb #a69c38e8
 def consistency(model: DualView, texts) -> torch.Tensor:
     "The weighted semantic consistency loss of the prompts that `sc_on` names (eq. 10: the global one; row 8: the local one)."
     cfg = model.cfg
@@ -324,7 +324,7 @@ def _digest(text: str, *tensors): # -> 16 hex digits
 @torch.no_grad()
 def encode_captions(clip: Clip, train, batch=256): # -> [N,D]
     "Text embeddings of the training captions. A `ValueError` if there are none."
-    if not train.captions: raise ValueError("the class-specific embedding loss needs captions: put a file beside the training list, with 'captions' in the place of 'train' in its name and `path sentence` in its lines")
+    if not train.captions: raise ValueError('the class-specific embedding loss needs captions of the training images, and there are none')
     ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
     return torch.cat([clip.text(part) for part in ids.split(batch)])
 
