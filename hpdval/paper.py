@@ -254,7 +254,7 @@ def sweep(model: DualView, data: Data, pixels: Pixels, alphas, # 0..1
         return dict(alpha=alpha, k=k, share=share, **summary(ap, data.counts)['mAP'])
     return pd.DataFrame([row(a, own, None) for a in alphas] + [row(c.alpha, k, s) for k, s in dict(zip(ks, shares)).items()])
 
-# %% ../nbs/42_paper.ipynb #ee495a70
+# %% ../nbs/42_paper.ipynb #ad000a9c
 def box_masks(scenes, i: int, size: int) -> dict: # {class: bool [S,S]}
     "Where the boxes of every class of scene `i` lie, at `size` px."
     scale, masks = size / scenes.images.shape[-1], {}
@@ -263,16 +263,17 @@ def box_masks(scenes, i: int, size: int) -> dict: # {class: bool [S,S]}
         masks.setdefault(c, torch.zeros(size, size, dtype=torch.bool))[y0:max(y1, y0+1), x0:max(x1, x0+1)] = True
     return masks
 
-def localise(maps, masks) -> pd.DataFrame: # float [n,S,S] and bool [n,S,S] -> pointing (a hit?), iou, area (share of the pixels in boxes, 0..1)
+def localise(maps, masks) -> pd.DataFrame: # float [n,S,S] and bool [n,S,S] -> pointing, coldest (is the hottest, the coldest pixel in a box?), iou, area (share of the pixels in boxes, 0..1)
     "Pointing game and IoU of n heat maps."
     heat, inside = maps.flatten(1), masks.flatten(1)
     low, high = heat.amin(1, keepdim=True), heat.amax(1, keepdim=True)
     hot = heat > (low + high)/2
-    return pd.DataFrame(dict(pointing=inside.gather(1, heat.argmax(1, keepdim=True))[:, 0].float(),
+    at = lambda pixel: inside.gather(1, pixel[:, None])[:, 0].float()
+    return pd.DataFrame(dict(pointing=at(heat.argmax(1)), coldest=at(heat.argmin(1)),
                              iou=(hot & inside).sum(1)/(hot | inside).sum(1), area=inside.float().mean(1)))
 
 @torch.inference_mode()
-def score_maps(model: DualView, data: Data, pixels: Pixels, batch=64, progress=False) -> pd.DataFrame: # image, class, pointing, iou, area
+def score_maps(model: DualView, data: Data, pixels: Pixels, batch=64, progress=False) -> pd.DataFrame: # image, class, and the columns of `localise`
     "`localise` for every class in every test scene."
     text, size, rows = model.texts()[1], data.test.images.shape[-1], []
     for idx in tqdm(batches(len(data.test.images), batch), desc='score heat maps', leave=False, disable=not progress):
