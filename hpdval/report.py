@@ -6,10 +6,12 @@
 __all__ = ['GROUPS', 'COLOURS', 'results_table', 'visibility_table', 'provenance', 'save_table', 'save_figure', 'plot_groups',
            'plot_per_class', 'plot_curves', 'plot_heatmaps']
 
-# %% ../nbs/40_report.ipynb #f4a8a216
+# %% ../nbs/40_report.ipynb #b8d546d4
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
+from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip
@@ -54,13 +56,14 @@ def save_table(table: pd.DataFrame, folder, name: str, note=''):
     with atomic_write(Path(folder)/f'{name}.md', 'w') as f:   # text stays as it is: 50.00, +1.5
         f.write(table.to_markdown(disable_numparse=text) + (f'\n\n{note}\n' if note else '\n'))
 
-# %% ../nbs/40_report.ipynb #9f47f149
+# %% ../nbs/40_report.ipynb #29e08c72
 COLOURS = dict(zip(LABELS.values(), [sns.color_palette('colorblind')[i] for i in (7, 8, 1, 4, 6, 5, 3, 9, 0, 2)]))
 
 def save_figure(fig, folder, name: str):
-    "Write `name.png` and `name.pdf`, without a date in them."
-    for kind, meta in (('png', {}), ('pdf', dict(CreationDate=None))):
-        with atomic_write(Path(folder)/f'{name}.{kind}') as f: fig.savefig(f, format=kind, dpi=130, bbox_inches='tight', metadata=meta)
+    "Write `name.pdf` and, in 256 colours, `name.png`, without a date in them."
+    fig.savefig(png := io.BytesIO(), format='png', dpi=130, bbox_inches='tight')
+    with atomic_write(Path(folder)/f'{name}.png') as f: Image.open(png).convert('RGB').quantize(256).save(f, 'png', optimize=True)
+    with atomic_write(Path(folder)/f'{name}.pdf') as f: fig.savefig(f, format='pdf', bbox_inches='tight', metadata=dict(CreationDate=None))
 
 def plot_groups(summary: dict):
     "Bars of mAP by group, with the deviation over the seeds."
@@ -110,7 +113,7 @@ def plot_curves(results: dict): # {method: [Result per seed]}
     axs[0, 0].set_ylabel('training loss'); axs[1, 0].set_ylabel('selection mAP (%)'); sns.despine(); fig.tight_layout()
     return fig
 
-# %% ../nbs/40_report.ipynb #c7ef22ee
+# %% ../nbs/40_report.ipynb #ee52a34d
 @torch.inference_mode()
 def plot_heatmaps(models: dict, # name -> DualView
                   clip: Clip, data: Data, rows, # test images
@@ -121,12 +124,13 @@ def plot_heatmaps(models: dict, # name -> DualView
     size = data.test.images.shape[-1]
     fig, axs = plt.subplots(len(models) + 1, len(shown), figsize=(1.25*len(shown), 1.42*(len(models) + 1)), squeeze=False)
     for ax, (i, c) in zip(axs[0], shown): ax.set_title(readable(data.classes[c]), fontsize=8)
-    for ax, (i, c) in zip(axs[0], shown): ax.imshow(data.test.images[i].permute(1, 2, 0))
+    for ax, (i, c) in zip(axs[0], shown): ax.imshow(data.test.images[i].permute(1, 2, 0), interpolation='none')
     for (name, m), line in zip(models.items(), axs[1:]):
         pixels, text = Pixels(clip, m.cfg, m.centre.device), m.texts()[1]
         for ax, (i, c) in zip(line, shown):
             _, p = m.visual(pixels(data.test.images[[i]]))
-            ax.imshow(data.test.images[i].float().mean(0), cmap='gray'); ax.imshow(heat_maps(p[0].float(), text[[c]], m.visual.grid, size)[0].cpu(), cmap='viridis', alpha=.65)
+            ax.imshow(data.test.images[i].float().mean(0), cmap='gray', interpolation='none')
+            ax.imshow(heat_maps(p[0].float(), text[[c]], m.visual.grid, size)[0].cpu(), cmap='viridis', alpha=.65, interpolation='none')
         line[0].set_ylabel(name, fontsize=8)
     for line in axs:
         for ax, (i, c) in zip(line, shown):
