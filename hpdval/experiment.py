@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIST_NAMES', 'LABELS', 'find_lists', 'Data', 'resize', 'load_benchmark', 'Result', 'model_state', 'build_model',
            'restore', 'stage1_config', 'cached_clip', 'run_name', 'run', 'load_model', 'method_config', 'table_name',
-           'compare_configs', 'compare', 'parse_words', 'main', 'launch']
+           'all_commits', 'compare_configs', 'compare', 'parse_words', 'main', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import time
@@ -225,7 +225,7 @@ def load_model(result: Result, clip: Clip, # the CLIP that the run was made with
     cfg = Config(**result.config | dict(device=str(device), student_weights='random'))   # the student's weights lie in the run
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.folder)
 
-# %% ../nbs/31_experiment.ipynb #1e7f5e2e
+# %% ../nbs/31_experiment.ipynb #a1b2f7a9
 LABELS = {'zero-shot': 'Zero-shot CLIP', 'zero-shot-dual': 'Zero-shot CLIP, both views', 'coop': 'CoOp',
           'cocoop': 'CoCoOp', 'lmpt': 'LMPT', 'linear-probe': 'Linear probe', 'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
           'hp-dval': 'HP-DVAL', 'joint': 'HP-DVAL, joint'}
@@ -244,6 +244,12 @@ def _mean_std(rows): # list of dicts of numbers -> dict of means, dict of sample
     d = pd.DataFrame(rows)
     return d.mean().to_dict(), (d.std().to_dict() if len(d) > 1 else {k: None for k in d})
 
+def all_commits(environments) -> dict:
+    "The first of the environments, with the commits of all."
+    first, *rest = environments
+    commits = dict.fromkeys(c for e in (first, *rest) if e['commit'] for c in e['commit'].split(', '))
+    return first | dict(commit=', '.join(commits) or None)
+
 def compare_configs(configs: dict, # {row: [Config per seed]}
                     progress=True) -> tuple: # the summary (contract C1), and {row: [Result per seed]}
     "Run configs and sum up over the seeds."
@@ -256,9 +262,8 @@ def compare_configs(configs: dict, # {row: [Config per seed]}
         return dict(mAP=mean, std=std, **var, ap=dict(zip(rs[0].classes, ap)), hashes=[r.hash for r in rs])
     rs = list(results.values())[-1]; one = rs[0]
     flat = [r for rs in results.values() for r in rs]
-    commits = dict.fromkeys(r.environment['commit'] for r in flat if r.environment['commit'])
     return dict(config=one.config, hash=table_name(r.hash for r in flat), data=one.data, weights=one.weights, device=one.environment['device'],
-                environment=one.environment | dict(commit=', '.join(commits) or None), seconds=sum({r.hash: r.seconds for r in flat}.values()), seeds=[r.config['seed'] for r in rs],
+                environment=all_commits(r.environment for r in flat), seconds=sum({r.hash: r.seconds for r in flat}.values()), seeds=[r.config['seed'] for r in rs],
                 methods={row: summed(rs) for row, rs in results.items()}), results
 
 def compare(methods, # keys of `METHODS`

@@ -9,7 +9,7 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'TUNED_FEWSHOT', 'SETTINGS'
            'adapt', 'FewshotResult', 'run_fewshot', 'mean_interval', 'compare_fewshot', 'smoke', 'fewshot_table',
            'episodes_table', 'plot_fewshot']
 
-# %% ../nbs/33_fewshot.ipynb #ee0ece91
+# %% ../nbs/33_fewshot.ipynb #f776bb7c
 import hashlib, json, time
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
@@ -25,7 +25,7 @@ from .clip import Clip
 from .core import (Config, atomic_write, cache_dir, config_hash, environment, lookup, runs_dir, seed_everything,
                          stages, write_json)
 from .data import Split, check_classes, decode_split, holdout
-from .experiment import LABELS, build_model, cached_clip, method_config, model_state, resize, restore, run_name, table_name
+from .experiment import LABELS, all_commits, build_model, cached_clip, method_config, model_state, resize, restore, run_name, table_name
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -247,7 +247,7 @@ def load_fewshot(cfg: Config, fs: Fewshot, size: int, # px
     published = [Split(None, torch.from_numpy(e.targets), e.classes, e.images) for e in episodes]   # the digest covers all
     return FewshotData(base, supports, test, (_digest(base), _digest(test), _digest(*published)))
 
-# %% ../nbs/33_fewshot.ipynb #efb91777
+# %% ../nbs/33_fewshot.ipynb #2b4484c0
 def train_stages(model, clip: Clip, train: Split, select, # Split, or None
                  file, # of the checkpoints
                  progress) -> list: # a record per epoch
@@ -271,7 +271,7 @@ def train_base(cfg: Config, data: FewshotData, progress=True) -> Path: # folder 
     history = train_stages(model, clip, data.base.at(train), data.base.at(val) if len(val) else None, folder/'base', progress)
     if is_main():
         with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
-        write_json(folder/'base.json', dict(config=asdict(cfg), classes=data.base.classes, seconds=time.time()-start, history=history))
+        write_json(folder/'base.json', dict(config=asdict(cfg), classes=data.base.classes, environment=environment(device), seconds=time.time()-start, history=history))
     wait()
     return folder
 
@@ -299,7 +299,7 @@ def adapt(cfg: Config, # of the adaptation
     model = novel_model(cfg, clip, support.classes, base, device)
     return model, train_stages(model, clip, support.at(balanced_draws(support.targets, draws, cfg.seed)), None, file, progress=False)
 
-# %% ../nbs/33_fewshot.ipynb #c79e3433
+# %% ../nbs/33_fewshot.ipynb #2d15e969
 @dataclass
 class FewshotResult:
     "A method at K shots, with one seed. AP in percent."
@@ -324,7 +324,7 @@ def _episode(file, cfg, fs, clip, base, support, test, device):
                           else (novel_model(cfg, clip, test.classes, base, device), []))
         scores = predict_scores(model, test.images, Pixels(clip, cfg, device)).numpy()
         if is_main():
-            write_json(file.with_suffix('.json'), dict(seconds=time.time()-start, history=history))
+            write_json(file.with_suffix('.json'), dict(environment=environment(device), seconds=time.time()-start, history=history))
             with atomic_write(file) as f: np.save(f, scores)
         wait()
     return np.load(file), json.loads(file.with_suffix('.json').read_text())
@@ -347,7 +347,7 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     first, *records = [json.loads((base/'base.json').read_text()), *(r for _, r in episodes)]
     seconds = first['seconds'], sum(r['seconds'] for r in records)
     return FewshotResult(asdict(cfg), asdict(fs), name, base.name, ' '.join((fs.benchmark, *data.digests)), f'{clip.name} {clip.digest}',
-                         environment(device), seconds, list(test.classes), ap[:, 0], ap[:, 1], [r['history'] for r in (first, *records)])
+                         all_commits(r['environment'] for r in (first, *records)), seconds, list(test.classes), ap[:, 0], ap[:, 1], [r['history'] for r in (first, *records)])
 
 # %% ../nbs/33_fewshot.ipynb #6559c67e
 def mean_interval(values, # one per episode
@@ -357,7 +357,7 @@ def mean_interval(values, # one per episode
     half = float(stats.t.ppf(.5 + level/2, len(v)-1)) * s / len(v)**.5
     return dict(mean=m, std=s, low=m-half, high=m+half)
 
-# %% ../nbs/33_fewshot.ipynb #a6957767
+# %% ../nbs/33_fewshot.ipynb #efcd7a9c
 def _over_episodes(by_shots: dict, which) -> dict: # {'1-shot': [FewshotResult per seed]}, 'ap' | 'balanced'
     "Everything said of a method on one of the two test sets."
     ap = {k: np.array([getattr(r, which) for r in rs]) for k, rs in by_shots.items()}                    # [seeds, episodes, C]
@@ -382,7 +382,7 @@ def compare_fewshot(methods, # keys of `METHODS`
     summed = lambda m, by: _over_episodes(by, 'ap') | dict(balanced=_over_episodes(by, 'balanced'), no_support=bare[m],
                                                            hashes=[r.hash for rs in by.values() for r in rs])
     return dict(config=one.config | one.fewshot | dict(shots=list(shots)), hash=table_name(r.hash for r in flat),
-                data=one.data, weights=one.weights, device=one.environment['device'], environment=one.environment,
+                data=one.data, weights=one.weights, device=one.environment['device'], environment=all_commits(r.environment for r in flat),
                 seconds=sum(seconds.values()), seeds=list(seeds), methods={LABELS[m]: summed(m, by) for m, by in results.items()}), results
 
 def smoke(params: dict) -> dict:

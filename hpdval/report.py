@@ -21,7 +21,7 @@ from .labels import groups, readable
 from .metrics import subset_ap
 from .train import Pixels
 
-# %% ../nbs/40_report.ipynb #291a3bca
+# %% ../nbs/40_report.ipynb #4bcce0dd
 GROUPS = ('total', 'head', 'medium', 'tail')
 
 def _cell(mean, std): return f'{mean:.2f}' if std is None else f'{mean:.2f} ± {std:.2f}'
@@ -47,7 +47,7 @@ def provenance(data: str, weights: str, seeds, # list of int
                also='', # what else belongs to the conditions
               ) -> str:
     "The sentence under a table: on what its numbers were measured."
-    return ', '.join(filter(None, [f'Measured on {data} with {weights}', f'seeds {seeds}', also, environment['device'], f"commit {environment['commit']}."]))
+    return ', '.join(filter(None, [f'Measured on {data} with {weights}', f'seeds {seeds}', also, environment['device'], f"commit {environment['commit'] or 'not recorded'}."]))
 
 def save_table(table: pd.DataFrame, folder, name: str, note=''):
     "Write `name.md` (with a note on what was measured) and `name.csv`."
