@@ -17,89 +17,122 @@ from .core import Config
 from .prompts import ConditionalPrompts, LearnedPrompts, LinearProbe, prompt_ids
 
 # %% ../nbs/22_align.ipynb #7093d899
-def patches_used(topk: int, # Config.topk
-                 n: int, # patches of an image
-                ) -> int:
+def patches_used(
+    topk: int,  # Config.topk
+    n: int,  # patches of an image
+) -> int:
     "k of eq. 5. A `ValueError` if there are not that many patches."
-    if topk > n: raise ValueError(f'topk={topk} is more than the {n} patches of an image')
-    return topk or max(1, round(n * 32/196))
+    if topk > n:
+        raise ValueError(f'topk={topk} is more than the {n} patches of an image')
+    return topk or max(1, round(n * 32 / 196))
 
-def topk_mean(sim: torch.Tensor, # [B,N,C] similarity of every patch and class
-              k: int) -> torch.Tensor: # [B,C]
+
+def topk_mean(
+    sim: torch.Tensor,  # [B,N,C] similarity of every patch and class
+    k: int,
+) -> torch.Tensor:  # [B,C]
     "Mean over the k largest entries of every image and class."
     return sim.topk(k, dim=1, sorted=False).values.mean(1)
 
 # %% ../nbs/22_align.ipynb #1bffa23e
-def _softmax(s, scale=100.): return (scale * s).softmax(-1)   # CLIP's own temperature at the end of its training
+def _softmax(s, scale=100.0):
+    return (scale * s).softmax(-1)  # CLIP's own temperature at the end of its training
 
-SCORES = dict(cosine=(True, lambda s: s), l2=(False, lambda s: F.normalize(s, dim=-1)), softmax=(True, _softmax))  # (unit vectors?, per view)
 
-def dual_view(g: torch.Tensor, # [B,D] global embeddings
-              p: torch.Tensor, # [B,N,D] patch embeddings
-              text_g: torch.Tensor, # [C,D] prompts for the global view
-              text_l: torch.Tensor, # [C,D] and for the local view
-              alpha=.4, # weight of the view `alpha_on`, 0..1
-              topk=0, # patches averaged; 0 = the paper's share
-              score='cosine', # a key of `SCORES`
-              alpha_on='global', # global (eq. 5) | local (row 6)
-             ) -> torch.Tensor: # [B,C]
+SCORES = dict(
+    cosine=(True, lambda s: s), l2=(False, lambda s: F.normalize(s, dim=-1)), softmax=(True, _softmax)
+)  # (unit vectors?, per view)
+
+
+def dual_view(
+    g: torch.Tensor,  # [B,D] global embeddings
+    p: torch.Tensor,  # [B,N,D] patch embeddings
+    text_g: torch.Tensor,  # [C,D] prompts for the global view
+    text_l: torch.Tensor,  # [C,D] and for the local view
+    alpha=0.4,  # weight of the view `alpha_on`, 0..1
+    topk=0,  # patches averaged; 0 = the paper's share
+    score='cosine',  # a key of `SCORES`
+    alpha_on='global',  # global (eq. 5) | local (row 6)
+) -> torch.Tensor:  # [B,C]
     "The fused score of eq. 5 and 9."
     unit, per_view = SCORES[score]
-    if unit: g, p, text_g, text_l = [F.normalize(x, dim=-1) for x in (g, p, text_g, text_l)]
+    if unit:
+        g, p, text_g, text_l = [F.normalize(x, dim=-1) for x in (g, p, text_g, text_l)]
     w = alpha if alpha_on == 'global' else 1 - alpha
-    out = 0.
-    if w > 0: out = out + w * per_view(g @ text_g.T)
-    if w < 1: out = out + (1 - w) * per_view(topk_mean(p @ text_l.T, patches_used(topk, p.shape[1])))
+    out = 0.0
+    if w > 0:
+        out = out + w * per_view(g @ text_g.T)
+    if w < 1:
+        out = out + (1 - w) * per_view(topk_mean(p @ text_l.T, patches_used(topk, p.shape[1])))
     return out
 
 # %% ../nbs/22_align.ipynb #ac6228f2
-def make_prompts(clip: Clip, classes, cfg: Config, generator=None): # -> nn.Module, or None
+def make_prompts(clip: Clip, classes, cfg: Config, generator=None):  # -> nn.Module, or None
     "What stage 2 trains."
-    if cfg.prompts == 'fixed': return None
-    if cfg.prompts == 'linear': return LinearProbe(clip, classes)
-    words = dict(n_ctx=cfg.n_ctx, init=cfg.ctx_init, template=cfg.template, spelling=cfg.class_names, generator=generator)
-    if cfg.prompts == 'conditional': return ConditionalPrompts(clip, classes, **words)
+    if cfg.prompts == 'fixed':
+        return None
+    if cfg.prompts == 'linear':
+        return LinearProbe(clip, classes)
+    words = dict(
+        n_ctx=cfg.n_ctx, init=cfg.ctx_init, template=cfg.template, spelling=cfg.class_names, generator=generator
+    )
+    if cfg.prompts == 'conditional':
+        return ConditionalPrompts(clip, classes, **words)
     return LearnedPrompts(clip, classes, 2 if cfg.prompts == 'hierarchical' else 1, **words)
 
 # %% ../nbs/22_align.ipynb #d6c40606
 class DualView(nn.Module):
     "The student: image tower, prompts, and the score that joins them."
-    def __init__(self, clip: Clip, classes, # C names
-                 cfg: Config, generator=None):
+
+    def __init__(
+        self,
+        clip: Clip,
+        classes,  # C names
+        cfg: Config,
+        generator=None,
+    ):
         super().__init__()
         self.cfg = cfg
         self.visual = make_student(clip, cfg.student, cfg.student_weights, cfg.embedding)
         self.text = copy.deepcopy(clip.text) if cfg.train_text else clip.text
         patches_used(cfg.topk, self.visual.grid[0] * self.visual.grid[1])
         self.register_buffer('ids', prompt_ids(clip, classes, cfg.template, cfg.class_names), persistent=False)
-        with torch.no_grad(): self.register_buffer('fixed', clip.text(self.ids))
-        self.register_buffer('scale', torch.tensor(cfg.scale or 1.)); self.register_buffer('centre', torch.zeros(()))
+        with torch.no_grad():
+            self.register_buffer('fixed', clip.text(self.ids))
+        self.register_buffer('scale', torch.tensor(cfg.scale or 1.0))
+        self.register_buffer('centre', torch.zeros(()))
         self.prompts = make_prompts(clip, classes, cfg, generator)
-        self.use_prompts = False   # stage 1 aligns with the fixed prompts, stage 2 with the learned ones
+        self.use_prompts = False  # stage 1 aligns with the fixed prompts, stage 2 with the learned ones
 
-    def texts(self) -> tuple: # global and local prompt embeddings, each [C,D]
-        if not self.use_prompts: t = self.text(self.ids) if self.cfg.train_text else self.fixed; return t, t
-        if self.cfg.prompts == 'conditional': return ()   # there are none without an image
+    def texts(self) -> tuple:  # global and local prompt embeddings, each [C,D]
+        if not self.use_prompts:
+            t = self.text(self.ids) if self.cfg.train_text else self.fixed
+            return t, t
+        if self.cfg.prompts == 'conditional':
+            return ()  # there are none without an image
         t = self.prompts(self.text)
         return {'global': (t[0], self.fixed), 'local': (self.fixed, t[0])}.get(self.cfg.prompts, (t[0], t[-1]))
 
-    def score(self, g, p, texts=None) -> torch.Tensor: # [B,C]
+    def score(self, g, p, texts=None) -> torch.Tensor:  # [B,C]
         "Fused scores of image embeddings; `texts` are encoded if not given."
         c = self.cfg
-        if self.use_prompts and hasattr(self.prompts, 'score'): return self.prompts.score(self.text, g)
+        if self.use_prompts and hasattr(self.prompts, 'score'):
+            return self.prompts.score(self.text, g)
         return dual_view(g, p, *(texts or self.texts()), c.alpha, c.topk, c.score, c.alpha_on)
 
-    def logits(self, score): return self.scale * (score - self.centre)
+    def logits(self, score):
+        return self.scale * (score - self.centre)
 
-    def forward(self, x): # images [B,3,S,S], normalised -> scores [B,C]
+    def forward(self, x):  # images [B,3,S,S], normalised -> scores [B,C]
         return self.score(*self.visual(x))
 
 # %% ../nbs/22_align.ipynb #037b9371
-def heat_maps(p: torch.Tensor, # [N,D] patch embeddings of one image
-              text_l: torch.Tensor, # [C,D] local prompts
-              grid: tuple, # rows, columns of patches
-              size: int, # S, px
-             ) -> torch.Tensor: # [C,S,S], cosine
+def heat_maps(
+    p: torch.Tensor,  # [N,D] patch embeddings of one image
+    text_l: torch.Tensor,  # [C,D] local prompts
+    grid: tuple,  # rows, columns of patches
+    size: int,  # S, px
+) -> torch.Tensor:  # [C,S,S], cosine
     "Cosine of every place with every prompt."
     sim = F.normalize(text_l, dim=-1) @ F.normalize(p, dim=-1).T
     return F.interpolate(sim.unflatten(1, grid)[None], size=(size, size), mode='bilinear', align_corners=False)[0]

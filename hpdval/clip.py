@@ -24,97 +24,152 @@ def _vit_tokens(vit, x):
     pooled, tokens = vit(x)
     return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
+
 def _timm_tokens(tower, x):
     "The same for a timm trunk. A patch is embedded as the trunk's head would embed an image that has this patch alone."
     t = tower.trunk
     tokens = t.forward_features(x)
     pool = lambda h: tower.head(t.forward_head(h))
-    patches = tokens[:, t.num_prefix_tokens:]
-    alone = patches.reshape(-1, 1, patches.shape[-1]).expand(-1, 1 + t.num_prefix_tokens, -1)  # heads that skip prefix tokens find it too
+    patches = tokens[:, t.num_prefix_tokens :]
+    alone = patches.reshape(-1, 1, patches.shape[-1]).expand(
+        -1, 1 + t.num_prefix_tokens, -1
+    )  # heads that skip prefix tokens find it too
     return pool(tokens), pool(alone).reshape(*patches.shape[:2], -1)
 
 # %% ../nbs/20_clip.ipynb #5c98b7cb
 class ImageTower(nn.Module):
     "Images [B,3,S,S] (normalised) -> global [B,D] and patch [B,N,D] embeddings in the joint space, not normalised."
-    def __init__(self, visual, # open_clip image tower
-                 name='', # for messages
-                ):
+
+    def __init__(
+        self,
+        visual,  # open_clip image tower
+        name='',  # for messages
+    ):
         super().__init__()
         self.visual, self._tokens, self.embed = visual, self._kind(visual, name), nn.Identity()
-        if isinstance(visual, VisionTransformer): visual.output_tokens = True
+        if isinstance(visual, VisionTransformer):
+            visual.output_tokens = True
 
     @staticmethod
     def _kind(v, name):
-        if isinstance(v, VisionTransformer) and v.attn_pool is None and v.pool_type == 'tok' and not v.final_ln_after_pool: return _vit_tokens
-        if hasattr(v, 'trunk') and hasattr(v.trunk, 'patch_embed') and hasattr(v.trunk, 'num_prefix_tokens'): return _timm_tokens
-        raise ValueError(f"the image tower of {name or type(v).__name__} has no patch tokens in the joint space; "
-                         "take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP")
+        if (
+            isinstance(v, VisionTransformer)
+            and v.attn_pool is None
+            and v.pool_type == 'tok'
+            and not v.final_ln_after_pool
+        ):
+            return _vit_tokens
+        if hasattr(v, 'trunk') and hasattr(v.trunk, 'patch_embed') and hasattr(v.trunk, 'num_prefix_tokens'):
+            return _timm_tokens
+        raise ValueError(
+            f"the image tower of {name or type(v).__name__} has no patch tokens in the joint space; "
+            "take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP"
+        )
 
     @property
-    def grid(self): # (rows, columns) of patches
+    def grid(self):  # (rows, columns) of patches
         v = self.visual
         return tuple(v.grid_size if isinstance(v, VisionTransformer) else v.trunk.patch_embed.grid_size)
 
     @property
-    def size(self): return self.visual.image_size[0]  # px
+    def size(self):
+        return self.visual.image_size[0]  # px
 
-    def forward(self, x): return tuple(map(self.embed, self._tokens(self.visual, x)))
+    def forward(self, x):
+        return tuple(map(self.embed, self._tokens(self.visual, x)))
 
 # %% ../nbs/20_clip.ipynb #6b744fba
 class TextTower(nn.Module):
     "Token ids, or their embeddings, -> text embeddings [C,D], not normalised."
-    def __init__(self, model, # open_clip model
-                 name='', # for messages
-                ):
+
+    def __init__(
+        self,
+        model,  # open_clip model
+        name='',  # for messages
+    ):
         super().__init__()
         t = model if hasattr(model, 'token_embedding') else model.text
-        if not hasattr(t, 'token_embedding') or getattr(t, 'cls_emb', None) is not None or getattr(t, 'use_pad_mask', False):
+        if (
+            not hasattr(t, 'token_embedding')
+            or getattr(t, 'cls_emb', None) is not None
+            or getattr(t, 'use_pad_mask', False)
+        ):
             raise ValueError(f'the text tower of {name or type(t).__name__} cannot take learned prompt vectors')
-        for part in ('token_embedding', 'transformer', 'ln_final'): setattr(self, part, getattr(t, part))
-        for part in ('positional_embedding', 'text_projection'): setattr(self, part, getattr(t, part))
+        for part in ('token_embedding', 'transformer', 'ln_final'):
+            setattr(self, part, getattr(t, part))
+        for part in ('positional_embedding', 'text_projection'):
+            setattr(self, part, getattr(t, part))
         self.register_buffer('attn_mask', t.attn_mask, persistent=False)
         self.pool = getattr(t, 'text_pool_type', None) or t.pool_type
         self.eos = getattr(t, 'text_eos_id', None) or getattr(t, 'eos_id', None)
         self.causal = self.attn_mask is not None and self.pool in ('argmax', 'eos')
 
-    def end(self, tokens): # ids [C,L] -> position of each prompt's end token [C]
+    def end(self, tokens):  # ids [C,L] -> position of each prompt's end token [C]
         return tokens.argmax(-1) if self.pool == 'argmax' else (tokens == self.eos).int().argmax(-1)
 
-    def cut(self, tokens): # ids [C,L] -> ids [C,l], l the shortest exact length
-        return tokens[:, :int(self.end(tokens).max())+1] if self.causal else tokens
+    def cut(self, tokens):  # ids [C,L] -> ids [C,l], l the shortest exact length
+        return tokens[:, : int(self.end(tokens).max()) + 1] if self.causal else tokens
 
-    def encode_embeddings(self, x, # [C,L,W] token embeddings
-                          end, # [C] position of the end token
-                         ):
+    def encode_embeddings(
+        self,
+        x,  # [C,L,W] token embeddings
+        end,  # [C] position of the end token
+    ):
         L = x.shape[1]
         x = x + self.positional_embedding[:L]
         x = self.transformer(x, attn_mask=None if self.attn_mask is None else self.attn_mask[:L, :L])
         x = self.ln_final(x)
-        x = x[:, 0] if self.pool == 'first' else x[:, -1] if self.pool == 'last' else x[torch.arange(len(x), device=x.device), end]
-        if self.text_projection is None: return x
+        x = (
+            x[:, 0]
+            if self.pool == 'first'
+            else x[:, -1]
+            if self.pool == 'last'
+            else x[torch.arange(len(x), device=x.device), end]
+        )
+        if self.text_projection is None:
+            return x
         return self.text_projection(x) if isinstance(self.text_projection, nn.Module) else x @ self.text_projection
 
-    def forward(self, tokens): # ids [C,L]
+    def forward(self, tokens):  # ids [C,L]
         tokens = self.cut(tokens)
         return self.encode_embeddings(self.token_embedding(tokens), self.end(tokens))
 
 # %% ../nbs/20_clip.ipynb #43ba8897
-MINI = dict(embed_dim=128,
-            vision_cfg=dict(image_size=64, patch_size=8, width=128, layers=4, head_width=32),
-            text_cfg=dict(context_length=77, vocab_size=49408, width=128, heads=4, layers=2))
-MINI_WEIGHTS = Path(__file__).parent/'weights/miniclip.safetensors' if '__file__' in globals() else Path('../hpdval/weights/miniclip.safetensors')
+MINI = dict(
+    embed_dim=128,
+    vision_cfg=dict(image_size=64, patch_size=8, width=128, layers=4, head_width=32),
+    text_cfg=dict(context_length=77, vocab_size=49408, width=128, heads=4, layers=2),
+)
+MINI_WEIGHTS = (
+    Path(__file__).parent / 'weights/miniclip.safetensors'
+    if '__file__' in globals()
+    else Path('../hpdval/weights/miniclip.safetensors')
+)
+
 
 class _Residual(nn.Sequential):
-    def forward(self, x): return x + super().forward(x)
+    def forward(self, x):
+        return x + super().forward(x)
 
-def conv_stem(width, # output channels: the tower's width
-              norm=False, # batch normalisation after each 3x3 convolution (for training from scratch)
-             ) -> nn.Sequential:
+
+def conv_stem(
+    width,  # output channels: the tower's width
+    norm=False,  # batch normalisation after each 3x3 convolution (for training from scratch)
+) -> nn.Sequential:
     "Images [B,3,S,S] -> patch embeddings [B,width,S/8,S/8]."
+
     def conv(i, o, stride=1):
-        return [nn.Conv2d(i, o, 3, stride, 1, bias=not norm)] + [nn.BatchNorm2d(o)]*norm + [nn.ReLU()]
-    return nn.Sequential(*conv(3, 32, 2), *conv(32, 64, 2), _Residual(*conv(64, 64), *conv(64, 64)),
-                         *conv(64, 128, 2), _Residual(*conv(128, 128), *conv(128, 128)), nn.Conv2d(128, width, 1))
+        return [nn.Conv2d(i, o, 3, stride, 1, bias=not norm)] + [nn.BatchNorm2d(o)] * norm + [nn.ReLU()]
+
+    return nn.Sequential(
+        *conv(3, 32, 2),
+        *conv(32, 64, 2),
+        _Residual(*conv(64, 64), *conv(64, 64)),
+        *conv(64, 128, 2),
+        _Residual(*conv(128, 128), *conv(128, 128)),
+        nn.Conv2d(128, width, 1),
+    )
+
 
 def mini_clip(norm=False) -> nn.Module:
     "A randomly initialised MiniCLIP: an open_clip CLIP of the config `MINI` with a convolutional stem."
@@ -127,90 +182,139 @@ def fold_batchnorm(seq: nn.Sequential) -> nn.Sequential:
     "The same network (in evaluation) without its batch normalisations."
     seq, out = copy.deepcopy(seq).eval(), []
     for m in seq:
-        if isinstance(m, nn.BatchNorm2d): out[-1] = nn.utils.fuse_conv_bn_eval(out[-1], m)
-        else: out.append(fold_batchnorm(m) if isinstance(m, nn.Sequential) else m)
+        if isinstance(m, nn.BatchNorm2d):
+            out[-1] = nn.utils.fuse_conv_bn_eval(out[-1], m)
+        else:
+            out.append(fold_batchnorm(m) if isinstance(m, nn.Sequential) else m)
     return type(seq)(*out)
 
 # %% ../nbs/20_clip.ipynb #337757c2
-def pack(state: dict, # a state dict with `token_embedding.weight` [V,W]
-         used, # ids of the trained rows
-        ) -> dict:
+def pack(
+    state: dict,  # a state dict with `token_embedding.weight` [V,W]
+    used,  # ids of the trained rows
+) -> dict:
     "The state dict in float16, with only the used rows of the token embedding."
     state = {k: v.half().contiguous() for k, v in state.items() if k != 'token_embedding.weight'} | {
-        'token_embedding.ids': torch.as_tensor(used, dtype=torch.int32), 'token_embedding.rows': state['token_embedding.weight'][used].half()}
+        'token_embedding.ids': torch.as_tensor(used, dtype=torch.int32),
+        'token_embedding.rows': state['token_embedding.weight'][used].half(),
+    }
     return state
+
 
 def unpack(state: dict, rows: int) -> dict:
     "The inverse of `pack`; a state dict that is not packed is returned as it is."
-    if 'token_embedding.ids' not in state: return state
+    if 'token_embedding.ids' not in state:
+        return state
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     ids, values = state.pop('token_embedding.ids').long(), state.pop('token_embedding.rows')
     return state | {'token_embedding.weight': torch.zeros(rows, values.shape[1]).index_copy(0, ids, values)}
 
 # %% ../nbs/20_clip.ipynb #b8f16526
-def read_weights(file) -> dict: # name -> tensor
+def read_weights(file) -> dict:  # name -> tensor
     "A state dict from a local file, never by unpickling arbitrary objects."
-    try: state = load_file(file) if str(file).endswith('.safetensors') else torch.load(file, map_location='cpu', weights_only=True)
+    try:
+        state = (
+            load_file(file)
+            if str(file).endswith('.safetensors')
+            else torch.load(file, map_location='cpu', weights_only=True)
+        )
     except Exception as e:
-        raise ValueError(f'{file} is neither a safetensors file nor a plain torch state dict ({type(e).__name__}); '
-                         'save the state dict of the open_clip model with safetensors.torch.save_file') from None
+        raise ValueError(
+            f'{file} is neither a safetensors file nor a plain torch state dict ({type(e).__name__}); '
+            'save the state dict of the open_clip model with safetensors.torch.save_file'
+        ) from None
     state = state.get('state_dict', state)
     return {k.removeprefix('module.'): v for k, v in state.items()}
 
-def fit_weights(model, state, # name -> tensor
-                what: str, # how the message calls them
-               ):
+
+def fit_weights(
+    model,
+    state,  # name -> tensor
+    what: str,  # how the message calls them
+):
     "Load `state` into `model`; a `ValueError` that counts and names what does not fit."
     own = model.state_dict()
     wrong = dict(missing=[k for k in own if k not in state], unexpected=[k for k in state if k not in own])
-    wrong['of another shape'] = [f'{k} {list(state[k].shape)}, needs {list(own[k].shape)}' for k in own if k in state and own[k].shape != state[k].shape]
+    wrong['of another shape'] = [
+        f'{k} {list(state[k].shape)}, needs {list(own[k].shape)}'
+        for k in own
+        if k in state and own[k].shape != state[k].shape
+    ]
     if any(wrong.values()):
-        raise ValueError(f'{what} do not fit the architecture: ' + '; '.join(f"{len(v)} {k} ({', '.join(v[:2])}{', ...' if len(v) > 2 else ''})"
-                                                                         for k, v in wrong.items() if v))
+        raise ValueError(
+            f'{what} do not fit the architecture: '
+            + '; '.join(
+                f"{len(v)} {k} ({', '.join(v[:2])}{', ...' if len(v) > 2 else ''})" for k, v in wrong.items() if v
+            )
+        )
     model.load_state_dict(state)
 
 # %% ../nbs/20_clip.ipynb #b0416faa
 class Clip(NamedTuple):
     "A frozen CLIP and what belongs to it."
+
     visual: ImageTower
     text: TextTower
-    tokenizer: object    # sentences -> ids [C,L]
-    mean: tuple          # of the pixels, RGB in 0..1
+    tokenizer: object  # sentences -> ids [C,L]
+    mean: tuple  # of the pixels, RGB in 0..1
     std: tuple
-    name: str            # e.g. 'ViT-B-16 (laion2b_s34b_b88k)'
-    digest: str          # of the weights: a file's sha256 (12 hex digits), or the tag
+    name: str  # e.g. 'ViT-B-16 (laion2b_s34b_b88k)'
+    digest: str  # of the weights: a file's sha256 (12 hex digits), or the tag
 
-    def to(self, device): self.visual.to(device); self.text.to(device); return self
+    def to(self, device):
+        self.visual.to(device)
+        self.text.to(device)
+        return self
 
     @property
-    def width(self): # D, dimensions of the joint space
+    def width(self):  # D, dimensions of the joint space
         p = self.text.text_projection
-        return self.text.ln_final.normalized_shape[0] if p is None else p.out_features if isinstance(p, nn.Module) else p.shape[1]
+        return (
+            self.text.ln_final.normalized_shape[0]
+            if p is None
+            else p.out_features
+            if isinstance(p, nn.Module)
+            else p.shape[1]
+        )
+
 
 def _pretrained(arch, tag):
     "The open_clip model with the weights of a tag, or a clear error."
     lookup(tag, open_clip.list_pretrained_tags_by_model(arch), f'file, nor a tag of {arch},')
-    try: return open_clip.create_model(arch, pretrained=tag)
+    try:
+        return open_clip.create_model(arch, pretrained=tag)
     except Exception as e:
-        raise ConnectionError(f'the weights {tag!r} of {arch} could not be fetched ({type(e).__name__}); '
-                              'without a network, give a local file as `pretrained`') from None
+        raise ConnectionError(
+            f'the weights {tag!r} of {arch} could not be fetched ({type(e).__name__}); '
+            'without a network, give a local file as `pretrained`'
+        ) from None
+
 
 def _blank(arch):
     "The architecture with random weights, without open_clip's warning that they are random."
-    if arch == 'mini': return mini_clip()
+    if arch == 'mini':
+        return mini_clip()
     logging.disable(logging.WARNING)
-    try: return open_clip.create_model(arch)
-    finally: logging.disable(logging.NOTSET)
+    try:
+        return open_clip.create_model(arch)
+    finally:
+        logging.disable(logging.NOTSET)
 
-def load_clip(arch='mini', # 'mini' or an open_clip architecture
-              pretrained='', # open_clip tag, or a local weights file; '' = the weights in the package ('mini' only)
-             ) -> Clip: # frozen, on the CPU, in evaluation mode
+
+def load_clip(
+    arch='mini',  # 'mini' or an open_clip architecture
+    pretrained='',  # open_clip tag, or a local weights file; '' = the weights in the package ('mini' only)
+) -> Clip:  # frozen, on the CPU, in evaluation mode
     "A CLIP by name. Raises `ValueError` on an unknown name, on weights that do not fit, and on a tower that the method cannot use."
     lookup(arch, ['mini', *open_clip.list_models()], 'CLIP')
     file = MINI_WEIGHTS if arch == 'mini' and not pretrained else Path(pretrained)
-    if not pretrained and arch != 'mini': raise ValueError(f"{arch} needs `pretrained`: a local weights file, or one of its tags: "
-                                                           f"{', '.join(open_clip.list_pretrained_tags_by_model(arch)) or 'none'}")
-    if not file.is_file(): model, label, digest = _pretrained(arch, pretrained), pretrained, f'{arch}/{pretrained}'
+    if not pretrained and arch != 'mini':
+        raise ValueError(
+            f"{arch} needs `pretrained`: a local weights file, or one of its tags: "
+            f"{', '.join(open_clip.list_pretrained_tags_by_model(arch)) or 'none'}"
+        )
+    if not file.is_file():
+        model, label, digest = _pretrained(arch, pretrained), pretrained, f'{arch}/{pretrained}'
     else:
         model = _blank(arch)
         fit_weights(model, unpack(read_weights(file), MINI['text_cfg']['vocab_size']), f'the weights in {file.name}')
@@ -218,47 +322,74 @@ def load_clip(arch='mini', # 'mini' or an open_clip architecture
     return as_clip(model, arch, f'{arch} ({label})', digest)
 
 # %% ../nbs/20_clip.ipynb #fac94742
-def as_clip(model, # open_clip model
-            arch='mini', # the architecture whose tokenizer fits; 'mini' = CLIP's own
-            name='custom', digest='custom') -> Clip:
+def as_clip(
+    model,  # open_clip model
+    arch='mini',  # the architecture whose tokenizer fits; 'mini' = CLIP's own
+    name='custom',
+    digest='custom',
+) -> Clip:
     "An open_clip model as two frozen towers."
     visual, text = ImageTower(model.visual, name), TextTower(model, name)
-    for tower in (visual, text): tower.requires_grad_(False).eval()
+    for tower in (visual, text):
+        tower.requires_grad_(False).eval()
     pixels = open_clip.get_model_preprocess_cfg(model)
-    tokenizer = open_clip.SimpleTokenizer(context_length=text.positional_embedding.shape[0]) if arch == 'mini' else open_clip.get_tokenizer(arch)
-    mean, std = [tuple(pixels.get(k) or d) for k, d in (('mean', open_clip.OPENAI_DATASET_MEAN), ('std', open_clip.OPENAI_DATASET_STD))]
+    tokenizer = (
+        open_clip.SimpleTokenizer(context_length=text.positional_embedding.shape[0])
+        if arch == 'mini'
+        else open_clip.get_tokenizer(arch)
+    )
+    mean, std = [
+        tuple(pixels.get(k) or d)
+        for k, d in (('mean', open_clip.OPENAI_DATASET_MEAN), ('std', open_clip.OPENAI_DATASET_STD))
+    ]
     return Clip(visual, text, tokenizer, mean, std, name, digest)
 
 # %% ../nbs/20_clip.ipynb #ae98195a
 class _Trunk(nn.Module):
     "A timm Vision Transformer in the place of an open_clip image tower."
+
     def __init__(self, trunk, size):
         super().__init__()
         self.trunk, self.head, self.image_size = trunk, nn.Identity(), (size, size)
 
+
 def _timm_trunk(arch, weights, size):
     "The timm model without its classifier; `weights` as for `make_student`."
     lookup(arch.split('.')[0], timm.list_models(), 'student')
-    try: trunk = timm.create_model(arch, pretrained=not weights, num_classes=0, img_size=size)
-    except TypeError: raise ValueError(f'the student {arch} is no Vision Transformer with a choice of image size') from None
+    try:
+        trunk = timm.create_model(arch, pretrained=not weights, num_classes=0, img_size=size)
+    except TypeError:
+        raise ValueError(f'the student {arch} is no Vision Transformer with a choice of image size') from None
     except Exception as e:
-        raise ConnectionError(f'the weights of {arch} could not be fetched ({type(e).__name__}: {str(e).splitlines()[0]:.80}); '
-                              "without a network, give a local file as `student_weights`, or 'random'") from None
+        raise ConnectionError(
+            f'the weights of {arch} could not be fetched ({type(e).__name__}: {str(e).splitlines()[0]:.80}); '
+            "without a network, give a local file as `student_weights`, or 'random'"
+        ) from None
     if weights not in ('', 'random'):
-        state = {k: v for k, v in read_weights(weights).items() if not k.startswith('head.')}   # the classifier of its own data set
+        state = {
+            k: v for k, v in read_weights(weights).items() if not k.startswith('head.')
+        }  # the classifier of its own data set
         fit_weights(trunk, state, f'the weights in {Path(weights).name}')
     return trunk
 
-def make_student(clip: Clip,
-                 student='clip', # clip | a timm architecture
-                 weights='', # of a timm student: local file; '' = timm's own; random
-                 embedding='clip', # clip: the tower's projection | mlp: two new linear layers
-                ) -> ImageTower:
+
+def make_student(
+    clip: Clip,
+    student='clip',  # clip | a timm architecture
+    weights='',  # of a timm student: local file; '' = timm's own; random
+    embedding='clip',  # clip: the tower's projection | mlp: two new linear layers
+) -> ImageTower:
     "The tower that stage 1 trains. Raises `ValueError` on an unknown name, on weights that do not fit, and on a tower without patch tokens."
     size, D = clip.visual.size, clip.width
-    tower = copy.deepcopy(clip.visual) if student == 'clip' else ImageTower(_Trunk(_timm_trunk(student, weights, size), size), student).eval()
+    tower = (
+        copy.deepcopy(clip.visual)
+        if student == 'clip'
+        else ImageTower(_Trunk(_timm_trunk(student, weights, size), size), student).eval()
+    )
     if embedding == 'mlp':
-        if isinstance(tower.visual, VisionTransformer): tower.visual.proj = None
-        with torch.no_grad(): width = tower(torch.zeros(1, 3, size, size, device=clip.text.positional_embedding.device))[0].shape[-1]
+        if isinstance(tower.visual, VisionTransformer):
+            tower.visual.proj = None
+        with torch.no_grad():
+            width = tower(torch.zeros(1, 3, size, size, device=clip.text.positional_embedding.device))[0].shape[-1]
         tower.embed = nn.Sequential(nn.Linear(width, D), nn.Tanh(), nn.Linear(D, D))
     return tower

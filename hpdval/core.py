@@ -4,270 +4,435 @@
 
 # %% auto #0
 __all__ = ['METHODS', 'MODES', 'MODE_METHODS', 'PRESETS', 'SIZES', 'TUNED', 'CHOICES', 'TYPES', 'RUN_PARAMETERS', 'near',
-           'lookup', 'atomic_write', 'write_json', 'repo_root', 'cache_dir', 'runs_dir', 'Config', 'make_config',
+           'lookup', 'say', 'atomic_write', 'write_json', 'repo_root', 'cache_dir', 'runs_dir', 'Config', 'make_config',
            'stages', 'unread', 'config_hash', 'file_digest', 'notebook_parameters', 'parse_seeds', 'seed_everything',
            'get_device', 'autocast', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
-import difflib, hashlib, importlib.metadata, json, os, random, subprocess, warnings
+import difflib, hashlib, importlib.metadata, json, os, random, subprocess, sys, warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
-warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm falls back to its text bar, which is what we want
-if os.environ.get('IN_TEST'): torch.set_num_threads(1)             # nbdev_test runs a worker per core
+warnings.filterwarnings(
+    'ignore', message='IProgress not found'
+)  # tqdm falls back to its text bar, which is what we want
+if os.environ.get('IN_TEST'):
+    torch.set_num_threads(1)  # nbdev_test runs a worker per core
 
 # %% ../nbs/00_core.ipynb #851825e5
 def near(name, options) -> str:
     "The options closest in spelling to `name`, as the end of an error message."
     options = [str(o) for o in options]
-    close = difflib.get_close_matches(str(name), options, n=3, cutoff=.5)
+    close = difflib.get_close_matches(str(name), options, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(options)}"
 
-def lookup(name, # what the user asked for
-           registry, # a mapping (its value is returned) or an iterable of names (the name is returned)
-           what='name', # how the message calls it
-          ):
+
+def lookup(
+    name,  # what the user asked for
+    registry,  # a mapping (its value is returned) or an iterable of names (the name is returned)
+    what='name',  # how the message calls it
+):
     "`registry[name]`; a `ValueError` with the near names where there is none."
-    if name not in registry: raise ValueError(f"unknown {what} {name!r}: {near(name, registry)}")
+    if name not in registry:
+        raise ValueError(f"unknown {what} {name!r}: {near(name, registry)}")
     return registry[name] if hasattr(registry, 'keys') else name
+
+# %% ../nbs/00_core.ipynb #5a9c1e02
+def say(line: str):
+    "One line for the person in front of the screen, on stderr."
+    print(line, file=sys.stderr, flush=True)
 
 # %% ../nbs/00_core.ipynb #012af6e9
 from contextlib import contextmanager
 
+
 @contextmanager
 def atomic_write(path, mode='wb'):
     "Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error."
-    path = Path(path); path.parent.mkdir(parents=True, exist_ok=True)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{os.getpid()}')
     try:
-        with open(tmp, mode) as f: yield f
+        with open(tmp, mode) as f:
+            yield f
         os.replace(tmp, path)
-    finally: tmp.unlink(missing_ok=True)
+    finally:
+        tmp.unlink(missing_ok=True)
+
 
 def write_json(path, data):
     "`data` as indented JSON, atomically; NaN is written as null."
     clean = json.loads(json.dumps(data, default=float), parse_constant=lambda _: None)
-    with atomic_write(path, 'w') as f: f.write(json.dumps(clean, indent=1) + '\n')
+    with atomic_write(path, 'w') as f:
+        f.write(json.dumps(clean, indent=1) + '\n')
 
 # %% ../nbs/00_core.ipynb #71b6f323
 def repo_root() -> Path:
     "The nearest folder upwards with a `settings.ini`, else the current one."
     here = Path.cwd()
-    return next((p for p in (here, *here.parents) if (p/'settings.ini').exists()), here)
+    return next((p for p in (here, *here.parents) if (p / 'settings.ini').exists()), here)
+
 
 def cache_dir() -> Path:
     "Where decoded images, drawn scenes and features are kept."
-    path = Path(os.environ.get('HPDVAL_CACHE') or repo_root()/'runs/cache')
+    path = Path(os.environ.get('HPDVAL_CACHE') or repo_root() / 'runs/cache')
     path.mkdir(parents=True, exist_ok=True)
     return path
 
+
 def runs_dir() -> Path:
     "Where results are kept, by the hash of their config."
-    return Path(os.environ.get('HPDVAL_RUNS') or repo_root()/'runs')
+    return Path(os.environ.get('HPDVAL_RUNS') or repo_root() / 'runs')
 
 # %% ../nbs/00_core.ipynb #90c18ed9
 @dataclass(frozen=True)
 class Config:
     "All of a run. Fields are grouped by the part of the method that reads them."
+
     # what is run
-    method: str = 'hp-dval'           # a name in METHODS
-    benchmark: str = 'icon-coco-lt'   # icon-coco-lt | icon-voc-lt (embedded), coco-lt | voc-lt (photographs), own (a CSV or COCO JSON of yours)
-    mode: str = 'paper'               # paper | official (what the authors' code computes)
+    method: str = 'hp-dval'  # a name in METHODS
+    benchmark: str = 'icon-coco-lt'  # icon-coco-lt | icon-voc-lt (embedded), coco-lt | voc-lt (photographs), own (a CSV or COCO JSON of yours)
+    mode: str = 'paper'  # paper | official (what the authors' code computes)
     seed: int = 0
     # data
-    image_root: str = ''              # folder that the lists' paths start from; '' for the embedded worlds
-    lists: str = ''                   # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
-    empty_classes: str = 'error'      # error | keep: what happens to a class without a training image
-    transform: str = 'clip'           # clip | official (row 25: squashed, not normalised)
-    augment: str = 'clip'             # clip (crop, flip, colour) | official (rows 25-26: cutout, RandAugment) | icons | none
-    views: int = 0                    # augmented views per training image, made once; 0 = a fresh one in every epoch (open)
-    val_fraction: float = .1          # share of the training images held out to select the epoch (open)
-    select: str = 'val'               # which epoch is reported: val | last | test (the authors' choice)
+    image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
+    lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
+    empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
+    transform: str = 'clip'  # clip | official (row 25: squashed, not normalised)
+    augment: str = 'clip'  # clip (crop, flip, colour) | official (rows 25-26: cutout, RandAugment) | icons | none
+    views: int = 0  # augmented views per training image, made once; 0 = a fresh one in every epoch (open)
+    val_fraction: float = 0.1  # share of the training images held out to select the epoch (open)
+    select: str = 'val'  # which epoch is reported: val | last | test (the authors' choice)
     # model
-    clip: str = 'mini'                # an open_clip architecture, or 'mini'
-    pretrained: str = ''              # open_clip tag or local weights file; '' = the weights in the package (mini only)
-    student: str = 'clip'             # clip (starts as CLIP's image tower) | a timm Vision Transformer (row 1: the paper's is ImageNet's)
-    student_weights: str = ''         # local weights file of a timm student; '' = timm's own (a download) | random
-    embedding: str = 'clip'           # clip (CLIP's projection) | mlp: two linear layers (section III-A, row 3); a timm student needs mlp
-    train_text: bool = False          # stage 1 also trains the text tower (row 18)
+    clip: str = 'mini'  # an open_clip architecture, or 'mini'
+    pretrained: str = ''  # open_clip tag or local weights file; '' = the weights in the package (mini only)
+    student: str = (
+        'clip'  # clip (starts as CLIP's image tower) | a timm Vision Transformer (row 1: the paper's is ImageNet's)
+    )
+    student_weights: str = ''  # local weights file of a timm student; '' = timm's own (a download) | random
+    embedding: str = (
+        'clip'  # clip (CLIP's projection) | mlp: two linear layers (section III-A, row 3); a timm student needs mlp
+    )
+    train_text: bool = False  # stage 1 also trains the text tower (row 18)
     # scores, section III-B
     template: str = 'a photo of a {}.'  # the fixed prompt P^H (eq. 3; row 10: the full stop is the authors' code's)
-    class_names: str = 'listed'       # listed ('diningtable') | spaced ('dining table', row 10)
-    score: str = 'cosine'             # cosine (eq. 4-5) | l2 (each view L2-normalised over the classes, row 4) | softmax
-    alpha: float = .4                 # weight of the view named by alpha_on, 0..1
-    alpha_on: str = 'global'          # global (eq. 5) | local (row 6)
-    topk: int = 0                     # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
-    scale: float = 0.                 # logit = scale * (score - centre); 0 = both fitted to the loss before a stage, else centre = 0; open (row 5)
+    class_names: str = 'listed'  # listed ('diningtable') | spaced ('dining table', row 10)
+    score: str = 'cosine'  # cosine (eq. 4-5) | l2 (each view L2-normalised over the classes, row 4) | softmax
+    alpha: float = 0.4  # weight of the view named by alpha_on, 0..1
+    alpha_on: str = 'global'  # global (eq. 5) | local (row 6)
+    topk: int = 0  # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
+    scale: float = 0.0  # logit = scale * (score - centre); 0 = both fitted to the loss before a stage, else centre = 0; open (row 5)
     # prompts, section III-C
-    prompts: str = 'hierarchical'     # fixed | hierarchical (one context per view) | global, local (that view's alone, Table VI) | shared (one for both) | conditional (CoCoOp) | linear (a linear probe)
-    n_ctx: int = 4                    # M, learnable vectors per prompt
-    ctx_init: str = 'noise'           # noise, N(0, .02) | words: the template's words (row 9)
-    sc_on: str = 'global'             # global (eq. 10) | local (row 8) | both
-    sc_weight: float = 1.
+    prompts: str = 'hierarchical'  # fixed | hierarchical (one context per view) | global, local (that view's alone, Table VI) | shared (one for both) | conditional (CoCoOp) | linear (a linear probe)
+    n_ctx: int = 4  # M, learnable vectors per prompt
+    ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (row 9)
+    sc_on: str = 'global'  # global (eq. 10) | local (row 8) | both
+    sc_weight: float = 1.0
     # losses
-    loss: str = 'db-star'             # see hpdval.losses
-    loss2: str = ''                   # the loss of stage 2; '' = `loss` (row 11: no pos_scale there)
-    loss_mode: str = 'paper'          # paper (eq. 11-15) | official (rows 11-17) | printed (eq. 11 with its sum over all classes, row 12)
-    kd: str = 'l1'                    # l1 (eq. 2) | l2 | cosine | none
-    kd_on: str = 'global'             # which embeddings are distilled: global (eq. 2) | patch | both
-    teacher: str = 'frozen'           # frozen (eq. 2) | student (row 2: teacher and student are one object, the loss is 0)
-    kd_weight: float = 1.
-    cse_weight: float = 0.            # of LMPT's class-specific embedding loss in stage 2, which needs captions
-    reduction: str = 'sum'            # of the L1 norms in eq. 2 and 10, over the feature dimension: sum | mean (rows 2, 8)
+    loss: str = 'db-star'  # see hpdval.losses
+    loss2: str = ''  # the loss of stage 2; '' = `loss` (row 11: no pos_scale there)
+    loss_mode: str = (
+        'paper'  # paper (eq. 11-15) | official (rows 11-17) | printed (eq. 11 with its sum over all classes, row 12)
+    )
+    kd: str = 'l1'  # l1 (eq. 2) | l2 | cosine | none
+    kd_on: str = 'global'  # which embeddings are distilled: global (eq. 2) | patch | both
+    teacher: str = 'frozen'  # frozen (eq. 2) | student (row 2: teacher and student are one object, the loss is 0)
+    kd_weight: float = 1.0
+    cse_weight: float = 0.0  # of LMPT's class-specific embedding loss in stage 2, which needs captions
+    reduction: str = 'sum'  # of the L1 norms in eq. 2 and 10, over the feature dimension: sum | mean (rows 2, 8)
     # optimisation
-    stage2_from: str = 'stage1'       # stage1 | clip (row 20: stage 2 starts from CLIP's tower)
-    joint: bool = False               # train image tower and prompts together for epochs1 epochs (Table V, row 28)
+    stage2_from: str = 'stage1'  # stage1 | clip (row 20: stage 2 starts from CLIP's tower)
+    joint: bool = False  # train image tower and prompts together for epochs1 epochs (Table V, row 28)
     epochs1: int = 20
     epochs2: int = 10
     batch_size: int = 32
     lr1: float = 1e-5
     lr2: float = 5e-6
     weight_decay: float = 1e-4
-    schedule: str = 'cosine'          # cosine (to 0, after 5 % linear warm-up) | onecycle (row 22) | constant; open
-    schedule_epochs: int = 0          # length of the schedule; 0 = the epochs of the stage (row 22: 80, whatever is trained)
-    ema: float = .998                 # decay per step of the weights that are evaluated, 0 = none (row 24)
-    precision: str = 'fp32'           # fp32 | bf16
-    device: str = 'auto'              # auto | cpu | cuda | cuda:1 | mps; not part of the hash
+    schedule: str = 'cosine'  # cosine (to 0, after 5 % linear warm-up) | onecycle (row 22) | constant; open
+    schedule_epochs: int = 0  # length of the schedule; 0 = the epochs of the stage (row 22: 80, whatever is trained)
+    ema: float = 0.998  # decay per step of the weights that are evaluated, 0 = none (row 24)
+    precision: str = 'fp32'  # fp32 | bf16
+    device: str = 'auto'  # auto | cpu | cuda | cuda:1 | mps; not part of the hash
 
 # %% ../nbs/00_core.ipynb #16e1bfbd
 METHODS = {
-    'zero-shot': dict(prompts='fixed', alpha=1., alpha_on='global', epochs1=0, epochs2=0),        # CLIP as it is, global view
-    'zero-shot-dual': dict(prompts='fixed', epochs1=0, epochs2=0),                                # the same with both views
-    'coop': dict(prompts='shared', alpha=1., alpha_on='global', epochs1=0, sc_weight=0.),         # one context, global view
-    'cocoop': dict(prompts='conditional', alpha=1., alpha_on='global', epochs1=0, sc_weight=0.),  # CoOp's context, shifted by every image
-    'lmpt': dict(prompts='shared', alpha=1., alpha_on='global', epochs1=0, sc_weight=0., cse_weight=1.),   # CoOp, taught by captions too
-    'linear-probe': dict(prompts='linear', alpha=1., alpha_on='global', epochs1=0, sc_weight=0., scale=1.),  # a linear layer on the global view
-    'fine-tuning': dict(prompts='fixed', alpha=1., alpha_on='global', epochs2=0, kd='none'),       # the tower, global view (row 29)
-    'dval': dict(prompts='fixed', epochs2=0),                                                     # stage 1 alone
-    'hp-dval': dict(joint=False),                                                                 # stage 1, then stage 2
-    'joint': dict(joint=True, epochs2=0),                                                         # both at once
+    'zero-shot': dict(
+        prompts='fixed', alpha=1.0, alpha_on='global', epochs1=0, epochs2=0
+    ),  # CLIP as it is, global view
+    'zero-shot-dual': dict(prompts='fixed', epochs1=0, epochs2=0),  # the same with both views
+    'coop': dict(prompts='shared', alpha=1.0, alpha_on='global', epochs1=0, sc_weight=0.0),  # one context, global view
+    'cocoop': dict(
+        prompts='conditional', alpha=1.0, alpha_on='global', epochs1=0, sc_weight=0.0
+    ),  # CoOp's context, shifted by every image
+    'lmpt': dict(
+        prompts='shared', alpha=1.0, alpha_on='global', epochs1=0, sc_weight=0.0, cse_weight=1.0
+    ),  # CoOp, taught by captions too
+    'linear-probe': dict(
+        prompts='linear', alpha=1.0, alpha_on='global', epochs1=0, sc_weight=0.0, scale=1.0
+    ),  # a linear layer on the global view
+    'fine-tuning': dict(
+        prompts='fixed', alpha=1.0, alpha_on='global', epochs2=0, kd='none'
+    ),  # the tower, global view (row 29)
+    'dval': dict(prompts='fixed', epochs2=0),  # stage 1 alone
+    'hp-dval': dict(joint=False),  # stage 1, then stage 2
+    'joint': dict(joint=True, epochs2=0),  # both at once
 }
 
 # %% ../nbs/00_core.ipynb #4ae47a35
 MODES = dict(
     paper={},
-    official=dict(transform='official', augment='official', score='l2', alpha=.5, alpha_on='local', topk=16, scale=1.,
-                  ctx_init='words', sc_on='local', loss='db-star', loss2='db-focal', loss_mode='official', teacher='student',
-                  reduction='mean', train_text=True, stage2_from='clip', epochs1=80, epochs2=50, batch_size=16,
-                  schedule='onecycle', schedule_epochs=80, select='test', val_fraction=0.))
-MODE_METHODS = {('official', 'joint'): dict(loss='db-focal', kd_weight=.5, sc_weight=.5, train_text=False)}   # row 28
+    official=dict(
+        transform='official',
+        augment='official',
+        score='l2',
+        alpha=0.5,
+        alpha_on='local',
+        topk=16,
+        scale=1.0,
+        ctx_init='words',
+        sc_on='local',
+        loss='db-star',
+        loss2='db-focal',
+        loss_mode='official',
+        teacher='student',
+        reduction='mean',
+        train_text=True,
+        stage2_from='clip',
+        epochs1=80,
+        epochs2=50,
+        batch_size=16,
+        schedule='onecycle',
+        schedule_epochs=80,
+        select='test',
+        val_fraction=0.0,
+    ),
+)
+MODE_METHODS = {('official', 'joint'): dict(loss='db-focal', kd_weight=0.5, sc_weight=0.5, train_text=False)}  # row 28
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
-_SMALL = dict(lr1=1.25e-3, lr2=5e-3, epochs1=16, epochs2=6, schedule_epochs=0, batch_size=32, ema=.98, kd_weight=1e-4, sc_weight=1e-3)
+_SMALL = dict(
+    lr1=1.25e-3,
+    lr2=5e-3,
+    epochs1=16,
+    epochs2=6,
+    schedule_epochs=0,
+    batch_size=32,
+    ema=0.98,
+    kd_weight=1e-4,
+    sc_weight=1e-3,
+)
 PRESETS = {'icon-coco-lt': _ICONS, 'icon-voc-lt': _ICONS, 'coco-lt': {}, 'voc-lt': {}, 'own': {}}
 SIZES = {'icon-coco-lt': _SMALL, 'icon-voc-lt': _SMALL}
-TUNED = {(b, m): dict(loss='bce', lr2=1.25e-4) | more for b in SIZES
-         for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2, lr2=2e-3), 'linear-probe': dict(lr2=1.28)}.items()}
+TUNED = {
+    (b, m): dict(loss='bce', lr2=1.25e-4) | more
+    for b in SIZES
+    for m, more in {'coop': {}, 'lmpt': {}, 'cocoop': dict(epochs2=2, lr2=2e-3), 'linear-probe': dict(lr2=1.28)}.items()
+}
 
 # %% ../nbs/00_core.ipynb #c6a26ed3
-CHOICES = dict(method=METHODS, benchmark=PRESETS, mode=MODES, empty_classes=('error', 'keep'), transform=('clip', 'official'),
-    augment=('clip', 'official', 'icons', 'none'), select=('val', 'last', 'test'), score=('cosine', 'l2', 'softmax'),
-    alpha_on=('global', 'local'), prompts=('fixed', 'hierarchical', 'global', 'local', 'shared', 'conditional', 'linear'), ctx_init=('noise', 'words'),
-    sc_on=('global', 'local', 'both'), kd_on=('global', 'patch', 'both'), loss_mode=('paper', 'official', 'printed'), kd=('l1', 'l2', 'cosine', 'none'),
-    embedding=('clip', 'mlp'), class_names=('listed', 'spaced'), teacher=('frozen', 'student'), stage2_from=('stage1', 'clip'),
-    reduction=('sum', 'mean'), schedule=('cosine', 'onecycle', 'constant'), precision=('fp32', 'bf16'))
+CHOICES = dict(
+    method=METHODS,
+    benchmark=PRESETS,
+    mode=MODES,
+    empty_classes=('error', 'keep'),
+    transform=('clip', 'official'),
+    augment=('clip', 'official', 'icons', 'none'),
+    select=('val', 'last', 'test'),
+    score=('cosine', 'l2', 'softmax'),
+    alpha_on=('global', 'local'),
+    prompts=('fixed', 'hierarchical', 'global', 'local', 'shared', 'conditional', 'linear'),
+    ctx_init=('noise', 'words'),
+    sc_on=('global', 'local', 'both'),
+    kd_on=('global', 'patch', 'both'),
+    loss_mode=('paper', 'official', 'printed'),
+    kd=('l1', 'l2', 'cosine', 'none'),
+    embedding=('clip', 'mlp'),
+    class_names=('listed', 'spaced'),
+    teacher=('frozen', 'student'),
+    stage2_from=('stage1', 'clip'),
+    reduction=('sum', 'mean'),
+    schedule=('cosine', 'onecycle', 'constant'),
+    precision=('fp32', 'bf16'),
+)
 
 TYPES = {f.name: f.type for f in fields(Config)}
+
 
 def _typed(name, value):
     "`value` as the type of field `name`, or a `TypeError`."
     want = TYPES[name]
-    if want is float and type(value) is int: value = float(value)
+    if want is float and type(value) is int:
+        value = float(value)
     if type(value) is not want:
         raise TypeError(f"parameter {name!r} must be {want.__name__}, got {value!r} ({type(value).__name__})")
     return value
 
+
 def _check(cfg: Config) -> Config:
     "`cfg` itself if every value is in range; a one-line `ValueError` otherwise."
-    for name, options in CHOICES.items(): lookup(getattr(cfg, name), list(options), name)
+    for name, options in CHOICES.items():
+        lookup(getattr(cfg, name), list(options), name)
+
     def must(ok, what, *names):
         for name in names:
-            if not ok(getattr(cfg, name)): raise ValueError(f'{name} must {what}, got {getattr(cfg, name)}')
+            if not ok(getattr(cfg, name)):
+                raise ValueError(f'{name} must {what}, got {getattr(cfg, name)}')
+
     must(lambda x: 0 <= x <= 1, 'lie in 0..1', 'alpha', 'val_fraction', 'ema')
-    must(lambda x: x >= 0, 'not be negative', 'views', 'topk', 'scale', 'epochs1', 'epochs2', 'schedule_epochs', 'kd_weight', 'sc_weight', 'cse_weight', 'weight_decay', 'lr1', 'lr2')
+    must(
+        lambda x: x >= 0,
+        'not be negative',
+        'views',
+        'topk',
+        'scale',
+        'epochs1',
+        'epochs2',
+        'schedule_epochs',
+        'kd_weight',
+        'sc_weight',
+        'cse_weight',
+        'weight_decay',
+        'lr1',
+        'lr2',
+    )
     must(lambda x: x > 0, 'be positive', 'n_ctx', 'batch_size')
     if cfg.schedule_epochs and cfg.schedule_epochs < max(cfg.epochs1, cfg.epochs2):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')
-    if cfg.student != 'clip' and cfg.embedding != 'mlp': raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
-    if cfg.prompts in ('conditional', 'linear') and (cfg.sc_weight or cfg.cse_weight or cfg.joint or cfg.alpha != (cfg.alpha_on == 'global')):
-        raise ValueError(f"prompts={cfg.prompts!r} scores by the global view and has no consistency loss: take method='cocoop' or method='linear-probe'")
-    if cfg.select == 'val' and not cfg.val_fraction: raise ValueError("select='val' needs a val_fraction above 0")
+    if cfg.student != 'clip' and cfg.embedding != 'mlp':
+        raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
+    if cfg.prompts in ('conditional', 'linear') and (
+        cfg.sc_weight or cfg.cse_weight or cfg.joint or cfg.alpha != (cfg.alpha_on == 'global')
+    ):
+        raise ValueError(
+            f"prompts={cfg.prompts!r} scores by the global view and has no consistency loss: take method='cocoop' or method='linear-probe'"
+        )
+    if cfg.select == 'val' and not cfg.val_fraction:
+        raise ValueError("select='val' needs a val_fraction above 0")
     return cfg
 
 # %% ../nbs/00_core.ipynb #6f172f7a
-def make_config(method='hp-dval', # a name in `METHODS`
-                benchmark='icon-coco-lt', # a name in `PRESETS`
-                mode='paper', # a name in `MODES`
-                **changes, # any other field of `Config`
-               ) -> Config:
+def make_config(
+    method='hp-dval',  # a name in `METHODS`
+    benchmark='icon-coco-lt',  # a name in `PRESETS`
+    mode='paper',  # a name in `MODES`
+    **changes,  # any other field of `Config`
+) -> Config:
     "The config of a method on a benchmark in a mode, with `changes`. Raises `ValueError` or `TypeError` on a bad name, type or range."
-    for name in changes: lookup(name, list(TYPES), 'parameter')
+    for name in changes:
+        lookup(name, list(TYPES), 'parameter')
     fixed = lookup(method, METHODS, 'method')
     for name in changes.keys() & fixed.keys():
-        if changes[name] != fixed[name]: raise ValueError(f'method {method!r} fixes {name}={fixed[name]!r}, got {changes[name]!r}')
+        if changes[name] != fixed[name]:
+            raise ValueError(f'method {method!r} fixes {name}={fixed[name]!r}, got {changes[name]!r}')
     tuned = TUNED.get((benchmark, method), {}) if mode == 'paper' else MODE_METHODS.get((mode, method), {})
-    values = lookup(benchmark, PRESETS, 'benchmark') | lookup(mode, MODES, 'mode') | SIZES.get(benchmark, {}) | tuned | changes | fixed
+    values = (
+        lookup(benchmark, PRESETS, 'benchmark')
+        | lookup(mode, MODES, 'mode')
+        | SIZES.get(benchmark, {})
+        | tuned
+        | changes
+        | fixed
+    )
     values |= dict(method=method, benchmark=benchmark, mode=mode)
     return _check(Config(**{k: _typed(k, v) for k, v in values.items()}))
 
 # %% ../nbs/00_core.ipynb #f2ca6a14
-def stages(cfg: Config) -> tuple: # of bool
+def stages(cfg: Config) -> tuple:  # of bool
     "Does the run have a stage 1 (or joint training), and a stage 2?"
     two = cfg.epochs2 > 0 and cfg.prompts != 'fixed'
     return cfg.epochs1 > 0 and not (two and cfg.stage2_from == 'clip'), two
 
+
 def unread(cfg: Config) -> set:
     "The fields that do not change what a run gives."
     one, two = stages(cfg)
-    rules = [(True, 'method mode device image_root lists pretrained student_weights'),
-             (not one, 'epochs1 lr1 joint kd kd_on kd_weight teacher train_text'), (not two, 'epochs2 lr2 loss2 cse_weight'), (not (one and two), 'stage2_from'),
-             (not (two or one and cfg.joint), 'prompts n_ctx ctx_init sc_on sc_weight'), (cfg.prompts == 'linear', 'n_ctx ctx_init sc_on'),
-             (not (one or two), 'loss loss_mode reduction views augment val_fraction select batch_size weight_decay schedule schedule_epochs ema scale'),
-             (not (one or two) and cfg.embedding == 'clip', 'seed'),
-             (cfg.alpha == (cfg.alpha_on == 'global'), 'topk')]
+    rules = [
+        (True, 'method mode device image_root lists pretrained student_weights'),
+        (not one, 'epochs1 lr1 joint kd kd_on kd_weight teacher train_text'),
+        (not two, 'epochs2 lr2 loss2 cse_weight'),
+        (not (one and two), 'stage2_from'),
+        (not (two or one and cfg.joint), 'prompts n_ctx ctx_init sc_on sc_weight'),
+        (cfg.prompts == 'linear', 'n_ctx ctx_init sc_on'),
+        (
+            not (one or two),
+            'loss loss_mode reduction views augment val_fraction select batch_size weight_decay schedule schedule_epochs ema scale',
+        ),
+        (not (one or two) and cfg.embedding == 'clip', 'seed'),
+        (cfg.alpha == (cfg.alpha_on == 'global'), 'topk'),
+    ]
     return {name for applies, names in rules if applies for name in names.split()}
 
-def config_hash(cfg, # Config, or any dataclass with defaults
-                *more, # further strings that the result depends on, such as the digests of data and weights
-               ) -> str: # 12 hex digits
+
+def config_hash(
+    cfg,  # Config, or any dataclass with defaults
+    *more,  # further strings that the result depends on, such as the digests of data and weights
+) -> str:  # 12 hex digits
     "The name of a run."
     skip = unread(cfg) if isinstance(cfg, Config) else ()
-    data = {f.name: getattr(cfg, f.name) for f in fields(cfg) if f.name not in skip and getattr(cfg, f.name) != f.default}
+    data = {
+        f.name: getattr(cfg, f.name) for f in fields(cfg) if f.name not in skip and getattr(cfg, f.name) != f.default
+    }
     return hashlib.sha256(json.dumps([data, *more], sort_keys=True).encode()).hexdigest()[:12]
 
-def file_digest(path) -> str: # 12 hex digits
+
+def file_digest(path) -> str:  # 12 hex digits
     "The start of a file's sha256."
-    with open(path, 'rb') as f: return hashlib.file_digest(f, 'sha256').hexdigest()[:12]
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, 'sha256').hexdigest()[:12]
 
 # %% ../nbs/00_core.ipynb #be09aa85
-RUN_PARAMETERS = ('methods', 'seeds', 'out', 'smoke', *[f.name for f in fields(Config) if f.name not in ('method', 'seed')])
+RUN_PARAMETERS = (
+    'methods',
+    'seeds',
+    'out',
+    'smoke',
+    *[f.name for f in fields(Config) if f.name not in ('method', 'seed')],
+)
 
-def notebook_parameters(namespace: dict, # `globals()` of the notebook, right after the parameters
-                        known, # names that the notebook understands
-                       ) -> dict: # name -> value, without those left at None (the preset's value)
+
+def notebook_parameters(
+    namespace: dict,  # `globals()` of the notebook, right after the parameters
+    known,  # names that the notebook understands
+) -> dict:  # name -> value, without those left at None (the preset's value)
     "The notebook's parameters. Raises `ValueError` on a name that the notebook does not know, with the near ones."
-    plain = {k: v for k, v in namespace.items() if not k.startswith('_') and isinstance(v, (bool, int, float, str, type(None)))}
-    for name in plain: lookup(name, known, 'parameter of this notebook')
+    plain = {
+        k: v
+        for k, v in namespace.items()
+        if not k.startswith('_') and isinstance(v, (bool, int, float, str, type(None)))
+    }
+    for name in plain:
+        lookup(name, known, 'parameter of this notebook')
     return {k: plain[k] for k in known if plain.get(k) is not None}
 
-def parse_seeds(seeds) -> list: # list of int
+
+def parse_seeds(seeds) -> list:  # list of int
     "`'0,1,2'`, or one number, as a list of seeds."
-    try: return [int(s) for s in str(seeds).split(',')]
-    except ValueError: raise ValueError(f"seeds must be numbers with commas between them, such as 0,1,2; got {seeds!r}") from None
+    try:
+        return [int(s) for s in str(seeds).split(',')]
+    except ValueError:
+        raise ValueError(f"seeds must be numbers with commas between them, such as 0,1,2; got {seeds!r}") from None
 
 # %% ../nbs/00_core.ipynb #1a3b9127
 def seed_everything(seed: int):
     "Seed Python, NumPy and torch."
-    random.seed(seed); np.random.seed(seed); torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
 
 def get_device(name='auto') -> torch.device:
     "`auto` = the first CUDA device, else Apple's, else the CPU. A device that is not there is an error."
-    if name == 'auto': name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
-    try: return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as e: raise ValueError(f'device {name!r} cannot be used here: {str(e).splitlines()[0]}') from None
+    if name == 'auto':
+        name = 'cuda' if torch.cuda.is_available() else 'mps' if torch.backends.mps.is_available() else 'cpu'
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as e:
+        raise ValueError(f'device {name!r} cannot be used here: {str(e).splitlines()[0]}') from None
+
 
 def autocast(device: torch.device, precision: str):
     "The context in which the towers run: bfloat16 where `precision` asks for it."
@@ -279,6 +444,10 @@ def environment(device: torch.device) -> dict:
     version = lambda p: importlib.metadata.version(p)
     source = Path(__file__).parent if '__file__' in globals() else Path.cwd()
     git = lambda *a: subprocess.run(['git', *a], capture_output=True, text=True, cwd=source).stdout.strip()
-    return dict(device=torch.cuda.get_device_name(device) if device.type == 'cuda' else f'{device.type}, {torch.get_num_threads()} threads',
-                commit=git('describe', '--always', '--dirty', '--abbrev=12', '--exclude=*') or None,
-                versions={p: version(p) for p in ('torch', 'open_clip_torch', 'timm', 'numpy')})
+    return dict(
+        device=torch.cuda.get_device_name(device)
+        if device.type == 'cuda'
+        else f'{device.type}, {torch.get_num_threads()} threads',
+        commit=git('describe', '--always', '--dirty', '--abbrev=12', '--exclude=*') or None,
+        versions={p: version(p) for p in ('torch', 'open_clip_torch', 'timm', 'numpy')},
+    )

@@ -26,183 +26,257 @@ from .lists import read_coco_json, read_csv, read_list
 # %% ../nbs/12_data.ipynb #85655c52
 class Split(NamedTuple):
     "The images and labels of a split."
-    images: torch.Tensor    # uint8 [N,3,S,S]; may lie in a memory-mapped file
-    targets: torch.Tensor   # uint8 [N,C], multi-hot
-    classes: tuple          # C names
-    paths: list             # N paths, as in the list
-    captions: list = None   # N sentences, if there are any (LMPT)
 
-    def counts(self): return self.targets.sum(0, dtype=torch.int64)   # int64 [C], images per class
+    images: torch.Tensor  # uint8 [N,3,S,S]; may lie in a memory-mapped file
+    targets: torch.Tensor  # uint8 [N,C], multi-hot
+    classes: tuple  # C names
+    paths: list  # N paths, as in the list
+    captions: list = None  # N sentences, if there are any (LMPT)
+
+    def counts(self):
+        return self.targets.sum(0, dtype=torch.int64)  # int64 [C], images per class
 
     def at(self, idx):
         "The split of the rows `idx`."
         pick = lambda x: [x[i] for i in idx]
-        return Split(self.images[idx], self.targets[idx], self.classes, pick(self.paths), self.captions and pick(self.captions))
+        return Split(
+            self.images[idx], self.targets[idx], self.classes, pick(self.paths), self.captions and pick(self.captions)
+        )
 
 # %% ../nbs/12_data.ipynb #979bd627
 def to_rgb(im: Image.Image) -> Image.Image:
     "`im` upright (EXIF) in 8-bit RGB; transparency on white."
     im = ImageOps.exif_transpose(im)
-    if im.mode.startswith('I'): im = Image.fromarray((np.asarray(im) // 256).clip(0, 255).astype(np.uint8))   # 16-bit gray
+    if im.mode.startswith('I'):
+        im = Image.fromarray((np.asarray(im) // 256).clip(0, 255).astype(np.uint8))  # 16-bit gray
     if im.has_transparency_data:
-        im = im.convert('RGBA'); im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
+        im = im.convert('RGBA')
+        im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     return im.convert('RGB')
 
 # %% ../nbs/12_data.ipynb #fe3a494d
 def _short_side(im, size):
     w, h = im.size
-    im = im.resize((size, int(size*h/w)) if w <= h else (int(size*w/h), size), Image.BICUBIC)
+    im = im.resize((size, int(size * h / w)) if w <= h else (int(size * w / h), size), Image.BICUBIC)
     left, top = (int(round((s - size) / 2)) for s in im.size)
     return im.crop((left, top, left + size, top + size))
 
-def _squash(im, size): return im.resize((size, size), Image.BILINEAR)
+
+def _squash(im, size):
+    return im.resize((size, size), Image.BILINEAR)
+
 
 TRANSFORMS = dict(clip=_short_side, official=_squash)
 
-def load_image(file, # path, file object or `PIL.Image`
-               size, # S, px
-               transform='clip', # clip | official
-              ) -> np.ndarray: # uint8 [3,S,S]
+
+def load_image(
+    file,  # path, file object or `PIL.Image`
+    size,  # S, px
+    transform='clip',  # clip | official
+) -> np.ndarray:  # uint8 [3,S,S]
     "One image as the models take it. Raises what Pillow raises for a file that is no image."
     square = lookup(transform, TRANSFORMS, 'transform')
-    if isinstance(file, Image.Image): return np.array(square(to_rgb(file), size)).transpose(2, 0, 1)
-    with Image.open(file) as im: return np.array(square(to_rgb(im), size)).transpose(2, 0, 1)
+    if isinstance(file, Image.Image):
+        return np.array(square(to_rgb(file), size)).transpose(2, 0, 1)
+    with Image.open(file) as im:
+        return np.array(square(to_rgb(im), size)).transpose(2, 0, 1)
 
 # %% ../nbs/12_data.ipynb #11003023
-DECODING = 1   # raised whenever the code above changes the pixels
+DECODING = 1  # raised whenever the code above changes the pixels
+
 
 def _cache_file(files, paths, size, transform):
     "The cache file of these images: named by paths, file sizes, times of change, size, transform and `DECODING`."
     stats = [(p, s.st_size, s.st_mtime_ns) if (s := f.exists() and f.stat()) else (p,) for p, f in zip(paths, files)]
     key = hashlib.sha256(json.dumps([stats, size, transform, DECODING]).encode()).hexdigest()[:16]
-    return cache_dir()/f'images-{transform}-{size}-{key}.npy'
+    return cache_dir() / f'images-{transform}-{size}-{key}.npy'
+
 
 def _report(root, n, missing, corrupt):
     "One `ValueError` for all images that could not be used."
-    some = lambda what, names: [f"{len(names)} {what} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"] if names else []
+    some = lambda what, names: (
+        [f"{len(names)} {what} ({', '.join(names[:10])}{', ...' if len(names) > 10 else ''})"] if names else []
+    )
     found = ' and '.join(some('missing', missing) + some('corrupt', corrupt))
-    return ValueError(f'{found} of {n} images under {root}: is `image_root` the folder that the paths of the list start from?' if missing
-                      else f'{found} of {n} images under {root}: fetch these files again')
+    return ValueError(
+        f'{found} of {n} images under {root}: is `image_root` the folder that the paths of the list start from?'
+        if missing
+        else f'{found} of {n} images under {root}: fetch these files again'
+    )
+
 
 def _decode_all(files, paths, root, size, transform, file, progress):
     "Decode into `file` by way of a temporary file; what fails is collected."
     tmp = file.with_name(f'.{file.name}.{os.getpid()}')
+
     def one(i):
-        try: out[i] = load_image(files[i], size, transform)
-        except FileNotFoundError: missing.append(i)
-        except Exception: corrupt.append(i)
+        try:
+            out[i] = load_image(files[i], size, transform)
+        except FileNotFoundError:
+            missing.append(i)
+        except Exception:
+            corrupt.append(i)
+
     missing, corrupt = [], []
     try:
         out = open_memmap(tmp, 'w+', np.uint8, (len(files), 3, size, size))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(tqdm(pool.map(one, range(len(files))), 'decode images', len(files), disable=not progress, leave=False))
-        if missing or corrupt: raise _report(root, len(files), *([paths[i] for i in sorted(k)] for k in (missing, corrupt)))
-        out.flush(); os.replace(tmp, file)
-    finally: tmp.unlink(missing_ok=True)
+        if missing or corrupt:
+            raise _report(root, len(files), *([paths[i] for i in sorted(k)] for k in (missing, corrupt)))
+        out.flush()
+        os.replace(tmp, file)
+    finally:
+        tmp.unlink(missing_ok=True)
 
 # %% ../nbs/12_data.ipynb #a28ce15c
-def decode_split(paths, # N paths relative to `image_root`
-                 targets, # [N,C] multi-hot
-                 classes, # C names
-                 image_root, # folder that the paths start from
-                 size, # S, px
-                 transform='clip', # clip | official
-                 progress=True) -> Split:
+def decode_split(
+    paths,  # N paths relative to `image_root`
+    targets,  # [N,C] multi-hot
+    classes,  # C names
+    image_root,  # folder that the paths start from
+    size,  # S, px
+    transform='clip',  # clip | official
+    progress=True,
+) -> Split:
     "The images of a list as a `Split`, decoded on the first call. Raises a one-line error for a missing folder, missing or corrupt images."
-    lookup(transform, TRANSFORMS, 'transform'); root = Path(image_root or '.')
-    if not len(paths) == len(targets) > 0: raise ValueError(f'need as many targets as paths, at least one: {len(targets)} and {len(paths)}')
+    lookup(transform, TRANSFORMS, 'transform')
+    root = Path(image_root or '.')
+    if not len(paths) == len(targets) > 0:
+        raise ValueError(f'need as many targets as paths, at least one: {len(targets)} and {len(paths)}')
     if not image_root or not root.is_dir():
-        raise FileNotFoundError(f"no image folder {image_root!s:.200}: set `image_root` to the folder that holds {paths[0]}")
-    files = [root/p for p in paths]; file = _cache_file(files, paths, size, transform)
-    if not file.exists(): _decode_all(files, paths, root, size, transform, file, progress)
-    images = torch.from_numpy(np.load(file, mmap_mode='c'))   # 'c': a change stays in memory, the file is never written to
+        raise FileNotFoundError(
+            f"no image folder {image_root!s:.200}: set `image_root` to the folder that holds {paths[0]}"
+        )
+    files = [root / p for p in paths]
+    file = _cache_file(files, paths, size, transform)
+    if not file.exists():
+        _decode_all(files, paths, root, size, transform, file, progress)
+    images = torch.from_numpy(
+        np.load(file, mmap_mode='c')
+    )  # 'c': a change stays in memory, the file is never written to
     return Split(images, torch.as_tensor(np.asarray(targets), dtype=torch.uint8), tuple(classes), list(paths))
 
 # %% ../nbs/12_data.ipynb #3ee347c3
-PIXEL_STATS = dict(clip=(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), official=((0., 0., 0.), (1., 1., 1.)))
+PIXEL_STATS = dict(clip=(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), official=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))
 
-@lru_cache   # so that the constants are sent to the device once, not once per batch
+
+@lru_cache  # so that the constants are sent to the device once, not once per batch
 def _scale_shift(mean, std, device):
     "Scale and shift [3,1,1] with images / scale - shift normalised."
-    return torch.tensor([[255*s for s in std], [m/s for m, s in zip(mean, std)]], device=device).view(2, 3, 1, 1)
+    return torch.tensor([[255 * s for s in std], [m / s for m, s in zip(mean, std)]], device=device).view(2, 3, 1, 1)
 
-def to_float(images, # uint8 [...,3,S,S]
-             mean, std, # 3 numbers each, in 0..1
-            ) -> torch.Tensor: # float32 [...,3,S,S]
+
+def to_float(
+    images,  # uint8 [...,3,S,S]
+    mean,
+    std,  # 3 numbers each, in 0..1
+) -> torch.Tensor:  # float32 [...,3,S,S]
     "(images/255 - mean) / std, on the device of `images`."
     scale, shift = _scale_shift(tuple(mean), tuple(std), images.device)
     return images / scale - shift
 
 # %% ../nbs/12_data.ipynb #3f412408
-def augment_clip(batch, # uint8 [B,3,S,S]
-                 generator, # `torch.Generator`, best on the batch's device
-                 area=(.6, 1.), ratio=(3/4, 4/3), jitter=.2) -> torch.Tensor: # uint8 [B,3,S,S]
+def augment_clip(
+    batch,  # uint8 [B,3,S,S]
+    generator,  # `torch.Generator`, best on the batch's device
+    area=(0.6, 1.0),
+    ratio=(3 / 4, 4 / 3),
+    jitter=0.2,
+) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Random resized crop, mirror, brightness and contrast, one draw per image."
     u = torch.rand(7, len(batch), generator=generator, device=generator.device).to(batch.device, non_blocking=True)
-    a = area[0] + (area[1] - area[0])*u[0]
-    r = ratio[0] * (ratio[1]/ratio[0])**u[1]
-    w, h = (a*r).sqrt().clamp(max=1), (a/r).sqrt().clamp(max=1)           # sides of the crop, 1 = the image
-    x, y, mirror, zero = (1 - w)*(2*u[2] - 1), (1 - h)*(2*u[3] - 1), 1 - 2*(u[4] < .5).float(), torch.zeros_like(w)
-    theta = torch.stack([w*mirror, zero, x, zero, h, y], 1).view(-1, 2, 3)
+    a = area[0] + (area[1] - area[0]) * u[0]
+    r = ratio[0] * (ratio[1] / ratio[0]) ** u[1]
+    w, h = (a * r).sqrt().clamp(max=1), (a / r).sqrt().clamp(max=1)  # sides of the crop, 1 = the image
+    x, y, mirror, zero = (
+        (1 - w) * (2 * u[2] - 1),
+        (1 - h) * (2 * u[3] - 1),
+        1 - 2 * (u[4] < 0.5).float(),
+        torch.zeros_like(w),
+    )
+    theta = torch.stack([w * mirror, zero, x, zero, h, y], 1).view(-1, 2, 3)
     grid = F.affine_grid(theta, batch.shape, align_corners=False)
     out = F.grid_sample(batch.float(), grid, padding_mode='border', align_corners=False)
-    bright, contrast = (1 + jitter*(2*u[5:] - 1)).view(2, -1, 1, 1, 1)
+    bright, contrast = (1 + jitter * (2 * u[5:] - 1)).view(2, -1, 1, 1, 1)
     mean = out.mean((1, 2, 3), keepdim=True)
-    return (bright * (mean + contrast*(out - mean))).round_().clamp_(0, 255).to(torch.uint8)
+    return (bright * (mean + contrast * (out - mean))).round_().clamp_(0, 255).to(torch.uint8)
 
 # %% ../nbs/12_data.ipynb #794789a2
-def augment_icons(batch, # uint8 [B,3,S,S]
-                  generator, most=1/8, # of the side
-                 ) -> torch.Tensor: # uint8 [B,3,S,S]
+def augment_icons(
+    batch,  # uint8 [B,3,S,S]
+    generator,
+    most=1 / 8,  # of the side
+) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Shift by up to `most` of the side each way (the border mirrored), mirror half of the images, shuffle the channels."
-    B, S = len(batch), batch.shape[-1]; pad = round(S*most)
-    draw = lambda n: torch.randint(n, (B, 1), generator=generator, device=generator.device).to(batch.device, non_blocking=True)
+    B, S = len(batch), batch.shape[-1]
+    pad = round(S * most)
+    draw = lambda n: torch.randint(n, (B, 1), generator=generator, device=generator.device).to(
+        batch.device, non_blocking=True
+    )
     at = torch.arange(S, device=batch.device)[None]
-    rows, cols = [(lambda i: torch.where(i < 0, -i, torch.where(i >= S, 2*S - 2 - i, i)))(at + draw(2*pad + 1) - pad) for _ in range(2)]
+    rows, cols = [
+        (lambda i: torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)))(at + draw(2 * pad + 1) - pad)
+        for _ in range(2)
+    ]
     cols = torch.where(draw(2) == 1, cols.flip(1), cols)
-    channels = torch.rand(B, 3, generator=generator, device=generator.device).argsort(1).to(batch.device, non_blocking=True)
+    channels = (
+        torch.rand(B, 3, generator=generator, device=generator.device).argsort(1).to(batch.device, non_blocking=True)
+    )
     for dim, index in ((1, channels[:, :, None, None]), (2, rows[:, None, :, None]), (3, cols[:, None, None, :])):
         batch = batch.gather(dim, index.expand_as(batch))
     return batch
 
 # %% ../nbs/12_data.ipynb #ddd1692d
-GREY = (128, 128, 128)   # fills what a turned, sheared or moved image leaves free
+GREY = (128, 128, 128)  # fills what a turned, sheared or moved image leaves free
 
-def _affine(im, coefficients, resample=Image.NEAREST): return im.transform(im.size, Image.AFFINE, coefficients, resample, fillcolor=GREY)
+
+def _affine(im, coefficients, resample=Image.NEAREST):
+    return im.transform(im.size, Image.AFFINE, coefficients, resample, fillcolor=GREY)
+
 
 def _box(im, rng, side, colour):
     "A `colour` square of `side` px around a random point, cut off at the borders."
     (x, y), r = (rng.randrange(s) for s in im.size), side // 2
-    im.paste(colour, (max(0, x-r), max(0, y-r), min(im.width, x + side - r), min(im.height, y + side - r)))
+    im.paste(colour, (max(0, x - r), max(0, y - r), min(im.width, x + side - r), min(im.height, y + side - r)))
     return im
 
-def _sign(rng): return rng.choice((-1, 1))   # either direction
 
-RAND_OPS = dict(   # f(image, strength in 0..1, rng)
-    Invert=lambda im, m, rng: ImageOps.invert(im), AutoContrast=lambda im, m, rng: ImageOps.autocontrast(im),
+def _sign(rng):
+    return rng.choice((-1, 1))  # either direction
+
+
+RAND_OPS = dict(  # f(image, strength in 0..1, rng)
+    Invert=lambda im, m, rng: ImageOps.invert(im),
+    AutoContrast=lambda im, m, rng: ImageOps.autocontrast(im),
     Equalize=lambda im, m, rng: ImageOps.equalize(im),
-    Cutout=lambda im, m, rng: _box(im.copy(), rng, round(20*m) // 2 * 2, (125, 122, 113)),
-    Posterize=lambda im, m, rng: ImageOps.posterize(im, round(8 - 4*m)), Solarize=lambda im, m, rng: ImageOps.solarize(im, 256*(1 - m)),
-    ShearX=lambda im, m, rng: _affine(im, (1, .3*m*_sign(rng), 0, 0, 1, 0), Image.BICUBIC),
-    ShearY=lambda im, m, rng: _affine(im, (1, 0, 0, .3*m*_sign(rng), 1, 0), Image.BICUBIC),
-    TranslateX=lambda im, m, rng: _affine(im, (1, 0, 150/331*m*im.width*_sign(rng), 0, 1, 0)),
-    TranslateY=lambda im, m, rng: _affine(im, (1, 0, 0, 0, 1, 150/331*m*im.height*_sign(rng))),
-    Rotate=lambda im, m, rng: im.rotate(30*m, fillcolor=GREY),
-    Sharpness=lambda im, m, rng: ImageEnhance.Sharpness(im).enhance(1 + .9*m*_sign(rng)),
-    Contrast=lambda im, m, rng: ImageEnhance.Contrast(im).enhance(1 + .9*m*_sign(rng)),
-    Color=lambda im, m, rng: ImageEnhance.Color(im).enhance(1 + .9*m*_sign(rng)),
-    Brightness=lambda im, m, rng: ImageEnhance.Brightness(im).enhance(1 + .9*m*_sign(rng)))
+    Cutout=lambda im, m, rng: _box(im.copy(), rng, round(20 * m) // 2 * 2, (125, 122, 113)),
+    Posterize=lambda im, m, rng: ImageOps.posterize(im, round(8 - 4 * m)),
+    Solarize=lambda im, m, rng: ImageOps.solarize(im, 256 * (1 - m)),
+    ShearX=lambda im, m, rng: _affine(im, (1, 0.3 * m * _sign(rng), 0, 0, 1, 0), Image.BICUBIC),
+    ShearY=lambda im, m, rng: _affine(im, (1, 0, 0, 0.3 * m * _sign(rng), 1, 0), Image.BICUBIC),
+    TranslateX=lambda im, m, rng: _affine(im, (1, 0, 150 / 331 * m * im.width * _sign(rng), 0, 1, 0)),
+    TranslateY=lambda im, m, rng: _affine(im, (1, 0, 0, 0, 1, 150 / 331 * m * im.height * _sign(rng))),
+    Rotate=lambda im, m, rng: im.rotate(30 * m, fillcolor=GREY),
+    Sharpness=lambda im, m, rng: ImageEnhance.Sharpness(im).enhance(1 + 0.9 * m * _sign(rng)),
+    Contrast=lambda im, m, rng: ImageEnhance.Contrast(im).enhance(1 + 0.9 * m * _sign(rng)),
+    Color=lambda im, m, rng: ImageEnhance.Color(im).enhance(1 + 0.9 * m * _sign(rng)),
+    Brightness=lambda im, m, rng: ImageEnhance.Brightness(im).enhance(1 + 0.9 * m * _sign(rng)),
+)
+
 
 def _official_one(im, rng):
     "The authors' augmentation of one `PIL.Image`."
-    side = int(im.width/2 + .5) // 2 * 2 + 1                             # Pillow draws the last line of a rectangle too
+    side = int(im.width / 2 + 0.5) // 2 * 2 + 1  # Pillow draws the last line of a rectangle too
     im = _box(im.copy(), rng, side, tuple(rng.randint(0, 255) for _ in range(3)))
     for name in rng.choices(list(RAND_OPS), k=2):
         strength = rng.randint(1, 9) / 9
-        if rng.random() < .5: im = RAND_OPS[name](im, strength, rng)
+        if rng.random() < 0.5:
+            im = RAND_OPS[name](im, strength, rng)
     return im
 
-def augment_official(batch, generator) -> torch.Tensor: # uint8 [B,3,S,S]
+
+def augment_official(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
     "The authors' augmentation (study A2 rows 25 and 26), each image with a random generator seeded from `generator`."
     seeds = torch.randint(2**31, (len(batch),), generator=generator, device=generator.device).tolist()
     images = [Image.fromarray(im) for im in batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()]
@@ -212,40 +286,53 @@ def augment_official(batch, generator) -> torch.Tensor: # uint8 [B,3,S,S]
 # %% ../nbs/12_data.ipynb #8c67dfaa
 AUGMENTS = dict(clip=augment_clip, official=augment_official, icons=augment_icons)
 
-def augment(batch, # uint8 [B,3,S,S], on any device
-            how, # clip | official | icons
-            generator, # `torch.Generator`; it is advanced
-           ) -> torch.Tensor: # uint8 [B,3,S,S], on the same device
+
+def augment(
+    batch,  # uint8 [B,3,S,S], on any device
+    how,  # clip | official | icons
+    generator,  # `torch.Generator`; it is advanced
+) -> torch.Tensor:  # uint8 [B,3,S,S], on the same device
     "A random variant of each image; `batch` is not changed."
     return lookup(how, AUGMENTS, 'augmentation')(batch, generator)
 
 # %% ../nbs/12_data.ipynb #8d3707fc
-def holdout(targets, # [N,C] multi-hot
-            fraction, # share of the images of each class to hold out, 0..1
-            seed=0) -> tuple: # train_idx, val_idx: ascending int arrays
+def holdout(
+    targets,  # [N,C] multi-hot
+    fraction,  # share of the images of each class to hold out, 0..1
+    seed=0,
+) -> tuple:  # train_idx, val_idx: ascending int arrays
     "A validation split near `fraction` of every class. Each class keeps a training image, and gives one if it has two or more and can."
-    Y = np.asarray(targets).astype(bool); Y = np.c_[Y, ~Y.any(1)]              # the last column: no label at all
-    n = Y.sum(0); order = np.random.default_rng(seed).permutation(len(Y))      # the order that breaks ties
-    quota = np.where(n > 1, np.clip(np.round(fraction*n), 1, np.maximum(n-1, 1)), 0) * (fraction > 0)
+    Y = np.asarray(targets).astype(bool)
+    Y = np.c_[Y, ~Y.any(1)]  # the last column: no label at all
+    n = Y.sum(0)
+    order = np.random.default_rng(seed).permutation(len(Y))  # the order that breaks ties
+    quota = np.where(n > 1, np.clip(np.round(fraction * n), 1, np.maximum(n - 1, 1)), 0) * (fraction > 0)
     have, val = np.zeros(len(n)), np.zeros(len(Y), bool)
     for c in np.argsort(n, kind='stable'):
         rows = order[Y[order, c]]
         while have[c] < quota[c]:
-            rows = rows[~val[rows] & ~(Y[rows] & (have >= n - 1)).any(1)]      # free, and no class loses its last image
-            if not len(rows): break
+            rows = rows[~val[rows] & ~(Y[rows] & (have >= n - 1)).any(1)]  # free, and no class loses its last image
+            if not len(rows):
+                break
             i = rows[(Y[rows] @ ((have >= quota) / np.maximum(quota, 1))).argmin()]
-            val[i] = True; have += Y[i]
+            val[i] = True
+            have += Y[i]
     return np.flatnonzero(~val), np.flatnonzero(val)
 
 # %% ../nbs/12_data.ipynb #0fa3107a
-def check_classes(targets, # [N,C] multi-hot
-                  classes, # C names
-                 ) -> np.ndarray: # int64 [C], images per class
+def check_classes(
+    targets,  # [N,C] multi-hot
+    classes,  # C names
+) -> np.ndarray:  # int64 [C], images per class
     "The class counts; a `ValueError` that names the classes without an image."
     counts = np.asarray(targets).sum(0, dtype=np.int64)
-    if len(counts) != len(classes): raise ValueError(f'{len(classes)} class names, but targets with {len(counts)} columns')
+    if len(counts) != len(classes):
+        raise ValueError(f'{len(classes)} class names, but targets with {len(counts)} columns')
     empty = [classes[i] for i in np.flatnonzero(counts == 0)]
-    if empty: raise ValueError(f"{len(empty)} of {len(classes)} classes have no training image: {', '.join(empty)}; add some or drop them")
+    if empty:
+        raise ValueError(
+            f"{len(empty)} of {len(classes)} classes have no training image: {', '.join(empty)}; add some or drop them"
+        )
     return counts
 
 # %% ../nbs/12_data.ipynb #1e137f66
@@ -253,9 +340,11 @@ def load_list(path, classes, image_root, size, transform='clip', progress=True) 
     "The split of a list in the benchmarks' format (`read_list`)."
     return decode_split(*read_list(path, len(classes)), classes, image_root, size, transform, progress)
 
+
 def load_csv(path, image_root, size, transform='clip', classes=None, progress=True) -> Split:
     "The split of a CSV with names or with 0/1 columns (`read_csv`)."
     return decode_split(*read_csv(path, classes), image_root, size, transform, progress)
+
 
 def load_coco_json(path, image_root, size, transform='clip', crowd='include', prefix='', progress=True) -> Split:
     "The split of COCO annotations (`read_coco_json`)."

@@ -21,8 +21,22 @@ from safetensors.torch import load_file, save
 from . import __version__
 from .align import DualView
 from .clip import Clip, load_clip
-from .core import (METHODS, TYPES, Config, atomic_write, config_hash, environment, file_digest, get_device, lookup, make_config,
-                         runs_dir, seed_everything, stages, write_json)
+from hpdval.core import (
+    METHODS,
+    TYPES,
+    Config,
+    atomic_write,
+    config_hash,
+    environment,
+    file_digest,
+    get_device,
+    lookup,
+    make_config,
+    runs_dir,
+    seed_everything,
+    stages,
+    write_json,
+)
 from .data import Split, check_classes, holdout, load_coco_json, load_csv, load_list
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
@@ -33,128 +47,182 @@ from .parallel import from_main, group, is_main, local_device, main_first, spawn
 from .train import Pixels, predict_scores, seeded, train_stage1, train_stage2
 
 # %% ../nbs/31_experiment.ipynb #d1a2124b
-LIST_NAMES = {'coco-lt': [('coco_lt_train.txt', 'coco_lt_test.txt'), ('train2017.txt', 'val2017.txt')],
-              'voc-lt': [('voc_lt_train.txt', 'voc_lt_test.txt')],
-              'own': [('train.csv', 'test.csv'), ('train.json', 'test.json')]}
+LIST_NAMES = {
+    'coco-lt': [('coco_lt_train.txt', 'coco_lt_test.txt'), ('train2017.txt', 'val2017.txt')],
+    'voc-lt': [('voc_lt_train.txt', 'voc_lt_test.txt')],
+    'own': [('train.csv', 'test.csv'), ('train.json', 'test.json')],
+}
 
-def find_lists(folder, benchmark: str) -> tuple: # training list, test list
+
+def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     "The two lists of a benchmark of photographs in `folder`."
     for pair in LIST_NAMES[benchmark]:
-        files = tuple(Path(folder)/f for f in pair)
-        if folder and all(f.is_file() for f in files): return files
+        files = tuple(Path(folder) / f for f in pair)
+        if folder and all(f.is_file() for f in files):
+            return files
     wanted = ' or '.join(' and '.join(p) for p in LIST_NAMES[benchmark])
-    hint = '(a path and labels per line, or COCO annotations)' if benchmark == 'own' else '; hpdval.lists.fetch_lists(folder) gets them'
-    raise FileNotFoundError(f"no lists of {benchmark} in {folder or 'the empty path'!s}: set `lists` to a folder with {wanted} {hint}".replace(' ;', ';'))
+    hint = (
+        '(a path and labels per line, or COCO annotations)'
+        if benchmark == 'own'
+        else '; hpdval.lists.fetch_lists(folder) gets them'
+    )
+    raise FileNotFoundError(
+        f"no lists of {benchmark} in {folder or 'the empty path'!s}: set `lists` to a folder with {wanted} {hint}".replace(
+            ' ;', ';'
+        )
+    )
+
 
 class Data(NamedTuple):
     "A benchmark in memory."
+
     train: Split
     test: Split
-    digest: str                 # names the data in a result
-    scenes: IconScenes = None   # the embedded test set with its boxes
+    digest: str  # names the data in a result
+    scenes: IconScenes = None  # the embedded test set with its boxes
 
     @property
-    def classes(self): return self.train.classes
+    def classes(self):
+        return self.train.classes
 
-    def read_by(self, cfg) -> list: # of str
+    def read_by(self, cfg) -> list:  # of str
         "The digests of what a config's run reads."
         said = '\n'.join(self.train.captions or ())
         return [self.digest] + ([hashlib.sha256(said.encode()).hexdigest()[:12]] if cfg.cse_weight else [])
 
     @property
-    def counts(self): return self.train.counts().numpy()  # int64 [C], training images per class
+    def counts(self):
+        return self.train.counts().numpy()  # int64 [C], training images per class
 
 # %% ../nbs/31_experiment.ipynb #955faaae
 def resize(images, size):
     "uint8 images at another size; the embedded worlds are drawn at 64 px."
-    if images.shape[-1] == size: return images
-    up = lambda b: F.interpolate(b.float(), size=(size, size), mode='bicubic', antialias=True).round().clamp(0, 255).byte()
+    if images.shape[-1] == size:
+        return images
+    up = lambda b: (
+        F.interpolate(b.float(), size=(size, size), mode='bicubic', antialias=True).round().clamp(0, 255).byte()
+    )
     return torch.cat([up(b) for b in images.split(256)])
+
 
 def _embedded(benchmark, size, progress):
     names = ICON_BENCHMARKS[benchmark].classes
     scenes = [load_icons(benchmark, s, progress=progress) for s in ('train', 'test')]
-    split = lambda name, s: Split(resize(s.images, size), s.targets, names, [f'{name}/{i:05d}' for i in range(len(s.targets))], scene_captions(s, names))
-    return Data(split('train', scenes[0]), split('test', scenes[1]), f"{benchmark} {'+'.join(s.digest() for s in scenes)}", scenes[1])
+    split = lambda name, s: Split(
+        resize(s.images, size),
+        s.targets,
+        names,
+        [f'{name}/{i:05d}' for i in range(len(s.targets))],
+        scene_captions(s, names),
+    )
+    return Data(
+        split('train', scenes[0]),
+        split('test', scenes[1]),
+        f"{benchmark} {'+'.join(s.digest() for s in scenes)}",
+        scenes[1],
+    )
 
-def _read(file, classes, **where): # -> Split
+
+def _read(file, classes, **where):  # -> Split
     "The images of a list, CSV or COCO JSON; `where`: image_root, size, transform, progress. Other classes than `classes`, if given, are an error."
-    if file.suffix == '.txt': return load_list(file, classes, **where)
+    if file.suffix == '.txt':
+        return load_list(file, classes, **where)
     s = load_csv(file, classes=classes, **where) if file.suffix == '.csv' else load_coco_json(file, **where)
     if classes and s.classes != tuple(classes):
-        raise ValueError(f"{file} and the training file must have the same classes in the same order: {len(s.classes)} classes "
-                         f"({', '.join(s.classes[:3])}, ...) and {len(classes)} ({', '.join(classes[:3])}, ...)")
+        raise ValueError(
+            f"{file} and the training file must have the same classes in the same order: {len(s.classes)} classes "
+            f"({', '.join(s.classes[:3])}, ...) and {len(classes)} ({', '.join(classes[:3])}, ...)"
+        )
     return s
+
 
 @lru_cache(2)
 def _load(benchmark, size, transform, image_root, lists, progress):
-    if benchmark in ICON_BENCHMARKS: return _embedded(benchmark, size, progress)
-    files, where = find_lists(lists, benchmark), dict(image_root=image_root, size=size, transform=transform, progress=progress)
+    if benchmark in ICON_BENCHMARKS:
+        return _embedded(benchmark, size, progress)
+    files, where = (
+        find_lists(lists, benchmark),
+        dict(image_root=image_root, size=size, transform=transform, progress=progress),
+    )
     train = _read(files[0], BENCHMARKS[benchmark].classes if benchmark in BENCHMARKS else None, **where)
     said = files[0].with_name(files[0].name.replace('train', 'captions'))
-    if files[0].suffix == '.txt' and said.is_file(): train = train._replace(captions=read_captions(said, train.paths))
+    if files[0].suffix == '.txt' and said.is_file():
+        train = train._replace(captions=read_captions(said, train.paths))
     splits = train, _read(files[1], list(train.classes), **where)
     return Data(*splits, f"{benchmark} {'+'.join(file_digest(f) for f in files)}")
 
-def load_benchmark(cfg: Config, size: int, # px
-                   progress=True) -> Data:
+
+def load_benchmark(
+    cfg: Config,
+    size: int,  # px
+    progress=True,
+) -> Data:
     "The benchmark of a config. Raises one-line errors for missing folders, lists and images, and for classes without a training image."
     data = _load(cfg.benchmark, size, cfg.transform, cfg.image_root, cfg.lists, progress)
     if cfg.empty_classes == 'error':
-        try: check_classes(data.train.targets, data.classes)
-        except ValueError as e: raise ValueError(f"{e}, or set empty_classes='keep'") from None
+        try:
+            check_classes(data.train.targets, data.classes)
+        except ValueError as e:
+            raise ValueError(f"{e}, or set empty_classes='keep'") from None
     if cfg.cse_weight and not data.train.captions:
-        raise ValueError(f"method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a file beside the training list, with "
-                         "'captions' in the place of 'train' in its name and `path sentence` in its lines, or leave the method out")
+        raise ValueError(
+            f"method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a file beside the training list, with "
+            "'captions' in the place of 'train' in its name and `path sentence` in its lines, or leave the method out"
+        )
     return data
 
 # %% ../nbs/31_experiment.ipynb #2aa46317
 @dataclass
 class Result:
     "What was measured, with what."
+
     config: dict
     hash: str
-    data: str          # digest
-    weights: str       # name and digest of the CLIP
+    data: str  # digest
+    weights: str  # name and digest of the CLIP
     environment: dict  # versions, device, commit
-    seconds: float     # of this run alone
+    seconds: float  # of this run alone
     classes: list
-    counts: list       # [C], training images per class
-    ap: list           # [C], percent
-    mAP: dict          # total, head, medium, tail, percent
+    counts: list  # [C], training images per class
+    ap: list  # [C], percent
+    mAP: dict  # total, head, medium, tail, percent
     var_population: float
     var_between_groups: float
-    history: list      # a record per epoch
+    history: list  # a record per epoch
     folder: str = ''
 
     @classmethod
     def load(cls, folder):
-        return cls(**json.loads((Path(folder)/'result.json').read_text()) | dict(folder=str(folder)))
+        return cls(**json.loads((Path(folder) / 'result.json').read_text()) | dict(folder=str(folder)))
 
     def save(self, folder):
-        write_json(Path(folder)/'result.json', {k: v for k, v in asdict(self).items() if k != 'folder'})
+        write_json(Path(folder) / 'result.json', {k: v for k, v in asdict(self).items() if k != 'folder'})
         self.folder = str(folder)
 
     @property
-    def scores(self): return np.load(Path(self.folder)/'scores.npy')  # float32 [N,C], of the test images
+    def scores(self):
+        return np.load(Path(self.folder) / 'scores.npy')  # float32 [N,C], of the test images
 
 # %% ../nbs/31_experiment.ipynb #3ff25ab4
 def model_state(model: DualView) -> dict:
     "The tensors that differ from CLIP's."
     one, _ = stages(model.cfg)
-    own = one or model.cfg.embedding != 'clip'                 # a new embedding is random, and so differs too
+    own = one or model.cfg.embedding != 'clip'  # a new embedding is random, and so differs too
     keep = dict(visual=own, text=one and model.cfg.train_text, prompts=model.use_prompts, scale=True, centre=True)
     return {k: v.cpu().contiguous() for k, v in model.state_dict().items() if keep.get(k.split('.')[0])}
+
 
 def build_model(cfg: Config, clip: Clip, classes, device) -> DualView:
     "The untrained model of a config."
     return DualView(clip, classes, cfg, seeded(cfg.seed)).to(device).requires_grad_(False)
 
+
 def restore(model: DualView, folder) -> DualView:
     "The model with what the run in `folder` trained. Raises `ValueError` for a run of another config."
-    state = load_file(Path(folder)/'model.safetensors')
+    state = load_file(Path(folder) / 'model.safetensors')
     unknown = model.load_state_dict(state, strict=False).unexpected_keys
-    if unknown: raise ValueError(f"{folder} holds a model of another config: {', '.join(unknown[:3])} do not belong here")
+    if unknown:
+        raise ValueError(f"{folder} holds a model of another config: {', '.join(unknown[:3])} do not belong here")
     model.use_prompts = any(k.startswith('prompts.') for k in state)
     return model
 
@@ -163,16 +231,24 @@ def stage1_config(cfg: Config) -> Config:
     "The config of the stage-1 run that `cfg` builds on."
     return replace(cfg, method='dval', **METHODS['dval'], joint=False)
 
+
 @lru_cache(2)
 def cached_clip(arch, pretrained) -> Clip:
     "`load_clip`, kept in memory."
     return load_clip(arch, pretrained)
 
-def run_name(cfg: Config, clip: Clip, *data # digests of the data, and whatever else the result depends on
-            ) -> str: # 12 hex digits
+
+def run_name(
+    cfg: Config,
+    clip: Clip,
+    *data,  # digests of the data, and whatever else the result depends on
+) -> str:  # 12 hex digits
     "The name of a run's folder in `runs/`."
-    student = cfg.student_weights and (file_digest(cfg.student_weights) if Path(cfg.student_weights).is_file() else cfg.student_weights)
+    student = cfg.student_weights and (
+        file_digest(cfg.student_weights) if Path(cfg.student_weights).is_file() else cfg.student_weights
+    )
     return config_hash(cfg, *data, clip.digest, __version__, *([student] if student else []))
+
 
 def _train(cfg, model, clip, data, folder, progress):
     "Train `model` as its config says; the history as a list of records."
@@ -182,67 +258,110 @@ def _train(cfg, model, clip, data, folder, progress):
     history, (one, two) = [], stages(cfg)
     if one and two:
         first = run(stage1_config(cfg), progress)
-        restore(model, first.folder); history += first.history
-    elif one: history += train_stage1(model, clip, train, select, folder/'stage1.pt', progress).to_dict('records')
+        restore(model, first.folder)
+        history += first.history
+    elif one:
+        history += train_stage1(model, clip, train, select, folder / 'stage1.pt', progress).to_dict('records')
     if two:
-        history += train_stage2(model, clip, train, select, folder/'stage2.pt', progress).to_dict('records')
+        history += train_stage2(model, clip, train, select, folder / 'stage2.pt', progress).to_dict('records')
     return history
+
 
 def _write(result, model, scores):
     "The files of a run; the result comes last, and then the checkpoints go."
     folder = Path(result.folder)
-    with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
-    with atomic_write(folder/'scores.npy') as f: np.save(f, scores)
+    with atomic_write(folder / 'model.safetensors') as f:
+        f.write(save(model_state(model)))
+    with atomic_write(folder / 'scores.npy') as f:
+        np.save(f, scores)
     result.save(folder)
-    for f in folder.glob('stage*.pt'): f.unlink()
+    for f in folder.glob('stage*.pt'):
+        f.unlink()
+
 
 def run(cfg: Config, progress=True) -> Result:
     "The result of a config: from `runs/` if it is there, otherwise trained and measured, on all processes that were launched."
     progress, clip = progress and is_main(), cached_clip(cfg.clip, cfg.pretrained)
-    with main_first(): data = load_benchmark(cfg, clip.visual.size, progress)
+    with main_first():
+        data = load_benchmark(cfg, clip.visual.size, progress)
     name = run_name(cfg, clip, *data.read_by(cfg))
-    folder = runs_dir()/name
-    if found := from_main(lambda: Result.load(folder) if (folder/'result.json').is_file() else None): return found
+    folder = runs_dir() / name
+    if found := from_main(lambda: Result.load(folder) if (folder / 'result.json').is_file() else None):
+        return found
     start, device = time.time(), local_device(cfg.device)
-    seed_everything(cfg.seed); clip.to(device)
-    model = build_model(cfg, clip, data.classes, device)   # says what does not fit, before anything is written
+    seed_everything(cfg.seed)
+    clip.to(device)
+    model = build_model(cfg, clip, data.classes, device)  # says what does not fit, before anything is written
     folder.mkdir(parents=True, exist_ok=True)
     history = _train(cfg, model, clip, data, folder, progress)
     scores = predict_scores(model, data.test.images, Pixels(clip, cfg, device), progress=progress).numpy()
     ap = average_precision(scores, data.test.targets)
     where = environment(device) | (dict(processes=g.num_processes) if (g := group()) else {})
-    result = Result(asdict(cfg), name, data.digest, f'{clip.name} {clip.digest}', where, time.time()-start, list(data.classes),
-                    data.counts.tolist(), (100*ap).tolist(), **summary(ap, data.counts), history=history, folder=str(folder))
-    if is_main(): _write(result, model, scores)
+    result = Result(
+        asdict(cfg),
+        name,
+        data.digest,
+        f'{clip.name} {clip.digest}',
+        where,
+        time.time() - start,
+        list(data.classes),
+        data.counts.tolist(),
+        (100 * ap).tolist(),
+        **summary(ap, data.counts),
+        history=history,
+        folder=str(folder),
+    )
+    if is_main():
+        _write(result, model, scores)
     wait()
     return result
 
 # %% ../nbs/31_experiment.ipynb #086f26a9
-def load_model(result: Result, clip: Clip, # the CLIP that the run was made with
-               device='cpu') -> DualView:
+def load_model(
+    result: Result,
+    clip: Clip,  # the CLIP that the run was made with
+    device='cpu',
+) -> DualView:
     "The model of a run, ready to score images. Raises `ValueError` if `clip` is another one."
-    if not result.weights.endswith(clip.digest): raise ValueError(f'{result.folder} was trained from {result.weights}, not from {clip.name} {clip.digest}')
-    cfg = Config(**result.config | dict(device=str(device), student_weights='random'))   # the student's weights lie in the run
+    if not result.weights.endswith(clip.digest):
+        raise ValueError(f'{result.folder} was trained from {result.weights}, not from {clip.name} {clip.digest}')
+    cfg = Config(
+        **result.config | dict(device=str(device), student_weights='random')
+    )  # the student's weights lie in the run
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.folder)
 
 # %% ../nbs/31_experiment.ipynb #a1b2f7a9
-LABELS = {'zero-shot': 'Zero-shot CLIP', 'zero-shot-dual': 'Zero-shot CLIP, both views', 'coop': 'CoOp',
-          'cocoop': 'CoCoOp', 'lmpt': 'LMPT', 'linear-probe': 'Linear probe', 'fine-tuning': 'Full fine-tuning', 'dval': 'HP-DVAL, stage 1 only',
-          'hp-dval': 'HP-DVAL', 'joint': 'HP-DVAL, joint'}
+LABELS = {
+    'zero-shot': 'Zero-shot CLIP',
+    'zero-shot-dual': 'Zero-shot CLIP, both views',
+    'coop': 'CoOp',
+    'cocoop': 'CoCoOp',
+    'lmpt': 'LMPT',
+    'linear-probe': 'Linear probe',
+    'fine-tuning': 'Full fine-tuning',
+    'dval': 'HP-DVAL, stage 1 only',
+    'hp-dval': 'HP-DVAL',
+    'joint': 'HP-DVAL, joint',
+}
+
 
 def method_config(method: str, seed: int, **params) -> Config:
     "The config of one method, from parameters meant for all."
     cfg = make_config(method, seed=seed, **{k: v for k, v in params.items() if k not in METHODS.get(method, {})})
-    for loss in {cfg.loss, cfg.loss2 or cfg.loss}: lookup(cfg.loss_mode, lookup(loss, LOSSES, 'loss'), f'mode of loss {loss!r}:')
+    for loss in {cfg.loss, cfg.loss2 or cfg.loss}:
+        lookup(cfg.loss_mode, lookup(loss, LOSSES, 'loss'), f'mode of loss {loss!r}:')
     return cfg
 
-def table_name(hashes) -> str: # 12 hex digits
+
+def table_name(hashes) -> str:  # 12 hex digits
     "The name of a table, from those of its runs."
     return hashlib.sha256(' '.join(hashes).encode()).hexdigest()[:12]
 
-def _mean_std(rows): # list of dicts of numbers -> dict of means, dict of sample deviations
+
+def _mean_std(rows):  # list of dicts of numbers -> dict of means, dict of sample deviations
     d = pd.DataFrame(rows)
     return d.mean().to_dict(), (d.std().to_dict() if len(d) > 1 else {k: None for k in d})
+
 
 def all_commits(environments) -> dict:
     "The first of the environments, with the commits of all."
@@ -250,54 +369,93 @@ def all_commits(environments) -> dict:
     commits = dict.fromkeys(c for e in (first, *rest) if e['commit'] for c in e['commit'].split(', '))
     return first | dict(commit=', '.join(commits) or None)
 
-def compare_configs(configs: dict, # {row: [Config per seed]}
-                    progress=True) -> tuple: # the summary (contract C1), and {row: [Result per seed]}
+
+def compare_configs(
+    configs: dict,  # {row: [Config per seed]}
+    progress=True,
+) -> tuple:  # the summary (contract C1), and {row: [Result per seed]}
     "Run configs and sum up over the seeds."
-    for c, *_ in configs.values(): load_benchmark(c, cached_clip(c.clip, c.pretrained).visual.size, progress)   # says what is missing before anything is trained
+    for c, *_ in configs.values():
+        load_benchmark(
+            c, cached_clip(c.clip, c.pretrained).visual.size, progress
+        )  # says what is missing before anything is trained
     results = {row: [run(c, progress) for c in cs] for row, cs in configs.items()}
+
     def summed(rs):
         mean, std = _mean_std([r.mAP for r in rs])
         ap = np.mean([r.ap for r in rs], 0)
         var = {k: float(np.mean([getattr(r, k) for r in rs])) for k in ('var_population', 'var_between_groups')}
         return dict(mAP=mean, std=std, **var, ap=dict(zip(rs[0].classes, ap)), hashes=[r.hash for r in rs])
-    rs = list(results.values())[-1]; one = rs[0]
-    flat = [r for rs in results.values() for r in rs]
-    return dict(config=one.config, hash=table_name(r.hash for r in flat), data=one.data, weights=one.weights, device=one.environment['device'],
-                environment=all_commits(r.environment for r in flat), seconds=sum({r.hash: r.seconds for r in flat}.values()), seeds=[r.config['seed'] for r in rs],
-                methods={row: summed(rs) for row, rs in results.items()}), results
 
-def compare(methods, # keys of `METHODS`
-            seeds, # list of int
-            progress=True, **params) -> tuple: # the summary, and {method: [Result per seed]}
+    rs = list(results.values())[-1]
+    one = rs[0]
+    flat = [r for rs in results.values() for r in rs]
+    return dict(
+        config=one.config,
+        hash=table_name(r.hash for r in flat),
+        data=one.data,
+        weights=one.weights,
+        device=one.environment['device'],
+        environment=all_commits(r.environment for r in flat),
+        seconds=sum({r.hash: r.seconds for r in flat}.values()),
+        seeds=[r.config['seed'] for r in rs],
+        methods={row: summed(rs) for row, rs in results.items()},
+    ), results
+
+
+def compare(
+    methods,  # keys of `METHODS`
+    seeds,  # list of int
+    progress=True,
+    **params,
+) -> tuple:  # the summary, and {method: [Result per seed]}
     "Run methods x seeds."
-    configs = {lookup(m, LABELS, 'method'): [method_config(m, s, **params) for s in seeds] for m in methods}   # all checked before any is run
+    configs = {
+        lookup(m, LABELS, 'method'): [method_config(m, s, **params) for s in seeds] for m in methods
+    }  # all checked before any is run
     summary, results = compare_configs(configs, progress)
     return summary, dict(zip(methods, results.values()))
 
 # %% ../nbs/31_experiment.ipynb #73e57fc4
-def parse_words(words, # of str, 'name=value'
-               ) -> Config:
+def parse_words(
+    words,  # of str, 'name=value'
+) -> Config:
     "The config of a command line: fields of `Config`, by `method_config`. Raises one-line errors."
     params = {}
     for name, is_there, value in (w.partition('=') for w in words):
-        if not is_there: raise ValueError(f"expected name=value with the name of a field of Config, such as method=coop, got {name!r}")
+        if not is_there:
+            raise ValueError(
+                f"expected name=value with the name of a field of Config, such as method=coop, got {name!r}"
+            )
         want = TYPES[lookup(name, list(TYPES), 'parameter')]
-        try: params[name] = dict(true=True, false=False)[value.lower()] if want is bool else want(value)
-        except (KeyError, ValueError): raise ValueError(f"parameter {name!r} must be {'true or false' if want is bool else want.__name__}, got {value!r}") from None
+        try:
+            params[name] = dict(true=True, false=False)[value.lower()] if want is bool else want(value)
+        except (KeyError, ValueError):
+            raise ValueError(
+                f"parameter {name!r} must be {'true or false' if want is bool else want.__name__}, got {value!r}"
+            ) from None
     return method_config(**dict(method='hp-dval', seed=0) | params)
 
-def main(argv=None): # words; None = those of the command line
+
+def main(argv=None):  # words; None = those of the command line
     "Run a config and print its folder and mAP."
-    try: result = run(parse_words(sys.argv[1:] if argv is None else argv))
-    except (ValueError, TypeError, FileNotFoundError) as e: sys.exit(f'error: {e}')
-    if is_main(): print(f"{result.folder} mAP {result.mAP['total']:.2f}", flush=True)
+    try:
+        result = run(parse_words(sys.argv[1:] if argv is None else argv))
+    except (ValueError, TypeError, FileNotFoundError) as e:
+        sys.exit(f'error: {e}')
+    if is_main():
+        print(f"{result.folder} mAP {result.mAP['total']:.2f}", flush=True)
 
 # %% ../nbs/31_experiment.ipynb #c460941a
-if __name__ == '__main__' and '__file__' in globals(): main()   # python -m hpdval.experiment, not this notebook
+if __name__ == '__main__' and '__file__' in globals():
+    main()  # python -m hpdval.experiment, not this notebook
 
 # %% ../nbs/31_experiment.ipynb #21a78da2
-def launch(cfg: Config, processes: int, # of this machine
-           progress=True) -> Result:
+def launch(
+    cfg: Config,
+    processes: int,  # of this machine
+    progress=True,
+) -> Result:
     "`run` on several processes started by accelerate's `notebook_launcher`. On GPUs, nothing may have been computed on them before."
     spawn(run, cfg, progress, processes=processes)
     return run(cfg, progress)

@@ -22,10 +22,31 @@ from scipy import stats
 from tqdm.auto import tqdm
 
 from .clip import Clip
-from .core import (Config, atomic_write, cache_dir, config_hash, environment, lookup, runs_dir, seed_everything,
-                         stages, write_json)
+from hpdval.core import (
+    Config,
+    atomic_write,
+    cache_dir,
+    config_hash,
+    environment,
+    lookup,
+    runs_dir,
+    seed_everything,
+    stages,
+    write_json,
+)
 from .data import Split, check_classes, decode_split, holdout
-from .experiment import LABELS, all_commits, build_model, cached_clip, method_config, model_state, resize, restore, run_name, table_name
+from hpdval.experiment import (
+    LABELS,
+    all_commits,
+    build_model,
+    cached_clip,
+    method_config,
+    model_state,
+    resize,
+    restore,
+    run_name,
+    table_name,
+)
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -34,84 +55,116 @@ from .parallel import from_main, is_main, local_device, main_first, wait
 from .train import Pixels, predict_scores, train_stage1, train_stage2
 
 # %% ../nbs/33_fewshot.ipynb #96d21ef2
-def draw_support(targets, # [N,C] multi-hot, the pool
-                 shots: int, # K
-                 rng) -> np.ndarray: # rows of the pool
+def draw_support(
+    targets,  # [N,C] multi-hot, the pool
+    shots: int,  # K
+    rng,
+) -> np.ndarray:  # rows of the pool
     "A random support with at least K images of every class; a `ValueError` if a class has fewer."
-    Y = np.asarray(targets).astype(int); order = rng.permutation(len(Y)); rows = []
-    if Y.sum(0).min() < shots: raise ValueError(f'{shots} shots asked for, but a class has only {Y.sum(0).min()} images')
+    Y = np.asarray(targets).astype(int)
+    order = rng.permutation(len(Y))
+    rows = []
+    if Y.sum(0).min() < shots:
+        raise ValueError(f'{shots} shots asked for, but a class has only {Y.sum(0).min()} images')
     for c in rng.permutation(Y.shape[1]):
         free = [i for i in order if Y[i, c] and i not in rows]
-        rows += free[:max(0, shots - Y[rows, c].sum())]
+        rows += free[: max(0, shots - Y[rows, c].sum())]
     return np.array(rows)
 
-def draw_supports(targets, shots: int, n: int, # episodes
-                  seed=0) -> list: # of rows
+
+def draw_supports(
+    targets,
+    shots: int,
+    n: int,  # episodes
+    seed=0,
+) -> list:  # of rows
     "`n` fixed supports. The first ones are the same whatever `n` is."
     return [draw_support(targets, shots, np.random.default_rng([seed, shots, e])) for e in range(n)]
 
 # %% ../nbs/33_fewshot.ipynb #363c516c
-def balanced_draws(targets, # [N,C] multi-hot, a positive in each column
-                   n: int, # draws
-                   seed=0) -> np.ndarray: # int [n], rows with repeats
+def balanced_draws(
+    targets,  # [N,C] multi-hot, a positive in each column
+    n: int,  # draws
+    seed=0,
+) -> np.ndarray:  # int [n], rows with repeats
     "LaSO's class-balanced resample: each draw is an image of the class seen least."
-    Y = np.asarray(targets).astype(int); rng = np.random.default_rng(seed)
+    Y = np.asarray(targets).astype(int)
+    rng = np.random.default_rng(seed)
     images = [rng.permutation(np.flatnonzero(y)) for y in Y.T]
-    seen, turn, rows = np.zeros(Y.shape[1], int), [0]*Y.shape[1], np.empty(n, int)
+    seen, turn, rows = np.zeros(Y.shape[1], int), [0] * Y.shape[1], np.empty(n, int)
     for k in range(n):
         c = seen.argmin()
         rows[k] = images[c][turn[c] % len(images[c])]
-        seen += Y[rows[k]]; turn[c] += 1
+        seen += Y[rows[k]]
+        turn[c] += 1
     return rows
 
 # %% ../nbs/33_fewshot.ipynb #1cca833b
 @dataclass(frozen=True)
 class FewshotWorld:
     "Which classes an embedded few-shot world has, and how many images."
-    source: str           # key of `ICON_BENCHMARKS`: names, glyphs, how often a class is unobtrusive
-    base: tuple           # positions of the base classes
-    novel: tuple          # and of the novel ones
-    per_base: int         # training images of each base class
-    base_labels: float    # labels per image in the base set
-    pool: int             # pool images of each novel class
-    test: int             # test images of each novel class
-    novel_labels: float   # novel labels per image; below 1, images without any are left out
-    company: float        # base objects per image of a novel class, without label
+
+    source: str  # key of `ICON_BENCHMARKS`: names, glyphs, how often a class is unobtrusive
+    base: tuple  # positions of the base classes
+    novel: tuple  # and of the novel ones
+    per_base: int  # training images of each base class
+    base_labels: float  # labels per image in the base set
+    pool: int  # pool images of each novel class
+    test: int  # test images of each novel class
+    novel_labels: float  # novel labels per image; below 1, images without any are left out
+    company: float  # base objects per image of a novel class, without label
     seed: int = 0
 
-def _split(names, novel): # -> base, novel positions
+
+def _split(names, novel):  # -> base, novel positions
     novel = [c if isinstance(c, int) else names.index(c) for c in novel]
     return tuple(i for i in range(len(names)) if i not in novel), tuple(novel)
 
-WORLDS = {'icon-coco-fsl': FewshotWorld('icon-coco-lt', *_split(COCO_CLASSES, COCO_NOVEL), 45, 2.9, 40, 40, .8, 2.),
-          'icon-voc-fsl': FewshotWorld('icon-voc-lt', *_split(VOC_CLASSES, VOC_NOVEL), 60, 1.5, 60, 60, 1.3, 0.)}
+
+WORLDS = {
+    'icon-coco-fsl': FewshotWorld('icon-coco-lt', *_split(COCO_CLASSES, COCO_NOVEL), 45, 2.9, 40, 40, 0.8, 2.0),
+    'icon-voc-fsl': FewshotWorld('icon-voc-lt', *_split(VOC_CLASSES, VOC_NOVEL), 60, 1.5, 60, 60, 1.3, 0.0),
+}
 
 # %% ../nbs/33_fewshot.ipynb #9d037848
 def validation_world(w: FewshotWorld) -> FewshotWorld:
     "The world without its novel classes, as many of its base classes standing in for them."
-    new = np.random.default_rng(w.seed).permutation(w.base)[:len(w.novel)]
-    return replace(w, base=tuple(c for c in w.base if c not in new), novel=tuple(int(c) for c in sorted(new)), seed=w.seed + 1)
+    new = np.random.default_rng(w.seed).permutation(w.base)[: len(w.novel)]
+    return replace(
+        w, base=tuple(c for c in w.base if c not in new), novel=tuple(int(c) for c in sorted(new)), seed=w.seed + 1
+    )
+
 
 WORLDS |= {f'{k}-val': validation_world(w) for k, w in WORLDS.items()} | {
-           f'{k}-smoke': replace(w, per_base=8, pool=8, test=8) for k, w in WORLDS.items()}   # to see in seconds that everything works
+    f'{k}-smoke': replace(w, per_base=8, pool=8, test=8) for k, w in WORLDS.items()
+}  # to see in seconds that everything works
 
 # %% ../nbs/33_fewshot.ipynb #3e7b940a
 SPLITS = ('base', 'pool', 'test')
 
-def _labels(w: FewshotWorld, split): # -> uint8 [n,80 or 20], with the unlabelled company
+
+def _labels(w: FewshotWorld, split):  # -> uint8 [n,80 or 20], with the unlabelled company
     "What is drawn in each image of a split."
-    b, seed = ICON_BENCHMARKS[w.source], 10*w.seed + 5 + SPLITS.index(split)
+    b, seed = ICON_BENCHMARKS[w.source], 10 * w.seed + 5 + SPLITS.index(split)
     Y = lambda columns, counts, n: (columns, label_matrix(counts, n, np.array(b.coco)[columns], seed))
-    if split == 'base': columns, small = Y(list(w.base), [w.per_base]*len(w.base), round(w.per_base*len(w.base)/w.base_labels))
+    if split == 'base':
+        columns, small = Y(list(w.base), [w.per_base] * len(w.base), round(w.per_base * len(w.base) / w.base_labels))
     else:
-        per = getattr(w, split); n = round(per*len(w.novel)/w.novel_labels)
+        per = getattr(w, split)
+        n = round(per * len(w.novel) / w.novel_labels)
         others = list(w.base) if w.company else []
-        columns, small = Y([*w.novel, *others], [per]*len(w.novel) + [round(w.company*n/len(w.base))]*len(others), n)
-        small = small[small[:, :len(w.novel)].any(1)]
-    out = np.zeros((len(small), len(b.classes)), np.uint8); out[:, columns] = small
+        columns, small = Y(
+            [*w.novel, *others], [per] * len(w.novel) + [round(w.company * n / len(w.base))] * len(others), n
+        )
+        small = small[small[:, : len(w.novel)].any(1)]
+    out = np.zeros((len(small), len(b.classes)), np.uint8)
+    out[:, columns] = small
     return out
 
-def draw_split(w: FewshotWorld, split, progress=False) -> tuple: # images uint8 [N,3,S,S], what is drawn uint8 [N,80 or 20]
+
+def draw_split(
+    w: FewshotWorld, split, progress=False
+) -> tuple:  # images uint8 [N,3,S,S], what is drawn uint8 [N,80 or 20]
     "Draw a split; the same arguments give the same pixels."
     key = w.seed, 10 + SPLITS.index(split)
     scenes = draw_labels(ICON_BENCHMARKS[w.source], _labels(w, split), key, desc=f'draw {split}', progress=progress)
@@ -119,32 +172,44 @@ def draw_split(w: FewshotWorld, split, progress=False) -> tuple: # images uint8 
 
 # %% ../nbs/33_fewshot.ipynb #f02f5aeb
 @lru_cache(6)
-def load_split(name: str, # a key of `WORLDS`
-               split: str, # base | pool | test
-               progress=False) -> Split: # labelled with the base or the novel classes
+def load_split(
+    name: str,  # a key of `WORLDS`
+    split: str,  # base | pool | test
+    progress=False,
+) -> Split:  # labelled with the base or the novel classes
     "`draw_split` with its labels, answered from the cache folder after the first time."
     w = lookup(name, WORLDS, 'embedded few-shot world')
-    key = hashlib.sha256(json.dumps([asdict(w), lookup(split, SPLITS, 'split'), asdict(World()), DRAWING]).encode()).hexdigest()[:12]
-    file = cache_dir()/f'{name}-{split}-{key}.npz'
+    key = hashlib.sha256(
+        json.dumps([asdict(w), lookup(split, SPLITS, 'split'), asdict(World()), DRAWING]).encode()
+    ).hexdigest()[:12]
+    file = cache_dir() / f'{name}-{split}-{key}.npz'
     if not file.exists():
         images, Y = draw_split(w, split, progress)
-        with atomic_write(file) as f: np.savez(f, images=images, drawn=Y)
+        with atomic_write(file) as f:
+            np.savez(f, images=images, drawn=Y)
     z = np.load(file, allow_pickle=False)
     names, columns = ICON_BENCHMARKS[w.source].classes, list(w.base if split == 'base' else w.novel)
-    return Split(torch.from_numpy(z['images']), torch.from_numpy(z['drawn'][:, columns]), tuple(names[c] for c in columns),
-                 [f'{split}/{i:05d}' for i in range(len(z['images']))])
+    return Split(
+        torch.from_numpy(z['images']),
+        torch.from_numpy(z['drawn'][:, columns]),
+        tuple(names[c] for c in columns),
+        [f'{split}/{i:05d}' for i in range(len(z['images']))],
+    )
 
 # %% ../nbs/33_fewshot.ipynb #b2392541
 @dataclass(frozen=True)
 class Fewshot:
     "The few-shot part of a run. A wrong type or range is an error."
+
     benchmark: str = 'icon-coco-fsl'  # a key of `SETTINGS`
-    shots: int = 1           # K; 0 = the base model as it is
+    shots: int = 1  # K; 0 = the base model as it is
     episodes: int = 10
-    overlap: str = 'drop'    # drop | keep (the authors): base images that also show a novel class, unlabelled (coco-fsl)
-    published: bool = True   # lists and episodes must be the published ones, by their sha256; False for one's own (coco-fsl, voc-fsl)
-    resample: int = 40504    # draws of the balanced test (LaSO's number)
-    draws: int = 64          # class-balanced draws of the support in an epoch
+    overlap: str = 'drop'  # drop | keep (the authors): base images that also show a novel class, unlabelled (coco-fsl)
+    published: bool = (
+        True  # lists and episodes must be the published ones, by their sha256; False for one's own (coco-fsl, voc-fsl)
+    )
+    resample: int = 40504  # draws of the balanced test (LaSO's number)
+    draws: int = 64  # class-balanced draws of the support in an epoch
     adapt_epochs1: int = 20  # epochs over the support in stage 1
     adapt_epochs2: int = 10  # and in stage 2 (CoOp: all)
     adapt_lr1: float = 1e-5
@@ -155,23 +220,33 @@ class Fewshot:
             v, least = getattr(self, f.name), int(f.name in ('episodes', 'resample', 'draws'))
             if not (type(v) is f.type or f.type is float and type(v) is int):
                 raise TypeError(f'parameter {f.name!r} must be {f.type.__name__}, got {v!r} ({type(v).__name__})')
-            if f.type is not str and v < least: raise ValueError(f'{f.name} must be at least {least}, got {v}')
+            if f.type is not str and v < least:
+                raise ValueError(f'{f.name} must be at least {least}, got {v}')
         lookup(self.overlap, ('drop', 'keep'), 'overlap')
+
 
 FEWSHOT_PARAMETERS = tuple(f.name for f in fields(Fewshot) if f.name != 'benchmark')
 
 # %% ../nbs/33_fewshot.ipynb #c3738bcb
 _ICON = dict(epochs1=10, adapt_lr1=1e-4, adapt_epochs1=8, adapt_lr2=2e-3, adapt_epochs2=4)
 TUNED_FEWSHOT = {'coop': dict(adapt_lr2=5e-3, adapt_epochs2=8)}
-SETTINGS = {'icon-coco-fsl': ('icon-coco-lt', _ICON), 'icon-voc-fsl': ('icon-voc-lt', _ICON),
-            'coco-fsl': ('coco-lt', {}), 'voc-fsl': ('voc-lt', {})}
+SETTINGS = {
+    'icon-coco-fsl': ('icon-coco-lt', _ICON),
+    'icon-voc-fsl': ('icon-voc-lt', _ICON),
+    'coco-fsl': ('coco-lt', {}),
+    'voc-fsl': ('voc-lt', {}),
+}
 SETTINGS |= {k: SETTINGS[k.removesuffix('-val').removesuffix('-smoke')] for k in WORLDS}
 
-def fewshot_config(method: str, seed: int, benchmark='icon-coco-fsl', **params) -> tuple: # Config of the base training, Fewshot
+
+def fewshot_config(
+    method: str, seed: int, benchmark='icon-coco-fsl', **params
+) -> tuple:  # Config of the base training, Fewshot
     "The two configs of a few-shot run, from parameters meant for all methods. Raises on a bad name, type or range."
     lt, changes = lookup(benchmark, SETTINGS, 'few-shot benchmark')
     params = changes | (TUNED_FEWSHOT.get(method, {}) if benchmark in WORLDS else {}) | params
-    if params.get('mode') == 'official': params = dict(select='last', train_text=False) | params
+    if params.get('mode') == 'official':
+        params = dict(select='last', train_text=False) | params
     if params.get('select') == 'test':
         raise ValueError("select='test' would choose on novel images: take 'val' (held-out base images) or 'last'")
     own = {k: params.pop(k) for k in FEWSHOT_PARAMETERS if k in params}
@@ -180,17 +255,22 @@ def fewshot_config(method: str, seed: int, benchmark='icon-coco-fsl', **params) 
 # %% ../nbs/33_fewshot.ipynb #a43966ba
 class FewshotData(NamedTuple):
     "All images of a few-shot run."
-    base: Split         # base classes
-    supports: list      # a `Split` per episode, novel classes
-    test: Split         # novel classes
-    digests: tuple      # of base set, test set and supports
+
+    base: Split  # base classes
+    supports: list  # a `Split` per episode, novel classes
+    test: Split  # novel classes
+    digests: tuple  # of base set, test set and supports
+
 
 def _digest(*splits, pixels=False):
     h = hashlib.sha256()
     for s in splits:
-        h.update(json.dumps([s.classes, s.paths]).encode()); h.update(s.targets.numpy().tobytes())
-        if pixels: h.update(s.images.numpy().tobytes())
+        h.update(json.dumps([s.classes, s.paths]).encode())
+        h.update(s.targets.numpy().tobytes())
+        if pixels:
+            h.update(s.images.numpy().tobytes())
     return h.hexdigest()[:12]
+
 
 def _embedded(fs: Fewshot, size, progress):
     splits = [load_split(fs.benchmark, s, progress) for s in ('base', 'test', 'pool')]
@@ -201,77 +281,135 @@ def _embedded(fs: Fewshot, size, progress):
 # %% ../nbs/33_fewshot.ipynb #9f5fbfa1
 COCO_FILES = dict(train='instances_train2014.json', val='instances_val2014.json')
 
+
 def _find(folder, names, what):
     "The first of `names` in `folder`."
     for n in names:
-        if folder and (Path(folder)/n).exists(): return Path(folder)/n
-    raise FileNotFoundError(f"no {' or '.join(names)} in {folder or 'the empty path'!s}: set `lists` to a folder with {what}")
+        if folder and (Path(folder) / n).exists():
+            return Path(folder) / n
+    raise FileNotFoundError(
+        f"no {' or '.join(names)} in {folder or 'the empty path'!s}: set `lists` to a folder with {what}"
+    )
+
 
 @lru_cache(2)
-def _coco_lists(lists): # split -> paths, targets [N,80]
+def _coco_lists(lists):  # split -> paths, targets [N,80]
     what = f"{' and '.join(COCO_FILES.values())} (annotations of COCO 2014) and LaSO's episodes"
     out = {k: read_coco_json(_find(lists, [f], what), 'exclude', f'{k}2014/') for k, f in COCO_FILES.items()}
     for f, (_, _, names) in zip(COCO_FILES.values(), out.values()):
-        if names != COCO_CLASSES: raise ValueError(f"{Path(lists)/f} has {len(names)} classes that are not COCO's 80: fetch it again")
-    return {k: v[:2] for k, v in out.items()}, _find(lists, ['data_for_augmentation', 'coco_fsl_episodes_laso.json'], what)
+        if names != COCO_CLASSES:
+            raise ValueError(f"{Path(lists) / f} has {len(names)} classes that are not COCO's 80: fetch it again")
+    return {k: v[:2] for k, v in out.items()}, _find(
+        lists, ['data_for_augmentation', 'coco_fsl_episodes_laso.json'], what
+    )
 
-def _coco_tables(fs, lists): # base, episodes, test as (paths, targets, classes)
+
+def _coco_tables(fs, lists):  # base, episodes, test as (paths, targets, classes)
     data, episodes = _coco_lists(lists)
-    base, novel = _split(COCO_CLASSES, COCO_NOVEL); names = lambda columns: [COCO_CLASSES[c] for c in columns]
+    base, novel = _split(COCO_CLASSES, COCO_NOVEL)
+    names = lambda columns: [COCO_CLASSES[c] for c in columns]
     paths, Y = data['train']
     keep = np.flatnonzero(Y[:, base].any(1) & ~(Y[:, novel].any(1) & (fs.overlap == 'drop')))
     supports = read_coco_episodes(episodes, fs.shots, paths, fs.published) if fs.shots else []
-    return ([paths[i] for i in keep], Y[keep][:, base], names(base)), supports, (*restrict(*data['val'], list(novel)), names(novel))
+    return (
+        ([paths[i] for i in keep], Y[keep][:, base], names(base)),
+        supports,
+        (*restrict(*data['val'], list(novel)), names(novel)),
+    )
 
 # %% ../nbs/33_fewshot.ipynb #b208a6a0
 def _voc_tables(fs, lists):
     def table(split):
-        file = _find(lists, [f'classification_{split}.csv'],
-                     "the authors' tables; hpdval.lists.fetch_lists(folder, hpdval.lists.VOC_FEWSHOT) gets them")
-        if fs.published: check_list(file)
+        file = _find(
+            lists,
+            [f'classification_{split}.csv'],
+            "the authors' tables; hpdval.lists.fetch_lists(folder, hpdval.lists.VOC_FEWSHOT) gets them",
+        )
+        if fs.published:
+            check_list(file)
         return read_voc_fewshot(file)
-    return table('Train_base'), read_voc_episodes(lists, fs.shots, fs.published) if fs.shots else [], table('Test_novel')
+
+    return (
+        table('Train_base'),
+        read_voc_episodes(lists, fs.shots, fs.published) if fs.shots else [],
+        table('Test_novel'),
+    )
+
 
 TABLES = {'coco-fsl': _coco_tables, 'voc-fsl': _voc_tables}
 
-def load_fewshot(cfg: Config, fs: Fewshot, size: int, # px
-                 progress=True) -> FewshotData:
+
+def load_fewshot(
+    cfg: Config,
+    fs: Fewshot,
+    size: int,  # px
+    progress=True,
+) -> FewshotData:
     "The images of a run. One-line errors for missing folders, files and images, and for classes without an image."
-    if fs.benchmark in WORLDS: return _embedded(fs, size, progress)
+    if fs.benchmark in WORLDS:
+        return _embedded(fs, size, progress)
     base, episodes, test = TABLES[fs.benchmark](fs, cfg.lists)
-    if fs.episodes > len(episodes) and fs.shots: raise ValueError(f'{fs.episodes} episodes asked for, there are {len(episodes)}')
+    if fs.episodes > len(episodes) and fs.shots:
+        raise ValueError(f'{fs.episodes} episodes asked for, there are {len(episodes)}')
     decode = lambda paths, Y, classes: decode_split(paths, Y, classes, cfg.image_root, size, cfg.transform, progress)
     base, test = decode(*base), decode(*test)
-    supports = [decode(e.images, e.targets, e.classes) for e in episodes[:fs.episodes]]
-    for s in (base, test, *supports): check_classes(s.targets, s.classes)
-    published = [Split(None, torch.from_numpy(e.targets), e.classes, e.images) for e in episodes]   # the digest covers all
+    supports = [decode(e.images, e.targets, e.classes) for e in episodes[: fs.episodes]]
+    for s in (base, test, *supports):
+        check_classes(s.targets, s.classes)
+    published = [
+        Split(None, torch.from_numpy(e.targets), e.classes, e.images) for e in episodes
+    ]  # the digest covers all
     return FewshotData(base, supports, test, (_digest(base), _digest(test), _digest(*published)))
 
 # %% ../nbs/33_fewshot.ipynb #2b4484c0
-def train_stages(model, clip: Clip, train: Split, select, # Split, or None
-                 file, # of the checkpoints
-                 progress) -> list: # a record per epoch
+def train_stages(
+    model,
+    clip: Clip,
+    train: Split,
+    select,  # Split, or None
+    file,  # of the checkpoints
+    progress,
+) -> list:  # a record per epoch
     "The stages of the model's config. Prompts that were learned before stay in use."
     history, learned, data = [], model.use_prompts, (model, clip, train, select)
     for k, wanted, stage in zip((1, 2), stages(model.cfg), (train_stage1, train_stage2)):
-        if wanted: history += stage(*data, f'{file}.stage{k}.pt', progress).to_dict('records')
+        if wanted:
+            history += stage(*data, f'{file}.stage{k}.pt', progress).to_dict('records')
     model.use_prompts = model.use_prompts or learned
     if is_main():
-        for k in (1, 2): Path(f'{file}.stage{k}.pt').unlink(missing_ok=True)
+        for k in (1, 2):
+            Path(f'{file}.stage{k}.pt').unlink(missing_ok=True)
     return history
 
-def train_base(cfg: Config, data: FewshotData, progress=True) -> Path: # folder of model.safetensors and base.json
+
+def train_base(cfg: Config, data: FewshotData, progress=True) -> Path:  # folder of model.safetensors and base.json
     "The base model: from `runs/` if it is there, otherwise trained."
     clip, device = cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device)
-    folder = runs_dir()/run_name(cfg, clip, 'few-shot base', data.digests[0])
-    if from_main((folder/'base.json').is_file): return folder
-    start = time.time(); seed_everything(cfg.seed); clip.to(device)
-    model = build_model(cfg, clip, data.base.classes, device); folder.mkdir(parents=True, exist_ok=True)
+    folder = runs_dir() / run_name(cfg, clip, 'few-shot base', data.digests[0])
+    if from_main((folder / 'base.json').is_file):
+        return folder
+    start = time.time()
+    seed_everything(cfg.seed)
+    clip.to(device)
+    model = build_model(cfg, clip, data.base.classes, device)
+    folder.mkdir(parents=True, exist_ok=True)
     train, val = holdout(data.base.targets, cfg.val_fraction, cfg.seed)
-    history = train_stages(model, clip, data.base.at(train), data.base.at(val) if len(val) else None, folder/'base', progress)
+    history = train_stages(
+        model, clip, data.base.at(train), data.base.at(val) if len(val) else None, folder / 'base', progress
+    )
     if is_main():
-        with atomic_write(folder/'model.safetensors') as f: f.write(save(model_state(model)))
-        write_json(folder/'base.json', dict(config=asdict(cfg), classes=data.base.classes, environment=environment(device), seconds=time.time()-start, history=history))
+        with atomic_write(folder / 'model.safetensors') as f:
+            f.write(save(model_state(model)))
+        write_json(
+            folder / 'base.json',
+            dict(
+                config=asdict(cfg),
+                classes=data.base.classes,
+                environment=environment(device),
+                seconds=time.time() - start,
+                history=history,
+            ),
+        )
     wait()
     return folder
 
@@ -279,146 +417,261 @@ def train_base(cfg: Config, data: FewshotData, progress=True) -> Path: # folder 
 def adapt_config(cfg: Config, fs: Fewshot) -> Config:
     "The config of an adaptation: the method's stages on the support, last epoch, no averaging of the few steps."
     one, two = stages(cfg)
-    return replace(cfg, epochs1=fs.adapt_epochs1*one, epochs2=fs.adapt_epochs2*two, lr1=float(fs.adapt_lr1), lr2=float(fs.adapt_lr2),
-                   schedule_epochs=0, select='last', ema=0., views=0)
+    return replace(
+        cfg,
+        epochs1=fs.adapt_epochs1 * one,
+        epochs2=fs.adapt_epochs2 * two,
+        lr1=float(fs.adapt_lr1),
+        lr2=float(fs.adapt_lr2),
+        schedule_epochs=0,
+        select='last',
+        ema=0.0,
+        views=0,
+    )
 
-def novel_model(cfg: Config, clip: Clip, classes, # novel names
-                base, # folder of the base model
-                device):
+
+def novel_model(
+    cfg: Config,
+    clip: Clip,
+    classes,  # novel names
+    base,  # folder of the base model
+    device,
+):
     "The base model, its prompts naming other classes."
     return restore(build_model(cfg, clip, classes, device), base)
 
-def adapt(cfg: Config, # of the adaptation
-          clip: Clip, base, # folder of the base model
-          support, # Split with the novel classes
-          draws: int, # images in an epoch
-          file, # of the checkpoints
-          device) -> tuple: # DualView, history
+
+def adapt(
+    cfg: Config,  # of the adaptation
+    clip: Clip,
+    base,  # folder of the base model
+    support,  # Split with the novel classes
+    draws: int,  # images in an epoch
+    file,  # of the checkpoints
+    device,
+) -> tuple:  # DualView, history
     "A fresh model, adapted to one support in class-balanced epochs."
     seed_everything(cfg.seed)
     model = novel_model(cfg, clip, support.classes, base, device)
-    return model, train_stages(model, clip, support.at(balanced_draws(support.targets, draws, cfg.seed)), None, file, progress=False)
+    return model, train_stages(
+        model, clip, support.at(balanced_draws(support.targets, draws, cfg.seed)), None, file, progress=False
+    )
 
 # %% ../nbs/33_fewshot.ipynb #2d15e969
 @dataclass
 class FewshotResult:
     "A method at K shots, with one seed. AP in percent."
+
     config: dict
     fewshot: dict
     hash: str
-    base: str             # name of the base training in `runs/`
+    base: str  # name of the base training in `runs/`
     data: str
     weights: str
     environment: dict
-    seconds: tuple        # of the base training, of the episodes
-    classes: list         # C novel names
-    ap: np.ndarray        # [E,C], on the test set as it is
+    seconds: tuple  # of the base training, of the episodes
+    classes: list  # C novel names
+    ap: np.ndarray  # [E,C], on the test set as it is
     balanced: np.ndarray  # [E,C], on the balanced resample
-    histories: list       # of the base training, then of each episode
+    histories: list  # of the base training, then of each episode
+
 
 def _episode(file, cfg, fs, clip, base, support, test, device):
     "Adapt (if there is a support), score, and write scores and record unless they are there. -> scores, record"
     if not from_main(file.is_file):
         start = time.time()
-        model, history = (adapt(cfg, clip, base, support, fs.draws, file.with_suffix(''), device) if support
-                          else (novel_model(cfg, clip, test.classes, base, device), []))
+        model, history = (
+            adapt(cfg, clip, base, support, fs.draws, file.with_suffix(''), device)
+            if support
+            else (novel_model(cfg, clip, test.classes, base, device), [])
+        )
         scores = predict_scores(model, test.images, Pixels(clip, cfg, device)).numpy()
         if is_main():
-            write_json(file.with_suffix('.json'), dict(environment=environment(device), seconds=time.time()-start, history=history))
-            with atomic_write(file) as f: np.save(f, scores)
+            write_json(
+                file.with_suffix('.json'),
+                dict(environment=environment(device), seconds=time.time() - start, history=history),
+            )
+            with atomic_write(file) as f:
+                np.save(f, scores)
         wait()
     return np.load(file), json.loads(file.with_suffix('.json').read_text())
 
+
 def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     "All episodes of a config; what is in `runs/` is not computed again."
-    progress, clip, device = progress and is_main(), cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device); clip.to(device)
-    with main_first(): data = load_fewshot(cfg, fs, clip.visual.size, progress=progress)
+    progress, clip, device = progress and is_main(), cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device)
+    clip.to(device)
+    with main_first():
+        data = load_fewshot(cfg, fs, clip.visual.size, progress=progress)
     test = data.test
     base, adapted = train_base(cfg, data, progress), adapt_config(cfg, fs)
     learns = fs.shots > 0 and any(stages(adapted))
     extra = (data.digests[2], f'{fs.shots} shots, {fs.draws} draws') if learns else ()
     name = run_name(adapted if learns else cfg, clip, base.name, data.digests[1], *extra)
-    todo = [(f'episode_{e:02d}.npy', s) for e, s in enumerate(data.supports, 1)] if learns else [('no_support.npy', None)]
-    episodes = [_episode(runs_dir()/name/f, adapted, fs, clip, base, s, test, device)
-                for f, s in tqdm(todo, desc=f'{cfg.method}, {fs.shots} shots', disable=not progress)]
+    todo = (
+        [(f'episode_{e:02d}.npy', s) for e, s in enumerate(data.supports, 1)] if learns else [('no_support.npy', None)]
+    )
+    episodes = [
+        _episode(runs_dir() / name / f, adapted, fs, clip, base, s, test, device)
+        for f, s in tqdm(todo, desc=f'{cfg.method}, {fs.shots} shots', disable=not progress)
+    ]
     again = balanced_draws(test.targets, fs.resample)
-    ap = np.array([[100*average_precision(s[r], test.targets[r]) for r in (slice(None), again)] for s, _ in episodes])
+    ap = np.array([[100 * average_precision(s[r], test.targets[r]) for r in (slice(None), again)] for s, _ in episodes])
     ap = np.broadcast_to(ap, (fs.episodes, *ap.shape[1:]))
-    first, *records = [json.loads((base/'base.json').read_text()), *(r for _, r in episodes)]
+    first, *records = [json.loads((base / 'base.json').read_text()), *(r for _, r in episodes)]
     seconds = first['seconds'], sum(r['seconds'] for r in records)
-    return FewshotResult(asdict(cfg), asdict(fs), name, base.name, ' '.join((fs.benchmark, *data.digests)), f'{clip.name} {clip.digest}',
-                         all_commits(r['environment'] for r in (first, *records)), seconds, list(test.classes), ap[:, 0], ap[:, 1], [r['history'] for r in (first, *records)])
+    return FewshotResult(
+        asdict(cfg),
+        asdict(fs),
+        name,
+        base.name,
+        ' '.join((fs.benchmark, *data.digests)),
+        f'{clip.name} {clip.digest}',
+        all_commits(r['environment'] for r in (first, *records)),
+        seconds,
+        list(test.classes),
+        ap[:, 0],
+        ap[:, 1],
+        [r['history'] for r in (first, *records)],
+    )
 
 # %% ../nbs/33_fewshot.ipynb #6559c67e
-def mean_interval(values, # one per episode
-                  level=.95) -> dict: # mean, std (sample), low, high
+def mean_interval(
+    values,  # one per episode
+    level=0.95,
+) -> dict:  # mean, std (sample), low, high
     "Mean with its t interval; of a single value, no more than the mean is known (NaN)."
-    v = np.asarray(values, float); m, s = float(v.mean()), float(v.std(ddof=1)) if len(v) > 1 else float('nan')
-    half = float(stats.t.ppf(.5 + level/2, len(v)-1)) * s / len(v)**.5
-    return dict(mean=m, std=s, low=m-half, high=m+half)
+    v = np.asarray(values, float)
+    m, s = float(v.mean()), float(v.std(ddof=1)) if len(v) > 1 else float('nan')
+    half = float(stats.t.ppf(0.5 + level / 2, len(v) - 1)) * s / len(v) ** 0.5
+    return dict(mean=m, std=s, low=m - half, high=m + half)
 
 # %% ../nbs/33_fewshot.ipynb #efcd7a9c
-def _over_episodes(by_shots: dict, which) -> dict: # {'1-shot': [FewshotResult per seed]}, 'ap' | 'balanced'
+def _over_episodes(by_shots: dict, which) -> dict:  # {'1-shot': [FewshotResult per seed]}, 'ap' | 'balanced'
     "Everything said of a method on one of the two test sets."
-    ap = {k: np.array([getattr(r, which) for r in rs]) for k, rs in by_shots.items()}                    # [seeds, episodes, C]
+    ap = {k: np.array([getattr(r, which) for r in rs]) for k, rs in by_shots.items()}  # [seeds, episodes, C]
     by_seed = {k: v.mean(2) for k, v in ap.items()}
     m = {k: mean_interval(v.mean(0)) for k, v in by_seed.items()}
-    return dict(mAP={k: v['mean'] for k, v in m.items()}, std={k: v['std'] for k, v in m.items()},
-                interval={k: [v['low'], v['high']] for k, v in m.items()},
-                ap={k: dict(zip(rs[0].classes, ap[k].mean((0, 1)))) for k, rs in by_shots.items()},
-                episodes={k: v.mean(0).tolist() for k, v in by_seed.items()}, by_seed={k: v.tolist() for k, v in by_seed.items()})
+    return dict(
+        mAP={k: v['mean'] for k, v in m.items()},
+        std={k: v['std'] for k, v in m.items()},
+        interval={k: [v['low'], v['high']] for k, v in m.items()},
+        ap={k: dict(zip(rs[0].classes, ap[k].mean((0, 1)))) for k, rs in by_shots.items()},
+        episodes={k: v.mean(0).tolist() for k, v in by_seed.items()},
+        by_seed={k: v.tolist() for k, v in by_seed.items()},
+    )
 
-def compare_fewshot(methods, # keys of `METHODS`
-                    seeds, # list of int, of the base training and of the adaptation
-                    shots, # list of int
-                    progress=True, **params) -> tuple: # the summary (contract C1), and {method: {'1-shot': [FewshotResult per seed]}}
+
+def compare_fewshot(
+    methods,  # keys of `METHODS`
+    seeds,  # list of int, of the base training and of the adaptation
+    shots,  # list of int
+    progress=True,
+    **params,
+) -> tuple:  # the summary (contract C1), and {method: {'1-shot': [FewshotResult per seed]}}
     "Run methods x shots x seeds. An episode's value is its mean over the seeds; mean and interval are over the episodes."
-    if min(shots) < 1: raise ValueError(f'shots must be 1 or more, got {min(shots)}')   # 0 is run anyway
-    configs = {m: {f'{k}-shot': [fewshot_config(m, s, shots=k, **params) for s in seeds] for k in (0, *shots)} for m in methods}
+    if min(shots) < 1:
+        raise ValueError(f'shots must be 1 or more, got {min(shots)}')  # 0 is run anyway
+    configs = {
+        m: {f'{k}-shot': [fewshot_config(m, s, shots=k, **params) for s in seeds] for k in (0, *shots)} for m in methods
+    }
     results = {m: {k: [run_fewshot(*c, progress) for c in cs] for k, cs in by.items()} for m, by in configs.items()}
-    flat = [r for by in results.values() for rs in by.values() for r in rs]; one = flat[-1]
-    seconds = {r.base: r.seconds[0] for r in flat} | {r.hash: r.seconds[1] for r in flat}     # what is shared counts once
+    flat = [r for by in results.values() for rs in by.values() for r in rs]
+    one = flat[-1]
+    seconds = {r.base: r.seconds[0] for r in flat} | {r.hash: r.seconds[1] for r in flat}  # what is shared counts once
     bare = {m: float(np.mean([r.ap[0].mean() for r in by.pop('0-shot')])) for m, by in results.items()}
-    summed = lambda m, by: _over_episodes(by, 'ap') | dict(balanced=_over_episodes(by, 'balanced'), no_support=bare[m],
-                                                           hashes=[r.hash for rs in by.values() for r in rs])
-    return dict(config=one.config | one.fewshot | dict(shots=list(shots)), hash=table_name(r.hash for r in flat),
-                data=one.data, weights=one.weights, device=one.environment['device'], environment=all_commits(r.environment for r in flat),
-                seconds=sum(seconds.values()), seeds=list(seeds), methods={LABELS[m]: summed(m, by) for m, by in results.items()}), results
+    summed = lambda m, by: (
+        _over_episodes(by, 'ap')
+        | dict(
+            balanced=_over_episodes(by, 'balanced'),
+            no_support=bare[m],
+            hashes=[r.hash for rs in by.values() for r in rs],
+        )
+    )
+    return dict(
+        config=one.config | one.fewshot | dict(shots=list(shots)),
+        hash=table_name(r.hash for r in flat),
+        data=one.data,
+        weights=one.weights,
+        device=one.environment['device'],
+        environment=all_commits(r.environment for r in flat),
+        seconds=sum(seconds.values()),
+        seeds=list(seeds),
+        methods={LABELS[m]: summed(m, by) for m, by in results.items()},
+    ), results
+
 
 def smoke(params: dict) -> dict:
     "Parameters with which a run is through in seconds, to see that everything works: a small world, one epoch, two episodes."
     small = f"{params['benchmark']}-smoke"
-    return params | dict(benchmark=small if small in WORLDS else params['benchmark'], epochs1=1, epochs2=1, batch_size=128, episodes=2,
-                         draws=16, adapt_epochs1=1, adapt_epochs2=1, resample=500)
+    return params | dict(
+        benchmark=small if small in WORLDS else params['benchmark'],
+        epochs1=1,
+        epochs2=1,
+        batch_size=128,
+        episodes=2,
+        draws=16,
+        adapt_epochs1=1,
+        adapt_epochs2=1,
+        resample=500,
+    )
 
 # %% ../nbs/33_fewshot.ipynb #6929a4df
 TESTS = {'test set as it is': lambda m: m, 'balanced resample': lambda m: m['balanced']}
 
-def fewshot_table(summary: dict) -> pd.DataFrame: # a row per method, percent
+
+def fewshot_table(summary: dict) -> pd.DataFrame:  # a row per method, percent
     "Mean mAP ± sample deviation over the episodes, and 95 % interval of the mean; without a support, on the test set as it is."
     cell = lambda m, k: f"{m['mAP'][k]:.1f} ± {m['std'][k]:.1f} [{m['interval'][k][0]:.1f}, {m['interval'][k][1]:.1f}]"
-    row = lambda m: {'no support': f"{m['no_support']:.1f}"} | {f'{k}, {t}': cell(of(m), k) for k in m['mAP'] for t, of in TESTS.items()}
+    row = lambda m: (
+        {'no support': f"{m['no_support']:.1f}"}
+        | {f'{k}, {t}': cell(of(m), k) for k in m['mAP'] for t, of in TESTS.items()}
+    )
     return pd.DataFrame({name: row(m) for name, m in summary['methods'].items()}).T
 
-def episodes_table(summary: dict) -> pd.DataFrame: # a row per episode, percent
+
+def episodes_table(summary: dict) -> pd.DataFrame:  # a row per episode, percent
     "mAP of every episode on the test set as it is."
     table = pd.DataFrame({(m, k): v for m, s in summary['methods'].items() for k, v in s['episodes'].items()})
-    table.index = pd.RangeIndex(1, len(table)+1, name='episode')
+    table.index = pd.RangeIndex(1, len(table) + 1, name='episode')
     return table
 
-def plot_fewshot(summary: dict, colours: dict): # method -> colour
+
+def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     "Every episode (dot), and mean with interval: filled on the test set as it is, open on the balanced resample."
-    methods = summary['methods']; shots = list(next(iter(methods.values()))['mAP'])
-    fig, axs = plt.subplots(1, len(shots), figsize=(3.4*len(shots), 3.1), sharey=True, squeeze=False)
+    methods = summary['methods']
+    shots = list(next(iter(methods.values()))['mAP'])
+    fig, axs = plt.subplots(1, len(shots), figsize=(3.4 * len(shots), 3.1), sharey=True, squeeze=False)
     for ax, k in zip(axs[0], shots):
         for i, (name, m) in enumerate(methods.items()):
-            for (t, of), dx, fill in zip(TESTS.items(), (-.18, .18), (colours[name], 'white')):
+            for (t, of), dx, fill in zip(TESTS.items(), (-0.18, 0.18), (colours[name], 'white')):
                 v, (low, high), x = of(m)['episodes'][k], of(m)['interval'][k], i + dx
-                ax.plot(x + np.linspace(-.09, .09, len(v)), v, 'o', ms=3.5, mec=colours[name], mfc=fill, alpha=.6, mew=.8)
-                ax.errorbar(x, np.mean(v), [[np.mean(v)-low], [high-np.mean(v)]], fmt='_', ms=16, color='.15', capsize=3, lw=1.2)
+                ax.plot(
+                    x + np.linspace(-0.09, 0.09, len(v)),
+                    v,
+                    'o',
+                    ms=3.5,
+                    mec=colours[name],
+                    mfc=fill,
+                    alpha=0.6,
+                    mew=0.8,
+                )
+                ax.errorbar(
+                    x,
+                    np.mean(v),
+                    [[np.mean(v) - low], [high - np.mean(v)]],
+                    fmt='_',
+                    ms=16,
+                    color='.15',
+                    capsize=3,
+                    lw=1.2,
+                )
         ax.set_xticks(range(len(methods)), [n.replace(' ', '\n', 1) for n in methods])
-        ax.set_xlim(-.5, len(methods)-.5); ax.set_title(k, fontsize=10)
-    axs[0, 0].set_ylabel('mAP of the novel classes (%)'); sns.despine()
+        ax.set_xlim(-0.5, len(methods) - 0.5)
+        ax.set_title(k, fontsize=10)
+    axs[0, 0].set_ylabel('mAP of the novel classes (%)')
+    sns.despine()
     keys = [plt.Line2D([], [], ls='', marker='o', mec='.3', mfc=f, label=t) for t, f in zip(TESTS, ('.3', 'white'))]
-    fig.legend(handles=keys, frameon=False, fontsize=8, loc='lower center', ncols=2, bbox_to_anchor=(.5, -.06)); fig.tight_layout()
+    fig.legend(handles=keys, frameon=False, fontsize=8, loc='lower center', ncols=2, bbox_to_anchor=(0.5, -0.06))
+    fig.tight_layout()
     return fig

@@ -25,33 +25,91 @@ from .core import atomic_write, cache_dir, lookup
 from .labels import COCO_CLASSES, COCO_LT_COUNTS, VOC_CLASSES, VOC_LT_COUNTS, VOC_TO_COCO
 
 # %% ../nbs/13_icons.ipynb #502108e1
-GLYPHS = {k: v.split() for k, v in {
-    'person': 'human human_male human_female human_child human_handsup walk run human_greeting human_handsdown',
-    'bicycle': 'bicycle bicycle_basket bicycle_cargo bicycle_penny_farthing', 'car': 'car car_convertible car_hatchback car_side car_estate',
-    'motorcycle': 'motorbike moped atv', 'airplane': 'airplane airplane_landing airplane_takeoff',
-    'bus': 'bus bus_side bus_double_decker bus_school', 'train': 'train subway tram subway_variant',
-    'truck': 'truck dump_truck fire_truck tanker_truck tow_truck', 'boat': 'sail_boat ferry',
-    'traffic_light': 'traffic_light traffic_light_outline', 'fire_hydrant': 'fire_hydrant',
-    'stop_sign': 'octagon alert_octagon close_octagon', 'parking_meter': 'parking gas_station', 'bench': 'bench bench_back',
-    'bird': 'bird duck owl penguin', 'cat': 'cat', 'dog': 'dog dog_side dog_service', 'horse': 'horse horse_variant', 'sheep': 'sheep',
-    'cow': 'cow', 'elephant': 'elephant', 'bear': 'panda paw', 'zebra': 'unicorn donkey', 'giraffe': 'kangaroo',
-    'backpack': 'bag_personal bag_personal_outline', 'umbrella': 'umbrella umbrella_outline umbrella_beach',
-    'handbag': 'purse purse_outline shopping', 'tie': 'tie bow_tie', 'suitcase': 'bag_suitcase bag_checked briefcase',
-    'frisbee': 'disc circle_double', 'skis': 'ski ski_cross_country', 'snowboard': 'snowboard',
-    'sports_ball': 'soccer basketball volleyball baseball', 'kite': 'kite kite_outline', 'baseball_bat': 'baseball_bat',
-    'baseball_glove': 'boxing_glove hand_back_left', 'skateboard': 'skateboard', 'surfboard': 'surfing',
-    'tennis_racket': 'tennis badminton', 'bottle': 'bottle_soda bottle_wine bottle_tonic bottle_soda_classic',
-    'wine_glass': 'glass_wine glass_flute glass_tulip', 'cup': 'cup coffee tea', 'fork': 'silverware_fork', 'knife': 'knife knife_military',
-    'spoon': 'silverware_spoon', 'bowl': 'bowl bowl_mix rice', 'banana': 'moon_waning_crescent', 'apple': 'food_apple food_apple_outline',
-    'sandwich': 'hamburger taco', 'orange': 'fruit_citrus', 'broccoli': 'tree', 'carrot': 'carrot', 'hot_dog': 'food_hot_dog',
-    'pizza': 'pizza', 'donut': 'circle_slice_8 chart_donut', 'cake': 'cake cake_variant cupcake',
-    'chair': 'chair_rolling chair_school seat', 'couch': 'sofa sofa_single', 'potted_plant': 'flower_tulip flower sprout cactus',
-    'bed': 'bed bed_double bunk_bed', 'dining_table': 'table_furniture table_chair table_picnic', 'toilet': 'toilet',
-    'tv': 'television television_classic', 'laptop': 'laptop', 'mouse': 'mouse mouse_variant', 'remote': 'remote remote_tv',
-    'keyboard': 'keyboard keyboard_outline', 'cell_phone': 'cellphone cellphone_basic', 'microwave': 'microwave', 'oven': 'stove',
-    'toaster': 'toaster', 'sink': 'water_pump faucet', 'refrigerator': 'fridge fridge_variant', 'book': 'book book_open book_open_variant',
-    'clock': 'clock_outline alarm watch', 'vase': 'beaker', 'scissors': 'content_cut', 'teddy_bear': 'teddy_bear',
-    'hair_drier': 'hair_dryer', 'toothbrush': 'toothbrush toothbrush_electric'}.items()}
+GLYPHS = {
+    k: v.split()
+    for k, v in {
+        'person': 'human human_male human_female human_child human_handsup walk run human_greeting human_handsdown',
+        'bicycle': 'bicycle bicycle_basket bicycle_cargo bicycle_penny_farthing',
+        'car': 'car car_convertible car_hatchback car_side car_estate',
+        'motorcycle': 'motorbike moped atv',
+        'airplane': 'airplane airplane_landing airplane_takeoff',
+        'bus': 'bus bus_side bus_double_decker bus_school',
+        'train': 'train subway tram subway_variant',
+        'truck': 'truck dump_truck fire_truck tanker_truck tow_truck',
+        'boat': 'sail_boat ferry',
+        'traffic_light': 'traffic_light traffic_light_outline',
+        'fire_hydrant': 'fire_hydrant',
+        'stop_sign': 'octagon alert_octagon close_octagon',
+        'parking_meter': 'parking gas_station',
+        'bench': 'bench bench_back',
+        'bird': 'bird duck owl penguin',
+        'cat': 'cat',
+        'dog': 'dog dog_side dog_service',
+        'horse': 'horse horse_variant',
+        'sheep': 'sheep',
+        'cow': 'cow',
+        'elephant': 'elephant',
+        'bear': 'panda paw',
+        'zebra': 'unicorn donkey',
+        'giraffe': 'kangaroo',
+        'backpack': 'bag_personal bag_personal_outline',
+        'umbrella': 'umbrella umbrella_outline umbrella_beach',
+        'handbag': 'purse purse_outline shopping',
+        'tie': 'tie bow_tie',
+        'suitcase': 'bag_suitcase bag_checked briefcase',
+        'frisbee': 'disc circle_double',
+        'skis': 'ski ski_cross_country',
+        'snowboard': 'snowboard',
+        'sports_ball': 'soccer basketball volleyball baseball',
+        'kite': 'kite kite_outline',
+        'baseball_bat': 'baseball_bat',
+        'baseball_glove': 'boxing_glove hand_back_left',
+        'skateboard': 'skateboard',
+        'surfboard': 'surfing',
+        'tennis_racket': 'tennis badminton',
+        'bottle': 'bottle_soda bottle_wine bottle_tonic bottle_soda_classic',
+        'wine_glass': 'glass_wine glass_flute glass_tulip',
+        'cup': 'cup coffee tea',
+        'fork': 'silverware_fork',
+        'knife': 'knife knife_military',
+        'spoon': 'silverware_spoon',
+        'bowl': 'bowl bowl_mix rice',
+        'banana': 'moon_waning_crescent',
+        'apple': 'food_apple food_apple_outline',
+        'sandwich': 'hamburger taco',
+        'orange': 'fruit_citrus',
+        'broccoli': 'tree',
+        'carrot': 'carrot',
+        'hot_dog': 'food_hot_dog',
+        'pizza': 'pizza',
+        'donut': 'circle_slice_8 chart_donut',
+        'cake': 'cake cake_variant cupcake',
+        'chair': 'chair_rolling chair_school seat',
+        'couch': 'sofa sofa_single',
+        'potted_plant': 'flower_tulip flower sprout cactus',
+        'bed': 'bed bed_double bunk_bed',
+        'dining_table': 'table_furniture table_chair table_picnic',
+        'toilet': 'toilet',
+        'tv': 'television television_classic',
+        'laptop': 'laptop',
+        'mouse': 'mouse mouse_variant',
+        'remote': 'remote remote_tv',
+        'keyboard': 'keyboard keyboard_outline',
+        'cell_phone': 'cellphone cellphone_basic',
+        'microwave': 'microwave',
+        'oven': 'stove',
+        'toaster': 'toaster',
+        'sink': 'water_pump faucet',
+        'refrigerator': 'fridge fridge_variant',
+        'book': 'book book_open book_open_variant',
+        'clock': 'clock_outline alarm watch',
+        'vase': 'beaker',
+        'scissors': 'content_cut',
+        'teddy_bear': 'teddy_bear',
+        'hair_drier': 'hair_dryer',
+        'toothbrush': 'toothbrush toothbrush_electric',
+    }.items()
+}
 
 STAND_INS = 'zebra giraffe baseball_glove surfboard banana broccoli vase'.split()
 
@@ -64,49 +122,61 @@ CLUTTER.remove('umbrella_closed_variant')
 # %% ../nbs/13_icons.ipynb #6da3262d
 FONT = Path(fonticon_mdi7.__file__).parent / 'fonts/materialdesignicons-webfont.ttf'
 
+
 @lru_cache(None)
-def glyph_mask(name, # a glyph of the font
-               side=96, # px
-              ) -> Image.Image:
+def glyph_mask(
+    name,  # a glyph of the font
+    side=96,  # px
+) -> Image.Image:
     "The glyph as a cropped 8-bit coverage mask."
     font = ImageFont.truetype(str(FONT), side)
-    mask = Image.new('L', (2*side, 2*side))
-    ImageDraw.Draw(mask).text((side//2, side//2), getattr(MDI7, name).split('.')[1], font=font, fill=255)
+    mask = Image.new('L', (2 * side, 2 * side))
+    ImageDraw.Draw(mask).text((side // 2, side // 2), getattr(MDI7, name).split('.')[1], font=font, fill=255)
     return mask.crop(mask.getbbox())
 
 # %% ../nbs/13_icons.ipynb #9824238b
 @dataclass(frozen=True)
 class World:
     "How scenes look. Sizes are fractions of the image side, angles degrees, contrasts differences of luma in 0..1."
-    size: int = 64                    # image side, px
-    prominent: tuple = (.44, .62)     # longer side of a prominent object
-    unobtrusive: tuple = (.28, .40)   # and of an unobtrusive one
-    contrast: tuple = (.35, .28)      # least contrast to the background: prominent, unobtrusive
-    angle: float = 25.                # largest rotation either way
-    p_unobtrusive: tuple = (.05, 1.) # share of unobtrusive objects for the rarest and for the most frequent class
-    p_repeat: float = .25             # chance of one more (unobtrusive) instance of a class that is there
-    clutter: tuple = (0, 3)           # number of distractors
+
+    size: int = 64  # image side, px
+    prominent: tuple = (0.44, 0.62)  # longer side of a prominent object
+    unobtrusive: tuple = (0.28, 0.40)  # and of an unobtrusive one
+    contrast: tuple = (0.35, 0.28)  # least contrast to the background: prominent, unobtrusive
+    angle: float = 25.0  # largest rotation either way
+    p_unobtrusive: tuple = (0.05, 1.0)  # share of unobtrusive objects for the rarest and for the most frequent class
+    p_repeat: float = 0.25  # chance of one more (unobtrusive) instance of a class that is there
+    clutter: tuple = (0, 3)  # number of distractors
     textures: tuple = ('plain', 'gradient', 'stripes', 'noise')
-    grain: float = 24.                # standard deviation of the pixel noise, grey levels
+    grain: float = 24.0  # standard deviation of the pixel noise, grey levels
 
 # %% ../nbs/13_icons.ipynb #c0558210
-def _luma(rgb): return (.299*rgb[..., 0] + .587*rgb[..., 1] + .114*rgb[..., 2]) / 255
+def _luma(rgb):
+    return (0.299 * rgb[..., 0] + 0.587 * rgb[..., 1] + 0.114 * rgb[..., 2]) / 255
 
-def _colour(rng): return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(.1, 1), rng.uniform(.1, 1))) * 255
 
-def background(rng, size, textures) -> np.ndarray: # float32 [S,S,3], 0..255
+def _colour(rng):
+    return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 1), rng.uniform(0.1, 1))) * 255
+
+
+def background(rng, size, textures) -> np.ndarray:  # float32 [S,S,3], 0..255
     "A mix of two near colours by one of the `textures`."
-    a = _colour(rng); b = np.clip(a + rng.uniform(-70, 70, 3), 0, 255)
+    a = _colour(rng)
+    b = np.clip(a + rng.uniform(-70, 70, 3), 0, 255)
     y, x = np.mgrid[:size, :size] / size
-    t = rng.uniform(0, 2*np.pi); u = x*np.cos(t) + y*np.sin(t)
+    t = rng.uniform(0, 2 * np.pi)
+    u = x * np.cos(t) + y * np.sin(t)
     kind = textures[rng.integers(len(textures))]
-    if kind == 'plain': w = np.zeros_like(u)
-    elif kind == 'gradient': w = (u - u.min()) / (np.ptp(u) + 1e-6)
-    elif kind == 'stripes': w = .5 + .5*np.sin(2*np.pi*u*rng.uniform(3, 9))
+    if kind == 'plain':
+        w = np.zeros_like(u)
+    elif kind == 'gradient':
+        w = (u - u.min()) / (np.ptp(u) + 1e-6)
+    elif kind == 'stripes':
+        w = 0.5 + 0.5 * np.sin(2 * np.pi * u * rng.uniform(3, 9))
     else:
         grid = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8))
         w = np.asarray(grid.resize((size, size), Image.BICUBIC)) / 255
-    return (a + w[..., None]*(b - a)).astype(np.float32)
+    return (a + w[..., None] * (b - a)).astype(np.float32)
 
 # %% ../nbs/13_icons.ipynb #a4720ba9
 def _contrasting(rng, under, least):
@@ -115,87 +185,117 @@ def _contrasting(rng, under, least):
     away = np.abs(_luma(tries) - _luma(under))
     return tries[np.argmax(away >= least) if (away >= least).any() else away.argmax()]
 
+
 def paste(rng, canvas, glyph, side, angle, least, taken):
     "Draw `glyph` with longer side `side` px where it covers least of `taken`; returns its box (x0, y0, x1, y1) in px."
-    m = glyph_mask(glyph); f = side / max(m.size)
-    m = m.resize([max(3, round(s*f)) for s in m.size], Image.BILINEAR, reducing_gap=2.)
-    if rng.random() < .5: m = m.transpose(Image.FLIP_LEFT_RIGHT)
+    m = glyph_mask(glyph)
+    f = side / max(m.size)
+    m = m.resize([max(3, round(s * f)) for s in m.size], Image.BILINEAR, reducing_gap=2.0)
+    if rng.random() < 0.5:
+        m = m.transpose(Image.FLIP_LEFT_RIGHT)
     m = m.rotate(rng.uniform(-angle, angle), Image.BILINEAR, expand=True)
     m = np.asarray(m.crop(m.getbbox() or (0, 0, *m.size)), np.float32)[..., None] / 255
-    h, w = m.shape[:2]; S = len(canvas)
-    spots = [(rng.integers(0, max(1, S-h+1)), rng.integers(0, max(1, S-w+1))) for _ in range(8)]
-    y, x = min(spots, key=lambda s: taken[s[0]:s[0]+h, s[1]:s[1]+w].sum())
-    m = m[:S-y, :S-x]; h, w = m.shape[:2]
-    under = canvas[y:y+h, x:x+w]
-    canvas[y:y+h, x:x+w] += .95 * m * (_contrasting(rng, under.mean((0, 1)), least) - under)
-    taken[y:y+h, x:x+w] += 1
-    return x, y, x+w, y+h
+    h, w = m.shape[:2]
+    S = len(canvas)
+    spots = [(rng.integers(0, max(1, S - h + 1)), rng.integers(0, max(1, S - w + 1))) for _ in range(8)]
+    y, x = min(spots, key=lambda s: taken[s[0] : s[0] + h, s[1] : s[1] + w].sum())
+    m = m[: S - y, : S - x]
+    h, w = m.shape[:2]
+    under = canvas[y : y + h, x : x + w]
+    canvas[y : y + h, x : x + w] += 0.95 * m * (_contrasting(rng, under.mean((0, 1)), least) - under)
+    taken[y : y + h, x : x + w] += 1
+    return x, y, x + w, y + h
 
 # %% ../nbs/13_icons.ipynb #917c66f1
 class Scene(NamedTuple):
     "One picture and what is in it."
-    image: np.ndarray     # uint8 [S,S,3]
-    labels: tuple         # class index of each object
-    boxes: tuple          # (x0, y0, x1, y1) px of each object
-    prominent: tuple      # bool of each object
 
-def draw(rng, # `np.random.Generator`
-         objects, # (class index in COCO order, prominent) of each object
-         world: World) -> Scene:
+    image: np.ndarray  # uint8 [S,S,3]
+    labels: tuple  # class index of each object
+    boxes: tuple  # (x0, y0, x1, y1) px of each object
+    prominent: tuple  # bool of each object
+
+
+def draw(
+    rng,  # `np.random.Generator`
+    objects,  # (class index in COCO order, prominent) of each object
+    world: World,
+) -> Scene:
     "Draw the prominent objects first, then the distractors, then the unobtrusive objects on top."
     S = world.size
     canvas, taken = background(rng, S, world.textures), np.zeros((S, S), np.float32)
     done = []
+
     def put(names, sides, least):
-        return paste(rng, canvas, names[rng.integers(len(names))], rng.uniform(*sides)*S, world.angle, least, taken)
-    for c, p in [o for o in objects if o[1]]: done.append((c, put(GLYPHS[COCO_CLASSES[c]], world.prominent, world.contrast[0]), p))
-    for _ in range(rng.integers(world.clutter[0], world.clutter[1]+1)): put(CLUTTER, world.unobtrusive, world.contrast[1])
-    for c, p in [o for o in objects if not o[1]]: done.append((c, put(GLYPHS[COCO_CLASSES[c]], world.unobtrusive, world.contrast[1]), p))
+        return paste(rng, canvas, names[rng.integers(len(names))], rng.uniform(*sides) * S, world.angle, least, taken)
+
+    for c, p in [o for o in objects if o[1]]:
+        done.append((c, put(GLYPHS[COCO_CLASSES[c]], world.prominent, world.contrast[0]), p))
+    for _ in range(rng.integers(world.clutter[0], world.clutter[1] + 1)):
+        put(CLUTTER, world.unobtrusive, world.contrast[1])
+    for c, p in [o for o in objects if not o[1]]:
+        done.append((c, put(GLYPHS[COCO_CLASSES[c]], world.unobtrusive, world.contrast[1]), p))
     noisy = canvas + rng.normal(0, world.grain, canvas.shape)
-    return Scene(np.clip(noisy, 0, 255).astype(np.uint8), *zip(*done)) if done else Scene(np.clip(noisy, 0, 255).astype(np.uint8), (), (), ())
+    return (
+        Scene(np.clip(noisy, 0, 255).astype(np.uint8), *zip(*done))
+        if done
+        else Scene(np.clip(noisy, 0, 255).astype(np.uint8), (), (), ())
+    )
 
 # %% ../nbs/13_icons.ipynb #242d6b19
-SETTINGS = {k: v.split() for k, v in {
-    'street': 'person car truck bus motorcycle bicycle traffic_light stop_sign parking_meter fire_hydrant handbag backpack bench clock',
-    'station': 'person train airplane suitcase backpack handbag clock bus bench tie',
-    'kitchen': 'person oven microwave sink refrigerator toaster bowl bottle cup knife spoon chair dining_table potted_plant',
-    'dining': 'person dining_table chair cup wine_glass fork knife spoon bowl bottle pizza cake sandwich hot_dog donut broccoli carrot',
-    'market': 'person apple orange banana broccoli carrot bottle bowl umbrella handbag',
-    'living room': 'person couch chair tv remote book vase potted_plant clock cat dog teddy_bear dining_table cup bottle',
-    'office': 'laptop mouse keyboard cell_phone book chair cup tv tie scissors bottle person',
-    'bathroom': 'toilet sink toothbrush hair_drier bottle cup scissors',
-    'bedroom': 'bed book teddy_bear clock cell_phone chair lamp couch cat'.replace('lamp ', ''),
-    'sports ground': 'person sports_ball baseball_bat baseball_glove tennis_racket frisbee skateboard bench chair bottle backpack',
-    'snow': 'person skis snowboard backpack',
-    'shore': 'person surfboard boat bird kite umbrella dog bench',
-    'pasture': 'horse cow sheep dog person bird truck',
-    'wild': 'elephant giraffe zebra bear bird'}.items()}
+SETTINGS = {
+    k: v.split()
+    for k, v in {
+        'street': 'person car truck bus motorcycle bicycle traffic_light stop_sign parking_meter fire_hydrant handbag backpack bench clock',
+        'station': 'person train airplane suitcase backpack handbag clock bus bench tie',
+        'kitchen': 'person oven microwave sink refrigerator toaster bowl bottle cup knife spoon chair dining_table potted_plant',
+        'dining': 'person dining_table chair cup wine_glass fork knife spoon bowl bottle pizza cake sandwich hot_dog donut broccoli carrot',
+        'market': 'person apple orange banana broccoli carrot bottle bowl umbrella handbag',
+        'living room': 'person couch chair tv remote book vase potted_plant clock cat dog teddy_bear dining_table cup bottle',
+        'office': 'laptop mouse keyboard cell_phone book chair cup tv tie scissors bottle person',
+        'bathroom': 'toilet sink toothbrush hair_drier bottle cup scissors',
+        'bedroom': 'bed book teddy_bear clock cell_phone chair lamp couch cat'.replace('lamp ', ''),
+        'sports ground': 'person sports_ball baseball_bat baseball_glove tennis_racket frisbee skateboard bench chair bottle backpack',
+        'snow': 'person skis snowboard backpack',
+        'shore': 'person surfboard boat bird kite umbrella dog bench',
+        'pasture': 'horse cow sheep dog person bird truck',
+        'wild': 'elephant giraffe zebra bear bird',
+    }.items()
+}
 
-def _affinity(affinity=25.):
+
+def _affinity(affinity=25.0):
     "[settings, 80] relative chance that a class is put into a setting."
     A = np.ones((len(SETTINGS), len(COCO_CLASSES)))
-    for i, names in enumerate(SETTINGS.values()): A[i, [COCO_CLASSES.index(n) for n in names]] = affinity
+    for i, names in enumerate(SETTINGS.values()):
+        A[i, [COCO_CLASSES.index(n) for n in names]] = affinity
     return A
 
 # %% ../nbs/13_icons.ipynb #39c46d79
-def label_matrix(counts, # [C] images per class, exact
-                 n, # number of images
-                 columns=None, # [C] COCO index of each class; all 80 by default
-                 seed=0) -> np.ndarray: # uint8 [n,C]
+def label_matrix(
+    counts,  # [C] images per class, exact
+    n,  # number of images
+    columns=None,  # [C] COCO index of each class; all 80 by default
+    seed=0,
+) -> np.ndarray:  # uint8 [n,C]
     "Multi-hot labels with exactly `counts[c]` positives in column c and at least one label in every image."
-    counts = np.asarray(counts); rng = np.random.default_rng([seed, n])
-    if counts.max() > n: raise ValueError(f'a class asks for {counts.max()} images, there are only {n}')
-    if counts.sum() < n: raise ValueError(f'{counts.sum()} labels cannot fill {n} images')
+    counts = np.asarray(counts)
+    rng = np.random.default_rng([seed, n])
+    if counts.max() > n:
+        raise ValueError(f'a class asks for {counts.max()} images, there are only {n}')
+    if counts.sum() < n:
+        raise ValueError(f'{counts.sum()} labels cannot fill {n} images')
     A = _affinity()[:, columns if columns is not None else slice(None)]
     share = (A / A.sum(0) * counts).sum(1)
-    place = rng.choice(len(A), n, p=share/share.sum())
-    appetite = rng.gamma(2., .5, n) + .1
+    place = rng.choice(len(A), n, p=share / share.sum())
+    appetite = rng.gamma(2.0, 0.5, n) + 0.1
     Y = np.zeros((n, len(counts)), np.uint8)
     for c in np.argsort(counts, kind='stable'):
         w = A[place, c] * appetite
-        Y[rng.choice(n, counts[c], replace=False, p=w/w.sum()), c] = 1
+        Y[rng.choice(n, counts[c], replace=False, p=w / w.sum()), c] = 1
     for i in np.flatnonzero(Y.sum(1) == 0):
-        rich = Y.sum(1).argmax(); c = rng.choice(np.flatnonzero(Y[rich]))
+        rich = Y.sum(1).argmax()
+        c = rng.choice(np.flatnonzero(Y[rich]))
         Y[rich, c], Y[i, c] = 0, 1
     return Y
 
@@ -203,58 +303,80 @@ def label_matrix(counts, # [C] images per class, exact
 @dataclass(frozen=True)
 class IconBenchmark:
     "What an embedded benchmark takes from its real counterpart, and the size of its test set."
-    classes: tuple        # names, in the real order
-    coco: tuple           # their index among the 80 COCO classes (the glyphs)
-    counts: tuple         # training images per class, the real ones
+
+    classes: tuple  # names, in the real order
+    coco: tuple  # their index among the 80 COCO classes (the glyphs)
+    counts: tuple  # training images per class, the real ones
     n_train: int
     n_test: int
-    test_base: int = 25   # test images of a class: test_base + test_share * counts
-    test_share: float = .05
+    test_base: int = 25  # test images of a class: test_base + test_share * counts
+    test_share: float = 0.05
 
-    def test_counts(self): return np.array([round(self.test_base + self.test_share*c) for c in self.counts])
+    def test_counts(self):
+        return np.array([round(self.test_base + self.test_share * c) for c in self.counts])
+
 
 ICON_BENCHMARKS = {
     'icon-coco-lt': IconBenchmark(tuple(COCO_CLASSES), tuple(range(80)), tuple(COCO_LT_COUNTS), 1909, 600),
-    'icon-voc-lt': IconBenchmark(tuple(VOC_CLASSES), tuple(COCO_CLASSES.index(VOC_TO_COCO[c]) for c in VOC_CLASSES),
-                                 tuple(VOC_LT_COUNTS), 1142, 300),
+    'icon-voc-lt': IconBenchmark(
+        tuple(VOC_CLASSES),
+        tuple(COCO_CLASSES.index(VOC_TO_COCO[c]) for c in VOC_CLASSES),
+        tuple(VOC_LT_COUNTS),
+        1142,
+        300,
+    ),
 }
+
 
 def _objects(rng, row, p_small, p_repeat):
     "The objects of one image: each of its classes once, sometimes a second, small one."
     first = [(c, rng.random() >= p_small[c]) for c in row]
     return first + [(c, False) for c in row if rng.random() < p_repeat]
 
+
 def _p_unobtrusive(counts, span):
     "Share of unobtrusive objects per class, linear in the log of its training count."
-    t = np.log(counts); t = (t - t.min()) / (t.max() - t.min())
-    return span[0] + t*(span[1] - span[0])
+    t = np.log(counts)
+    t = (t - t.min()) / (t.max() - t.min())
+    return span[0] + t * (span[1] - span[0])
 
 # %% ../nbs/13_icons.ipynb #7b56b083
 class IconScenes(NamedTuple):
     "One split. Boxes and flags are ragged: a list per image."
-    images: torch.Tensor    # uint8 [N,3,S,S]
-    targets: torch.Tensor   # uint8 [N,C]
-    labels: list            # per image: class index of each object
-    boxes: list             # per image: (x0, y0, x1, y1) px of each object
-    prominent: list         # per image: bool of each object
 
-    def prominent_targets(self): # bool [N,C]
+    images: torch.Tensor  # uint8 [N,3,S,S]
+    targets: torch.Tensor  # uint8 [N,C]
+    labels: list  # per image: class index of each object
+    boxes: list  # per image: (x0, y0, x1, y1) px of each object
+    prominent: list  # per image: bool of each object
+
+    def prominent_targets(self):  # bool [N,C]
         "Where a class is there and at least one of its objects is prominent."
         out = torch.zeros(self.targets.shape, dtype=torch.bool)
-        for i, (labels, flags) in enumerate(zip(self.labels, self.prominent)): out[i, [c for c, f in zip(labels, flags) if f]] = True
+        for i, (labels, flags) in enumerate(zip(self.labels, self.prominent)):
+            out[i, [c for c, f in zip(labels, flags) if f]] = True
         return out
 
     def digest(self):
         "sha256 (12 hex digits) of pixels and labels: the name under which results cite the data."
         return hashlib.sha256(self.images.numpy().tobytes() + self.targets.numpy().tobytes()).hexdigest()[:12]
 
+
 def _stack(scenes, targets):
     images = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2).contiguous()
-    return IconScenes(images, torch.as_tensor(targets), *[[getattr(s, k) for s in scenes] for k in ('labels', 'boxes', 'prominent')])
+    return IconScenes(
+        images, torch.as_tensor(targets), *[[getattr(s, k) for s in scenes] for k in ('labels', 'boxes', 'prominent')]
+    )
 
-def draw_labels(b: IconBenchmark, Y, # uint8 [N,C], what each image shows
-                key, # integers: image i is drawn from the seed (*key, i)
-                world=World(), desc='draw', progress=False) -> IconScenes:
+
+def draw_labels(
+    b: IconBenchmark,
+    Y,  # uint8 [N,C], what each image shows
+    key,  # integers: image i is drawn from the seed (*key, i)
+    world=World(),
+    desc='draw',
+    progress=False,
+) -> IconScenes:
     "A scene for every row of labels, with the benchmark's glyphs."
     p_small, back = _p_unobtrusive(np.array(b.counts), world.p_unobtrusive), {k: c for c, k in enumerate(b.coco)}
     scenes = []
@@ -264,14 +386,26 @@ def draw_labels(b: IconBenchmark, Y, # uint8 [N,C], what each image shows
         scenes.append(s._replace(labels=tuple(back[c] for c in s.labels)))
     return _stack(scenes, Y)
 
-def render(name, # a key of `ICON_BENCHMARKS`
-           split, # train | test
-           world=World(), seed=0, progress=False) -> IconScenes:
+
+def render(
+    name,  # a key of `ICON_BENCHMARKS`
+    split,  # train | test
+    world=World(),
+    seed=0,
+    progress=False,
+) -> IconScenes:
     "Draw a split of an embedded benchmark; the same arguments give the same pixels."
     b = lookup(name, ICON_BENCHMARKS, 'embedded benchmark')
     k = lookup(split, dict(train=0, test=1), 'split')
     counts, n = ((b.counts, b.n_train), (b.test_counts(), b.n_test))[k]
-    return draw_labels(b, label_matrix(counts, n, np.array(b.coco), seed=2*seed + k), (seed, k), world, f'draw {name} {split}', progress)
+    return draw_labels(
+        b,
+        label_matrix(counts, n, np.array(b.coco), seed=2 * seed + k),
+        (seed, k),
+        world,
+        f'draw {name} {split}',
+        progress,
+    )
 
 # %% ../nbs/13_icons.ipynb #2208a766
 def load_icons(name, split, world=World(), seed=0, progress=True) -> IconScenes:
@@ -281,64 +415,119 @@ def load_icons(name, split, world=World(), seed=0, progress=True) -> IconScenes:
     if not file.exists():
         s = render(name, split, world, seed, progress)
         flat = [(i, *o) for i, (l, b, p) in enumerate(zip(s.labels, s.boxes, s.prominent)) for o in zip(l, *zip(*b), p)]
-        with atomic_write(file) as f: np.savez(f, images=s.images.numpy(), targets=s.targets.numpy(), objects=np.array(flat, np.int32))
+        with atomic_write(file) as f:
+            np.savez(f, images=s.images.numpy(), targets=s.targets.numpy(), objects=np.array(flat, np.int32))
     z = np.load(file, allow_pickle=False)
     per = [z['objects'][z['objects'][:, 0] == i, 1:].tolist() for i in range(len(z['images']))]
-    return IconScenes(torch.from_numpy(z['images']), torch.from_numpy(z['targets']), [[o[0] for o in p] for p in per],
-                      [[tuple(o[1:5]) for o in p] for p in per], [[bool(o[5]) for o in p] for p in per])
+    return IconScenes(
+        torch.from_numpy(z['images']),
+        torch.from_numpy(z['targets']),
+        [[o[0] for o in p] for p in per],
+        [[tuple(o[1:5]) for o in p] for p in per],
+        [[bool(o[5]) for o in p] for p in per],
+    )
+
 
 DRAWING = 1  # raised whenever the drawing code changes what it draws
 
 # %% ../nbs/13_icons.ipynb #d7e8de2f
-PRETRAIN_WORLD = World(prominent=(.36, .75), unobtrusive=(.17, .26), contrast=(.30, .16), clutter=(0, 2), textures=('plain', 'gradient'), grain=4.)
+PRETRAIN_WORLD = World(
+    prominent=(0.36, 0.75),
+    unobtrusive=(0.17, 0.26),
+    contrast=(0.30, 0.16),
+    clutter=(0, 2),
+    textures=('plain', 'gradient'),
+    grain=4.0,
+)
 
-SYNONYMS = {k: v.split(', ') for k, v in {
-    'person': 'person, man, woman, child', 'motorcycle': 'motorcycle, motorbike', 'airplane': 'airplane, aeroplane, plane',
-    'couch': 'couch, sofa', 'potted_plant': 'potted plant, pottedplant, plant', 'dining_table': 'dining table, diningtable, table',
-    'tv': 'tv, tvmonitor, television', 'cell_phone': 'cell phone, phone', 'hair_drier': 'hair drier, hair dryer',
-    'bicycle': 'bicycle, bike', 'sports_ball': 'sports ball, ball', 'donut': 'donut, doughnut', 'refrigerator': 'refrigerator, fridge'}.items()}
+SYNONYMS = {
+    k: v.split(', ')
+    for k, v in {
+        'person': 'person, man, woman, child',
+        'motorcycle': 'motorcycle, motorbike',
+        'airplane': 'airplane, aeroplane, plane',
+        'couch': 'couch, sofa',
+        'potted_plant': 'potted plant, pottedplant, plant',
+        'dining_table': 'dining table, diningtable, table',
+        'tv': 'tv, tvmonitor, television',
+        'cell_phone': 'cell phone, phone',
+        'hair_drier': 'hair drier, hair dryer',
+        'bicycle': 'bicycle, bike',
+        'sports_ball': 'sports ball, ball',
+        'donut': 'donut, doughnut',
+        'refrigerator': 'refrigerator, fridge',
+    }.items()
+}
 
-CAPTIONS = ['a photo of {}.', 'a picture of {}.', 'a photo of {}', 'an icon of {}.', '{}.', 'a drawing of {}', 'there is {} here.', 'a scene with {}.']
+CAPTIONS = [
+    'a photo of {}.',
+    'a picture of {}.',
+    'a photo of {}',
+    'an icon of {}.',
+    '{}.',
+    'a drawing of {}',
+    'there is {} here.',
+    'a scene with {}.',
+]
 
-def caption(rng, names) -> str: # e.g. 'a photo of a dog and a sofa.'
+
+def caption(rng, names) -> str:  # e.g. 'a photo of a dog and a sofa.'
     "One sentence that names the classes `names`, in a random order, each by one of its synonyms."
     words = [w[rng.integers(len(w))] for w in (SYNONYMS.get(n, [n.replace('_', ' ')]) for n in names)]
     words = [('an ' if w[0] in 'aeiou' else 'a ') + w for w in rng.permutation(words)]
     return CAPTIONS[rng.integers(len(CAPTIONS))].format(' and '.join(words))
 
 # %% ../nbs/13_icons.ipynb #68beb784
-def scene_captions(scenes: IconScenes, classes, seed=0) -> list: # N sentences
+def scene_captions(scenes: IconScenes, classes, seed=0) -> list:  # N sentences
     "A caption for every scene that names up to three of its classes, the prominent ones if there are any."
+
     def one(i, labels, flags):
         rng = np.random.default_rng([seed, 3, i])
         named = list(dict.fromkeys(c for c, f in zip(labels, flags) if f)) or list(dict.fromkeys(labels))
         return caption(rng, [classes[c] for c in rng.permutation(named)[:3]])
+
     return [one(i, l, f) for i, (l, f) in enumerate(zip(scenes.labels, scenes.prominent))]
 
 # %% ../nbs/13_icons.ipynb #cab294de
 class Captioned(NamedTuple):
     "Captioned scenes for contrastive pretraining."
-    images: torch.Tensor    # uint8 [N,3,S,S]
-    captions: list          # N sentences
-    targets: torch.Tensor   # uint8 [N,80], the classes that the caption names
+
+    images: torch.Tensor  # uint8 [N,3,S,S]
+    captions: list  # N sentences
+    targets: torch.Tensor  # uint8 [N,80], the classes that the caption names
+
 
 def _captioned_one(i, seed, p_small):
     rng = np.random.default_rng([seed, 2, i])
-    named = rng.choice(80, rng.choice([1, 2, 3], p=[.5, .3, .2]), replace=False)
+    named = rng.choice(80, rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]), replace=False)
     small = rng.choice(80, rng.integers(1, 4), replace=False) if rng.random() < p_small else []
     s = draw(rng, [(c, True) for c in named] + [(c, False) for c in small if c not in named], PRETRAIN_WORLD)
-    y = np.zeros(80, np.uint8); y[named] = 1
+    y = np.zeros(80, np.uint8)
+    y[named] = 1
     return s.image, caption(rng, [COCO_CLASSES[c] for c in named]), y
 
-def captioned_scenes(n, # scenes
-                     seed=1, p_small=.4, # share of scenes that also hold objects the caption does not name
-                     workers=None, # processes; None = one per core
-                     progress=True) -> Captioned:
+
+def captioned_scenes(
+    n,  # scenes
+    seed=1,
+    p_small=0.4,  # share of scenes that also hold objects the caption does not name
+    workers=None,  # processes; None = one per core
+    progress=True,
+) -> Captioned:
     "Draw `n` captioned scenes of `PRETRAIN_WORLD` in parallel; the same arguments give the same scenes."
     one = partial(_captioned_one, seed=seed, p_small=p_small)
-    if workers == 0: out = [one(i) for i in range(n)]
+    if workers == 0:
+        out = [one(i) for i in range(n)]
     else:
         with ProcessPoolExecutor(workers) as pool:
-            out = list(tqdm(pool.map(one, range(n), chunksize=256), total=n, desc='draw captioned scenes', disable=not progress))
+            out = list(
+                tqdm(
+                    pool.map(one, range(n), chunksize=256), total=n, desc='draw captioned scenes', disable=not progress
+                )
+            )
     images, captions, targets = zip(*out)
-    return Captioned(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), list(captions), torch.from_numpy(np.stack(targets)))
+    return Captioned(
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        list(captions),
+        torch.from_numpy(np.stack(targets)),
+    )

@@ -24,43 +24,137 @@ VOC_CLASSES = '''aeroplane bicycle bird boat bottle bus car cat chair cow dining
 train tvmonitor'''.split()
 
 # %% ../nbs/10_labels.ipynb #fac2899c
-VOC_TO_COCO = {c: c for c in VOC_CLASSES} | dict(aeroplane='airplane', diningtable='dining_table', motorbike='motorcycle',
-                                                 pottedplant='potted_plant', sofa='couch', tvmonitor='tv')
+VOC_TO_COCO = {c: c for c in VOC_CLASSES} | dict(
+    aeroplane='airplane',
+    diningtable='dining_table',
+    motorbike='motorcycle',
+    pottedplant='potted_plant',
+    sofa='couch',
+    tvmonitor='tv',
+)
 
 # %% ../nbs/10_labels.ipynb #a7c5d0e8
 def readable(name: str) -> str:
     "The class name in words: `_` becomes a space."
     return name.replace('_', ' ')
 
+
 SPACED = dict(diningtable='dining table', pottedplant='potted plant', tvmonitor='tv monitor')
-SPELLINGS = dict(listed=readable, spaced=lambda name: SPACED.get(name, readable(name)))   # class name -> what a prompt says
+SPELLINGS = dict(
+    listed=readable, spaced=lambda name: SPACED.get(name, readable(name))
+)  # class name -> what a prompt says
 
 # %% ../nbs/10_labels.ipynb #cd654a99
-COCO_LT_COUNTS = [1128, 37, 276, 32, 9, 41, 18, 87, 20, 50, 11, 13, 8, 97, 19, 49, 70, 17, 7, 10, 8, 6, 7, 7, 100, 39, 189, 31, 24, 11,
-    12, 8, 35, 10, 25, 21, 17, 10, 20, 460, 84, 498, 126, 207, 173, 366, 39, 35, 44, 36, 29, 25, 14, 45, 16, 73, 585, 153, 164, 44, 624,
-    25, 200, 137, 70, 89, 73, 127, 91, 175, 9, 237, 119, 292, 87, 113, 15, 21, 6, 11]
+COCO_LT_COUNTS = [
+    1128,
+    37,
+    276,
+    32,
+    9,
+    41,
+    18,
+    87,
+    20,
+    50,
+    11,
+    13,
+    8,
+    97,
+    19,
+    49,
+    70,
+    17,
+    7,
+    10,
+    8,
+    6,
+    7,
+    7,
+    100,
+    39,
+    189,
+    31,
+    24,
+    11,
+    12,
+    8,
+    35,
+    10,
+    25,
+    21,
+    17,
+    10,
+    20,
+    460,
+    84,
+    498,
+    126,
+    207,
+    173,
+    366,
+    39,
+    35,
+    44,
+    36,
+    29,
+    25,
+    14,
+    45,
+    16,
+    73,
+    585,
+    153,
+    164,
+    44,
+    624,
+    25,
+    200,
+    137,
+    70,
+    89,
+    73,
+    127,
+    91,
+    175,
+    9,
+    237,
+    119,
+    292,
+    87,
+    113,
+    15,
+    21,
+    6,
+    11,
+]
 VOC_LT_COUNTS = [6, 34, 8, 14, 154, 17, 249, 29, 479, 4, 240, 48, 11, 20, 775, 100, 5, 82, 7, 64]
 
 # %% ../nbs/10_labels.ipynb #3b3a3985
 class Benchmark(NamedTuple):
     "What is known of a benchmark before any image is read."
-    classes: tuple   # C names, in the order of the lists' ids
-    counts: tuple    # C numbers of training images
-    n: int           # training images
-    n_test: int      # test images
 
-BENCHMARKS = MappingProxyType({
-    'coco-lt': Benchmark(tuple(COCO_CLASSES), tuple(COCO_LT_COUNTS), 1909, 5000),
-    'voc-lt': Benchmark(tuple(VOC_CLASSES), tuple(VOC_LT_COUNTS), 1142, 4952)})
+    classes: tuple  # C names, in the order of the lists' ids
+    counts: tuple  # C numbers of training images
+    n: int  # training images
+    n_test: int  # test images
+
+
+BENCHMARKS = MappingProxyType(
+    {
+        'coco-lt': Benchmark(tuple(COCO_CLASSES), tuple(COCO_LT_COUNTS), 1909, 5000),
+        'voc-lt': Benchmark(tuple(VOC_CLASSES), tuple(VOC_LT_COUNTS), 1142, 4952),
+    }
+)
 
 # %% ../nbs/10_labels.ipynb #41eea27b
-def groups(counts, # [C] training images per class
-          ) -> dict: # group name -> int array of class indices, ascending
+def groups(
+    counts,  # [C] training images per class
+) -> dict:  # group name -> int array of class indices, ascending
     "Head (100 images or more), medium (20 to 99) and tail (fewer than 20) classes, as in the authors' evaluation (study B2)."
     counts = np.asarray(counts)
     masks = dict(head=counts >= 100, medium=(counts >= 20) & (counts < 100), tail=counts < 20)
     return {k: np.flatnonzero(m) for k, m in masks.items()}
 
 # %% ../nbs/10_labels.ipynb #c65f9b71
-COCO_NOVEL = [1, 8, 11, 14, 24, 29, 31, 37, 41, 42, 44, 50, 56, 66, 68, 75]   # positions in COCO_CLASSES
+COCO_NOVEL = [1, 8, 11, 14, 24, 29, 31, 37, 41, 42, 44, 50, 56, 66, 68, 75]  # positions in COCO_CLASSES
 VOC_NOVEL = ['cat', 'dog', 'pottedplant', 'sheep', 'sofa', 'tvmonitor']

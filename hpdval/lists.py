@@ -25,14 +25,18 @@ from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES
 def _existing(path, hint):
     "`path` as a `Path`, or a `FileNotFoundError` with a hint."
     path = Path(path)
-    if not path.is_file(): raise FileNotFoundError(f"no file {path}: {hint}")
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}: {hint}")
     return path
+
 
 def _refuse(path, bad, n, what='line'):
     "Raise if there are `bad` entries, (number, reason); all are counted, ten are named."
-    if not bad: return
+    if not bad:
+        return
     named = '; '.join(f'{what} {i}: {why}' for i, why in bad[:10])
     raise ValueError(f"{path}: {len(bad)} of {n} {what}s cannot be used ({named}{'; ...' if len(bad) > 10 else ''})")
+
 
 def _multi_hot(rows, n_classes):
     "`uint8 [N,C]` from a list of lists of class ids."
@@ -43,37 +47,57 @@ def _multi_hot(rows, n_classes):
 # %% ../nbs/11_lists.ipynb #cd77aa61
 def _why_bad(tok, n_classes):
     "What is wrong with the class id `tok`, or None."
-    if not tok.lstrip('-').isdecimal(): return f'{tok!r} is not a class id'
-    if not 0 <= int(tok) < n_classes: return f'class id {tok} is not in 0..{n_classes-1}'
+    if not tok.lstrip('-').isdecimal():
+        return f'{tok!r} is not a class id'
+    if not 0 <= int(tok) < n_classes:
+        return f'class id {tok} is not in 0..{n_classes - 1}'
 
-def read_list(path, # text file, one `relative/path.jpg id id ...` per line
-              n_classes, # C
-             ) -> tuple: # paths, targets uint8 [N,C]
+
+def read_list(
+    path,  # text file, one `relative/path.jpg id id ...` per line
+    n_classes,  # C
+) -> tuple:  # paths, targets uint8 [N,C]
     "Read a list. Raises `FileNotFoundError` or `ValueError` (no lines; ids that are no number or out of range)."
-    path = _existing(path, "fetch the official lists with `hpdval.lists.fetch_lists`, or write your own with `write_list`")
+    path = _existing(
+        path, "fetch the official lists with `hpdval.lists.fetch_lists`, or write your own with `write_list`"
+    )
     lines = [(i, l.split()) for i, l in enumerate(path.read_text('utf-8-sig').splitlines(), 1) if l.strip()]
-    if not lines: raise ValueError(f'{path} is empty: expected one `path id id ...` per line')
-    bad = [(i, why) for i, (_, *ids) in lines if (why := next(filter(None, (_why_bad(t, n_classes) for t in ids)), None))]
+    if not lines:
+        raise ValueError(f'{path} is empty: expected one `path id id ...` per line')
+    bad = [
+        (i, why) for i, (_, *ids) in lines if (why := next(filter(None, (_why_bad(t, n_classes) for t in ids)), None))
+    ]
     _refuse(path, bad, len(lines))
     return [l[0] for _, l in lines], _multi_hot([[int(t) for t in ids] for _, (_, *ids) in lines], n_classes)
 
 # %% ../nbs/11_lists.ipynb #9722ee33
-def read_captions(path, # text file, one `relative/path.jpg sentence` per line
-                  paths, # of the list
-                 ) -> list: # a sentence for each of `paths`
+def read_captions(
+    path,  # text file, one `relative/path.jpg sentence` per line
+    paths,  # of the list
+) -> list:  # a sentence for each of `paths`
     "Read captions. A `ValueError` if an image has none."
     lines = [l.split(maxsplit=1) for l in Path(path).read_text('utf-8-sig').splitlines()]
     known = {l[0]: l[1].strip() for l in lines if len(l) == 2}
-    if missing := [p for p in paths if p not in known]: raise ValueError(f"{path} has no caption for {len(missing)} images ({', '.join(missing[:3])}): expected one `path sentence` per line")
+    if missing := [p for p in paths if p not in known]:
+        raise ValueError(
+            f"{path} has no caption for {len(missing)} images ({', '.join(missing[:3])}): expected one `path sentence` per line"
+        )
     return [known[p] for p in paths]
 
 # %% ../nbs/11_lists.ipynb #67ae0a8a
 def write_list(path, paths, targets):
     "Write `paths` and `targets` in the form that `read_list` reads, ids ascending."
-    _refuse(path, [(i, f'{p!r} has a space; use CSV') for i, p in enumerate(paths, 1) if len(p.split()) != 1], len(paths), 'path')
-    if len(paths) != len(targets): raise ValueError(f'{len(paths)} paths, but {len(targets)} rows of targets')
+    _refuse(
+        path,
+        [(i, f'{p!r} has a space; use CSV') for i, p in enumerate(paths, 1) if len(p.split()) != 1],
+        len(paths),
+        'path',
+    )
+    if len(paths) != len(targets):
+        raise ValueError(f'{len(paths)} paths, but {len(targets)} rows of targets')
     lines = [' '.join([p, *map(str, np.flatnonzero(y))]) for p, y in zip(paths, np.asarray(targets))]
-    with atomic_write(path) as f: f.write(''.join(l + '\n' for l in lines).encode())
+    with atomic_write(path) as f:
+        f.write(''.join(l + '\n' for l in lines).encode())
 
 # %% ../nbs/11_lists.ipynb #3dfd03b9
 def _from_names(path, cells, classes, sep):
@@ -81,28 +105,44 @@ def _from_names(path, cells, classes, sep):
     rows = [[n.strip() for n in c.split(sep) if n.strip()] for c in cells]
     classes = list(classes or sorted({n for r in rows for n in r}))
     pos = {c: i for i, c in enumerate(classes)}
-    _refuse(path, [(i, f'unknown class {u[0]!r}') for i, r in enumerate(rows, 2) if (u := [n for n in r if n not in pos])], len(rows))
+    _refuse(
+        path,
+        [(i, f'unknown class {u[0]!r}') for i, r in enumerate(rows, 2) if (u := [n for n in r if n not in pos])],
+        len(rows),
+    )
     return _multi_hot([[pos[n] for n in r] for r in rows], len(classes)), classes
+
 
 def _from_columns(path, table, classes):
     "Targets and classes from 0/1 columns; the file's columns and order unless classes are given."
     classes = list(classes or table.columns)
-    for c in classes: lookup(c, list(table.columns), f'column of {path}')
+    for c in classes:
+        lookup(c, list(table.columns), f'column of {path}')
     values = table[classes].apply(pd.to_numeric, errors='coerce')
-    _refuse(path, [(i + 2, 'a value other than 0 and 1') for i in np.flatnonzero(~values.isin([0, 1]).all(axis=1))], len(table))
+    _refuse(
+        path,
+        [(i + 2, 'a value other than 0 and 1') for i in np.flatnonzero(~values.isin([0, 1]).all(axis=1))],
+        len(table),
+    )
     return values.to_numpy(np.uint8), classes
 
-def read_csv(path, # CSV with a header; the first column holds the paths
-             classes=None, # names in the order wanted; None = those of the file
-             labels='labels', # column with names; where it is absent, the other columns are read as 0/1
-             sep=';', # between two names in a cell
-            ) -> tuple: # paths, targets uint8 [N,C], classes
+
+def read_csv(
+    path,  # CSV with a header; the first column holds the paths
+    classes=None,  # names in the order wanted; None = those of the file
+    labels='labels',  # column with names; where it is absent, the other columns are read as 0/1
+    sep=';',  # between two names in a cell
+) -> tuple:  # paths, targets uint8 [N,C], classes
     "Read a CSV of names or of 0/1 columns. Raises `FileNotFoundError` or `ValueError` (no rows, no classes, unknown name, other values)."
-    table = pd.read_csv(_existing(path, 'expected a CSV with a path column and labels'), dtype=str, keep_default_na=False)
+    table = pd.read_csv(
+        _existing(path, 'expected a CSV with a path column and labels'), dtype=str, keep_default_na=False
+    )
     paths, rest = table.iloc[:, 0].tolist(), table.iloc[:, 1:]
-    if not paths: raise ValueError(f'{path} has no rows')
+    if not paths:
+        raise ValueError(f'{path} has no rows')
     Y, classes = _from_names(path, rest[labels], classes, sep) if labels in rest else _from_columns(path, rest, classes)
-    if not classes: raise ValueError(f'{path} names no class: add a column {labels!r} or one 0/1 column per class')
+    if not classes:
+        raise ValueError(f'{path} names no class: add a column {labels!r} or one 0/1 column per class')
     return paths, Y, classes
 
 # %% ../nbs/11_lists.ipynb #08e9e604
@@ -110,52 +150,83 @@ def _coco(path):
     "The annotations as a quiet pycocotools `COCO`; a `ValueError` if the file is no such thing."
     data = json.loads(_existing(path, 'expected COCO annotations (JSON)').read_bytes())
     missing = [k for k in ('images', 'categories', 'annotations') if not isinstance(data, dict) or not data.get(k)]
-    if missing: raise ValueError(f"{path} is not a COCO detection file: no {', '.join(missing)}")
-    coco = COCO(); coco.dataset = data
-    with contextlib.redirect_stdout(io.StringIO()): coco.createIndex()
+    if missing:
+        raise ValueError(f"{path} is not a COCO detection file: no {', '.join(missing)}")
+    coco = COCO()
+    coco.dataset = data
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco.createIndex()
     return coco
+
 
 def _counts(a, crowd):
     "Whether an annotation makes its class present."
     w, h = a['bbox'][2:]
-    return a.get('area', w*h) > 0 and min(w, h) >= 1 and not (crowd == 'exclude' and a.get('iscrowd'))
+    return a.get('area', w * h) > 0 and min(w, h) >= 1 and not (crowd == 'exclude' and a.get('iscrowd'))
 
-def read_coco_json(path, # COCO detection annotations
-                   crowd='include', # crowd boxes: include (the rule of COCO-LT) | exclude (of the few-shot protocol)
-                   prefix='', # put before every file name, e.g. 'train2017/'
-                  ) -> tuple: # paths, targets uint8 [N,C], classes
+
+def read_coco_json(
+    path,  # COCO detection annotations
+    crowd='include',  # crowd boxes: include (the rule of COCO-LT) | exclude (of the few-shot protocol)
+    prefix='',  # put before every file name, e.g. 'train2017/'
+) -> tuple:  # paths, targets uint8 [N,C], classes
     "Read image labels from COCO annotations, images in the file's order, classes by category id with `_` for a space."
-    lookup(crowd, ('include', 'exclude'), 'crowd policy'); coco = _coco(path)
+    lookup(crowd, ('include', 'exclude'), 'crowd policy')
+    coco = _coco(path)
     ids, cats = coco.getImgIds(), sorted(coco.getCatIds())
     row, col = ({k: i for i, k in enumerate(keys)} for keys in (ids, cats))
-    stray = [(a['id'], 'unknown image or category, or no bbox') for a in coco.anns.values()
-             if a['image_id'] not in row or a['category_id'] not in col or len(a.get('bbox', ())) != 4]
+    stray = [
+        (a['id'], 'unknown image or category, or no bbox')
+        for a in coco.anns.values()
+        if a['image_id'] not in row or a['category_id'] not in col or len(a.get('bbox', ())) != 4
+    ]
     _refuse(path, stray, len(coco.anns), 'annotation')
     Y = np.zeros((len(ids), len(cats)), np.uint8)
     for a in coco.anns.values():
-        if _counts(a, crowd): Y[row[a['image_id']], col[a['category_id']]] = 1
-    return [prefix + i['file_name'] for i in coco.loadImgs(ids)], Y, [c['name'].replace(' ', '_') for c in coco.loadCats(cats)]
+        if _counts(a, crowd):
+            Y[row[a['image_id']], col[a['category_id']]] = 1
+    return (
+        [prefix + i['file_name'] for i in coco.loadImgs(ids)],
+        Y,
+        [c['name'].replace(' ', '_') for c in coco.loadCats(cats)],
+    )
 
 # %% ../nbs/11_lists.ipynb #8b90c0b2
 class Source(NamedTuple):
     "Where a file is published, and what its bytes must hash to."
-    repo: str     # owner/name on GitHub
-    commit: str   # 40 hex digits
-    path: str     # inside the repository
+
+    repo: str  # owner/name on GitHub
+    commit: str  # 40 hex digits
+    path: str  # inside the repository
     sha256: str
+
 
 def _sources(repo, commit, folder, table):
     "name -> `Source`, from lines `name sha256`."
     return {n: Source(repo, commit, f'{folder}{n}', h) for n, h in (l.split() for l in table.strip().splitlines())}
 
-LT_LISTS = _sources('richard-peng-xia/LMPT', '6a2dd5b53a624494df1bb2c8fe8459ac3860d22c', 'data/coco/', '''
-coco_lt_train.txt 8e0c354ae2214d7ced46f4a5ae24236149296be4dcd2df74f00eba2abe6be0ce
-coco_lt_test.txt 4dda722463b0ed3aada172ce1c75f46f1391e4d2bee7643760549f916a8022e5''') | _sources(
-    'richard-peng-xia/LMPT', '6a2dd5b53a624494df1bb2c8fe8459ac3860d22c', 'data/voc/', '''
-voc_lt_train.txt 2111a5e58ae8b67a112a2b2c8aa98fe8fa926ac3e1d73e2e4e0e4844c90cc047
-voc_lt_test.txt 43b2929a86e9fe685cdf3b6b72fb90b6838ff9f9f427807e8b9502111e73750a''')
 
-VOC_FEWSHOT = _sources('jiexuanyan/hp_dval', '7ace2c545ab9b442378885dffe72ba28816d6b9a', 'idx/voc/', '''
+LT_LISTS = _sources(
+    'richard-peng-xia/LMPT',
+    '6a2dd5b53a624494df1bb2c8fe8459ac3860d22c',
+    'data/coco/',
+    '''
+coco_lt_train.txt 8e0c354ae2214d7ced46f4a5ae24236149296be4dcd2df74f00eba2abe6be0ce
+coco_lt_test.txt 4dda722463b0ed3aada172ce1c75f46f1391e4d2bee7643760549f916a8022e5''',
+) | _sources(
+    'richard-peng-xia/LMPT',
+    '6a2dd5b53a624494df1bb2c8fe8459ac3860d22c',
+    'data/voc/',
+    '''
+voc_lt_train.txt 2111a5e58ae8b67a112a2b2c8aa98fe8fa926ac3e1d73e2e4e0e4844c90cc047
+voc_lt_test.txt 43b2929a86e9fe685cdf3b6b72fb90b6838ff9f9f427807e8b9502111e73750a''',
+)
+
+VOC_FEWSHOT = _sources(
+    'jiexuanyan/hp_dval',
+    '7ace2c545ab9b442378885dffe72ba28816d6b9a',
+    'idx/voc/',
+    '''
 classification_Test_base.csv cd621400de63baa4bb0a9d2e5abcf54cadd2ee3dfe463648e57e3723b2df5bdd
 classification_Test_novel.csv 9f516d2906c24ee4207f956b6e8ade6646344fb268d5b626a9ab0a8ce579252b
 classification_Train_base.csv e6d7addffb38e814a4db9a5f51b1e7b8bba7d8ea1ac13c352f467f5aec837aeb
@@ -179,125 +250,174 @@ classification_Train_novel_5shot_6.csv c3ff1edda963dba8c0fe121be404304e5de778aa3
 classification_Train_novel_5shot_7.csv cc9caca5d065ff911898a9760e6755fd72d163713ebcef3a9f7f16d53f29b969
 classification_Train_novel_5shot_8.csv 2f8ce95982d10e29723bd91ad77948d3a03cd620fb8846515d4d1ff0dcb2b75c
 classification_Train_novel_5shot_9.csv eb3a05bb32270b5504f362a8787d0dabf1420401697b46c3c64c2c45a87f1e3b
-classification_Train_novel_5shot_10.csv 4f1249bb41a6c006cbbd5a95be8547656a2ee61c0b44c2ce308601a618b3584c''')
+classification_Train_novel_5shot_10.csv 4f1249bb41a6c006cbbd5a95be8547656a2ee61c0b44c2ce308601a618b3584c''',
+)
 
 OFFICIAL = LT_LISTS | VOC_FEWSHOT
 
 # %% ../nbs/11_lists.ipynb #98f540b4
-def check_list(path, # a file that bears the name of an official list
-               sources=OFFICIAL):
+def check_list(
+    path,  # a file that bears the name of an official list
+    sources=OFFICIAL,
+):
     "Raise a `ValueError` unless the file's bytes are those of the official list of its name."
     path = _existing(path, 'fetch it with `hpdval.lists.fetch_lists`')
     want, data = lookup(path.name, sources, 'official list').sha256, path.read_bytes()
     digest = lambda b: hashlib.sha256(b).hexdigest()
-    if digest(data) == want: return
+    if digest(data) == want:
+        return
     ends = digest(data.replace(b'\r\n', b'\n')) == want
     hint = 'only its line ends differ, convert them to \\n' if ends else 'delete it and fetch it again'
-    raise ValueError(f'{path} is not the official list (sha256 {digest(data)[:12]}..., expected {want[:12]}...): {hint}')
+    raise ValueError(
+        f'{path} is not the official list (sha256 {digest(data)[:12]}..., expected {want[:12]}...): {hint}'
+    )
 
 # %% ../nbs/11_lists.ipynb #5bbca398
-FAILED = OSError, http.client.HTTPException   # what a connection may raise
+FAILED = OSError, http.client.HTTPException  # what a connection may raise
+
 
 def _download(url, timeout, progress):
     "The bytes at `url`."
     with urllib.request.urlopen(url, timeout=timeout) as r:
         total = int(r.headers.get('Content-Length') or 0) or None
-        with tqdm(total=total, unit='B', unit_scale=True, desc=url.rsplit('/', 1)[1], disable=not progress, leave=False) as bar:
+        with tqdm(
+            total=total, unit='B', unit_scale=True, desc=url.rsplit('/', 1)[1], disable=not progress, leave=False
+        ) as bar:
             chunks = []
-            while chunk := r.read(1 << 14): chunks.append(chunk); bar.update(len(chunk))
+            while chunk := r.read(1 << 14):
+                chunks.append(chunk)
+                bar.update(len(chunk))
     return b''.join(chunks)
+
 
 def _checked(url, sha256, timeout, progress):
     "The bytes at `url`, or an `OSError` if they are not those of the checksum."
     data = _download(url, timeout, progress)
-    if hashlib.sha256(data).hexdigest() != sha256: raise OSError(f'sha256 of the {len(data)} bytes received is wrong')
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise OSError(f'sha256 of the {len(data)} bytes received is wrong')
     return data
+
 
 def _again(f, tries, pause):
     "`f()`, tried again after `pause`, 2 `pause`, ... seconds as long as the connection fails."
     for i in range(tries):
-        try: return f()
+        try:
+            return f()
         except FAILED:
-            if i == tries - 1: raise
+            if i == tries - 1:
+                raise
             time.sleep(pause * 2**i)
 
-def fetch_lists(folder, # where the lists go
-                names=tuple(LT_LISTS), # keys of `sources`
-                sources=OFFICIAL, base='https://raw.githubusercontent.com', # a mirror of GitHub's raw files
-                tries=3, pause=1., timeout=20., # pause and timeout in seconds
-                progress=True):
+
+def fetch_lists(
+    folder,  # where the lists go
+    names=tuple(LT_LISTS),  # keys of `sources`
+    sources=OFFICIAL,
+    base='https://raw.githubusercontent.com',  # a mirror of GitHub's raw files
+    tries=3,
+    pause=1.0,
+    timeout=20.0,  # pause and timeout in seconds
+    progress=True,
+):
     "Fetch official lists that `folder` lacks; a list that is there is checked. Raises one clear `OSError` when a file cannot be had."
     for name in names:
-        s, file = lookup(name, sources, 'official list'), Path(folder)/name
-        if file.exists(): check_list(file, sources); continue
+        s, file = lookup(name, sources, 'official list'), Path(folder) / name
+        if file.exists():
+            check_list(file, sources)
+            continue
         url = f'{base}/{s.repo}/{s.commit}/{s.path}'
-        try: data = _again(lambda: _checked(url, s.sha256, timeout, progress), tries, pause)
+        try:
+            data = _again(lambda: _checked(url, s.sha256, timeout, progress), tries, pause)
         except FAILED as e:
             hint = f'check the connection, or put {name} into {folder} by hand'
             raise OSError(f'could not fetch {url} in {tries} tries ({e}): {hint}') from None
-        with atomic_write(file) as f: f.write(data)
+        with atomic_write(file) as f:
+            f.write(data)
 
 # %% ../nbs/11_lists.ipynb #d9a50309
-def reference_counts(n_classes, largest, # images of the first class
-                     smallest=1, b=6) -> np.ndarray: # int [C], falling
+def reference_counts(
+    n_classes,
+    largest,  # images of the first class
+    smallest=1,
+    b=6,
+) -> np.ndarray:  # int [C], falling
     "Images wanted for each class, from the Pareto density between its 0 and 99 % quantiles (study B3)."
-    x = np.linspace(1, .01**(-1/b), n_classes)
-    return ((largest - smallest) * x**-(b + 1) + smallest).astype(int)
+    x = np.linspace(1, 0.01 ** (-1 / b), n_classes)
+    return ((largest - smallest) * x ** -(b + 1) + smallest).astype(int)
 
 # %% ../nbs/11_lists.ipynb #1e6e3e10
-def visiting_order(targets # uint8 [N,C]
-                  ) -> np.ndarray: # int [C]
+def visiting_order(
+    targets,  # uint8 [N,C]
+) -> np.ndarray:  # int [C]
     "Classes by the sum over i of P(j|i), the largest first."
     Y = targets.astype(np.int64)
-    with np.errstate(invalid='ignore', divide='ignore'): P = (Y.T @ Y) / Y.sum(0)[:, None]
+    with np.errstate(invalid='ignore', divide='ignore'):
+        P = (Y.T @ Y) / Y.sum(0)[:, None]
     return np.argsort(-np.nansum(P, axis=0))
 
-def cut_longtail(targets, # uint8 [N,C], all images to choose from
-                 largest, # images of the first class on the reference curve: VOC-LT 800, COCO-LT 1200
-                 rng, # `random.Random`; it is advanced
-                ) -> list: # row numbers, in the order of the original
+
+def cut_longtail(
+    targets,  # uint8 [N,C], all images to choose from
+    largest,  # images of the first class on the reference curve: VOC-LT 800, COCO-LT 1200
+    rng,  # `random.Random`; it is advanced
+) -> list:  # row numbers, in the order of the original
     "Choose a long-tailed subset as Wu et al. did (study B3)."
-    chosen, showing = set(), [set() for _ in range(targets.shape[1])]     # showing[c]: the chosen images of class c
+    chosen, showing = set(), [set() for _ in range(targets.shape[1])]  # showing[c]: the chosen images of class c
     labels = [np.flatnonzero(y).tolist() for y in targets]
     for c, want in zip(visiting_order(targets), reference_counts(targets.shape[1], largest)):
         d = int(want) - len(showing[c])
         pool = tuple(showing[c]) if d < 0 else tuple(set(np.flatnonzero(targets[:, c]).tolist()) - showing[c])
         change = set.remove if d < 0 else set.add
         for i in rng.sample(pool, min(abs(d), len(pool))):
-            for s in (chosen, *(showing[k] for k in labels[i])): change(s, i)
+            for s in (chosen, *(showing[k] for k in labels[i])):
+                change(s, i)
     return list(chosen)
 
 # %% ../nbs/11_lists.ipynb #47f88cb9
 def _voc_labels(file, difficult):
     "Class ids of the objects in one annotation file, ascending."
     objects = ET.parse(file).getroot().iter('object')
-    names = {o.findtext('name') for o in objects if difficult == 'include' or o.findtext('difficult', '0').strip() != '1'}
+    names = {
+        o.findtext('name') for o in objects if difficult == 'include' or o.findtext('difficult', '0').strip() != '1'
+    }
     return sorted(VOC_CLASSES.index(lookup(n, VOC_CLASSES, f'VOC class in {file}')) for n in names)
 
-def read_voc(image_root, # folder that holds VOCdevkit
-             year=2012, split='trainval', # VOC-LT: 2012 trainval for training, 2007 test for testing
-             difficult='include', # objects marked difficult: include | exclude
-            ) -> tuple: # paths, targets uint8 [N,20], classes
+
+def read_voc(
+    image_root,  # folder that holds VOCdevkit
+    year=2012,
+    split='trainval',  # VOC-LT: 2012 trainval for training, 2007 test for testing
+    difficult='include',  # objects marked difficult: include | exclude
+) -> tuple:  # paths, targets uint8 [N,20], classes
     "Read the labels of a VOC split from its annotations, images sorted by id."
     lookup(difficult, ('include', 'exclude'), 'policy for difficult objects')
-    base = Path(image_root)/f'VOCdevkit/VOC{year}'
-    ids = sorted(_existing(base/f'ImageSets/Main/{split}.txt', f'unpack the VOC{year} archive into {image_root}').read_text().split())
-    files = [base/f'Annotations/{i}.xml' for i in ids]
+    base = Path(image_root) / f'VOCdevkit/VOC{year}'
+    ids = sorted(
+        _existing(base / f'ImageSets/Main/{split}.txt', f'unpack the VOC{year} archive into {image_root}')
+        .read_text()
+        .split()
+    )
+    files = [base / f'Annotations/{i}.xml' for i in ids]
     _refuse(base, [(i, 'no annotation file') for i, f in zip(ids, files) if not f.is_file()], len(ids), 'image')
     Y = _multi_hot([_voc_labels(f, difficult) for f in files], len(VOC_CLASSES))
     return [f'VOCdevkit/VOC{year}/JPEGImages/{i}.jpg' for i in ids], Y, list(VOC_CLASSES)
 
-def voc_lt_from_annotations(image_root, # folder that holds VOCdevkit
-                            difficult='include', seed=0) -> tuple: # paths, targets uint8 [N,20]
+
+def voc_lt_from_annotations(
+    image_root,  # folder that holds VOCdevkit
+    difficult='include',
+    seed=0,
+) -> tuple:  # paths, targets uint8 [N,20]
     "VOC-LT's training list, made again from the annotations of VOC 2012 (study B3)."
     paths, Y, _ = read_voc(image_root, difficult=difficult)
     rows = cut_longtail(Y, 800, random.Random(seed))
     return [paths[i] for i in rows], Y[rows]
 
 # %% ../nbs/11_lists.ipynb #7aab827a
-def coco_lt_from_json(path, # instances_train2017.json
-                      rng=None, # `random.Random`; None = a fresh one from seed 0
-                     ) -> tuple: # paths, targets uint8 [N,80]
+def coco_lt_from_json(
+    path,  # instances_train2017.json
+    rng=None,  # `random.Random`; None = a fresh one from seed 0
+) -> tuple:  # paths, targets uint8 [N,80]
     "A long-tailed training list cut from COCO's annotations as COCO-LT was; not verified to be COCO-LT's own."
     paths, Y, _ = read_coco_json(path, prefix='train2017/')
     rows = cut_longtail(Y, 1200, rng or random.Random(0))
@@ -306,74 +426,112 @@ def coco_lt_from_json(path, # instances_train2017.json
 # %% ../nbs/11_lists.ipynb #f183950b
 class Episode(NamedTuple):
     "One support set."
-    name: str            # e.g. '1shot_run3'
-    images: list         # n paths, or positions in train2014 (COCO without its annotations)
+
+    name: str  # e.g. '1shot_run3'
+    images: list  # n paths, or positions in train2014 (COCO without its annotations)
     targets: np.ndarray  # uint8 [n,C], novel classes
-    classes: tuple       # C names
+    classes: tuple  # C names
 
 # %% ../nbs/11_lists.ipynb #55d028a1
-def read_voc_fewshot(path # a table of the authors' idx/voc
-                    ) -> tuple: # paths, targets uint8 [N,C], classes
+def read_voc_fewshot(
+    path,  # a table of the authors' idx/voc
+) -> tuple:  # paths, targets uint8 [N,C], classes
     "Read a few-shot table of VOC 2007; classes as the columns are, alphabetical (study B4)."
     numbers, Y, classes = read_csv(path)
     return [f'VOCdevkit/VOC2007/JPEGImages/{int(n):06d}.jpg' for n in numbers], Y, classes
 
-def read_voc_episodes(folder, # with the tables
-                      shots, # 1 | 5
-                      official=True, # check the sha256 of every table
-                     ) -> list: # 10 `Episode`s
+
+def read_voc_episodes(
+    folder,  # with the tables
+    shots,  # 1 | 5
+    official=True,  # check the sha256 of every table
+) -> list:  # 10 `Episode`s
     "The ten supports of VOC for 1 or 5 shots."
-    files = [Path(folder)/f"classification_Train_novel_{lookup(shots, (1, 5), 'number of shots')}shot_{run}.csv" for run in range(1, 11)]
-    if official: [check_list(f) for f in files]
+    files = [
+        Path(folder) / f"classification_Train_novel_{lookup(shots, (1, 5), 'number of shots')}shot_{run}.csv"
+        for run in range(1, 11)
+    ]
+    if official:
+        [check_list(f) for f in files]
     tables = [read_voc_fewshot(f) for f in files]
     return [Episode(f'{shots}shot_run{run}', p, Y, tuple(c)) for run, (p, Y, c) in enumerate(tables, 1)]
 
 # %% ../nbs/11_lists.ipynb #29cd7627
 LASO_SHA256 = '87242bc916ce0b540f47c4313907888fe2dae3d57f7827309416bbc65442f10e'
 
+
 class _Plain(pickle.Unpickler):
     "Numbers, texts, lists, sets and dictionaries, nothing else."
+
     def find_class(self, module, name):
-        if (module, name) in {('builtins', 'set'), ('__builtin__', 'set'), ('builtins', 'list')}: return dict(set=set, list=list)[name]
+        if (module, name) in {('builtins', 'set'), ('__builtin__', 'set'), ('builtins', 'list')}:
+            return dict(set=set, list=list)[name]
         raise pickle.UnpicklingError(f'refused to build {module}.{name}')
 
+
 def _unpickle(file):
-    with open(_existing(file, 'expected the folder data_for_augmentation of github.com/leokarlin/LaSO'), 'rb') as f: return _Plain(f).load()
+    with open(_existing(file, 'expected the folder data_for_augmentation of github.com/leokarlin/LaSO'), 'rb') as f:
+        return _Plain(f).load()
+
 
 def _coco_episodes(source):
     "name -> (positions, class id -> positions), from LaSO's folder or a JSON file."
     if Path(source).is_dir():
-        load = lambda s, r, what: _unpickle(Path(source)/f'{s}shotRun{r}{what}.pkl')
-        raw = {f'{s}shot_run{r}': (load(s, r, 'UsedIndices'), load(s, r, 'ClassIdxDict')) for s in (1, 5) for r in range(1, 11)}
+        load = lambda s, r, what: _unpickle(Path(source) / f'{s}shotRun{r}{what}.pkl')
+        raw = {
+            f'{s}shot_run{r}': (load(s, r, 'UsedIndices'), load(s, r, 'ClassIdxDict'))
+            for s in (1, 5)
+            for r in range(1, 11)
+        }
     else:
-        episodes = json.loads(_existing(source, "expected LaSO's folder of pickles or a JSON file").read_text())['episodes']
+        episodes = json.loads(_existing(source, "expected LaSO's folder of pickles or a JSON file").read_text())[
+            'episodes'
+        ]
         raw = {n: (e['used_indices'], e['class_idx']) for n, e in episodes.items()}
-    return {n: ([int(i) for i in used], {int(c): [int(i) for i in v] for c, v in by_class.items()}) for n, (used, by_class) in raw.items()}
+    return {
+        n: ([int(i) for i in used], {int(c): [int(i) for i in v] for c, v in by_class.items()})
+        for n, (used, by_class) in raw.items()
+    }
+
 
 def _episodes_sha256(raw):
-    plain = {n: [sorted(used), {str(c): sorted(v) for c, v in sorted(by_class.items())}] for n, (used, by_class) in sorted(raw.items())}
+    plain = {
+        n: [sorted(used), {str(c): sorted(v) for c, v in sorted(by_class.items())}]
+        for n, (used, by_class) in sorted(raw.items())
+    }
     return hashlib.sha256(json.dumps(plain).encode()).hexdigest()
 
 # %% ../nbs/11_lists.ipynb #79767e13
-def read_coco_episodes(source, # LaSO's folder data_for_augmentation, or a JSON file
-                       shots, # 1 | 5
-                       train_paths=None, # paths of train2014 in the order of its annotations: `read_coco_json(...)[0]`
-                       official=True, # check the sha256 of all twenty episodes
-                      ) -> list: # 10 `Episode`s of the 16 novel classes
+def read_coco_episodes(
+    source,  # LaSO's folder data_for_augmentation, or a JSON file
+    shots,  # 1 | 5
+    train_paths=None,  # paths of train2014 in the order of its annotations: `read_coco_json(...)[0]`
+    official=True,  # check the sha256 of all twenty episodes
+) -> list:  # 10 `Episode`s of the 16 novel classes
     "The ten supports of COCO for 1 or 5 shots (study B4)."
-    lookup(shots, (1, 5), 'number of shots'); raw = _coco_episodes(source)
+    lookup(shots, (1, 5), 'number of shots')
+    raw = _coco_episodes(source)
     if official and (got := _episodes_sha256(raw)) != LASO_SHA256:
-        raise ValueError(f"{source} does not hold LaSO's episodes (sha256 {got[:12]}..., expected {LASO_SHA256[:12]}...): fetch them again")
+        raise ValueError(
+            f"{source} does not hold LaSO's episodes (sha256 {got[:12]}..., expected {LASO_SHA256[:12]}...): fetch them again"
+        )
+
     def episode(name):
         used, by_class = raw[name]
         Y = np.stack([np.isin(used, by_class.get(c, [])) for c in COCO_NOVEL], 1).astype(np.uint8)
-        return Episode(name, [train_paths[i] for i in used] if train_paths else used, Y, tuple(COCO_CLASSES[c] for c in COCO_NOVEL))
+        return Episode(
+            name, [train_paths[i] for i in used] if train_paths else used, Y, tuple(COCO_CLASSES[c] for c in COCO_NOVEL)
+        )
+
     return [episode(f'{shots}shot_run{run}') for run in range(1, 11)]
 
 # %% ../nbs/11_lists.ipynb #4215affb
-def restrict(paths, targets, # uint8 [N,C]
-             columns, # ids of the classes to keep
-            ) -> tuple: # paths, targets uint8 [n,len(columns)]
+def restrict(
+    paths,
+    targets,  # uint8 [N,C]
+    columns,  # ids of the classes to keep
+) -> tuple:  # paths, targets uint8 [n,len(columns)]
     "Keep the labels of some classes, and the images that show at least one of them."
-    Y = targets[:, columns]; keep = np.flatnonzero(Y.any(1))
+    Y = targets[:, columns]
+    keep = np.flatnonzero(Y.any(1))
     return [paths[i] for i in keep], Y[keep]

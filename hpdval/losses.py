@@ -18,84 +18,108 @@ from torch import nn
 from .core import lookup
 
 # %% ../nbs/23_losses.ipynb #eed36f79
-def bce(x, # [B,C] logits
-        y, # [B,C] 0/1
-       ):
+def bce(
+    x,  # [B,C] logits
+    y,  # [B,C] 0/1
+):
     "Mean binary cross-entropy with logits."
     return F.binary_cross_entropy_with_logits(x, y)
+
 
 def mls(x, y):
     "Multi-label soft margin loss (study A2 row 17)."
     return F.multilabel_soft_margin_loss(x, y)
 
 # %% ../nbs/23_losses.ipynb #d6b3e3fe
-def focal_mean(ce, # [B,C] cross-entropy of each element, unweighted
-               weight=1., # factor of each element, broadcast to [B,C]
-               gamma=2., # exponent; 0 = no focal factor
-               balance=1., # factor of the whole loss
-               batch=False, # one focal factor for the batch, from the mean of `ce`, in place of one per element
-              ):
+def focal_mean(
+    ce,  # [B,C] cross-entropy of each element, unweighted
+    weight=1.0,  # factor of each element, broadcast to [B,C]
+    gamma=2.0,  # exponent; 0 = no focal factor
+    balance=1.0,  # factor of the whole loss
+    batch=False,  # one focal factor for the batch, from the mean of `ce`, in place of one per element
+):
     "Mean over elements of balance · (1 - e^-ce)^gamma · weight · ce."
     factor = (1 - torch.exp(-(ce.mean() if batch else ce))) ** gamma
     return balance * (factor * weight * ce).mean()
 
-def focal(x, y, alpha=.25, gamma=2.):
+
+def focal(x, y, alpha=0.25, gamma=2.0):
     "Focal loss (Lin et al. 2017, eq. 5) averaged over elements; `alpha` weighs positives, `1-alpha` negatives."
-    return focal_mean(F.binary_cross_entropy_with_logits(x, y, reduction='none'), torch.where(y > 0, alpha, 1-alpha), gamma)
+    return focal_mean(
+        F.binary_cross_entropy_with_logits(x, y, reduction='none'), torch.where(y > 0, alpha, 1 - alpha), gamma
+    )
 
 # %% ../nbs/23_losses.ipynb #92c1e39c
-def asl(x, y, gamma_neg=4., gamma_pos=0., clip=.05, # subtracted from a negative's probability
-        detach=False, # no gradient through the focusing factor, as in the authors' code
-        reduction='mean', # mean | sum over elements
-       ):
+def asl(
+    x,
+    y,
+    gamma_neg=4.0,
+    gamma_pos=0.0,
+    clip=0.05,  # subtracted from a negative's probability
+    detach=False,  # no gradient through the focusing factor, as in the authors' code
+    reduction='mean',  # mean | sum over elements
+):
     "Asymmetric loss (Ridnik et al. 2021); `ValueError` for an unknown reduction."
-    p = torch.sigmoid(x); q = (1 - p + clip).clamp(1e-8, 1)    # q = 1 - max(p - clip, 0)
-    focus = torch.where(y > 0, (1-p) ** gamma_pos, (1-q) ** gamma_neg)
+    p = torch.sigmoid(x)
+    q = (1 - p + clip).clamp(1e-8, 1)  # q = 1 - max(p - clip, 0)
+    focus = torch.where(y > 0, (1 - p) ** gamma_pos, (1 - q) ** gamma_neg)
     element = -torch.where(y > 0, F.logsigmoid(x), q.log()) * (focus.detach() if detach else focus)
     return lookup(reduction, REDUCTIONS, 'reduction')(element)
+
 
 REDUCTIONS = dict(mean=torch.mean, sum=torch.sum)
 
 # %% ../nbs/23_losses.ipynb #10e8bf4e
-def class_counts(class_freq, # [C] training images of each class
-                 n, # training images
-                ): # float64 [C]
+def class_counts(
+    class_freq,  # [C] training images of each class
+    n,  # training images
+):  # float64 [C]
     "`class_freq` as a tensor within 1..n-1; `ValueError` if it is not a vector of counts up to `n`."
     counts = torch.as_tensor(class_freq, dtype=torch.float64, device='cpu')
     if counts.ndim != 1 or n < 2 or not ((0 <= counts) & (counts <= n)).all():
-        raise ValueError(f'class_freq must be a vector of counts in 0..n with n at least 2, got n={n} and counts up to {counts.max():g}')
-    return counts.clamp(1, n-1)
+        raise ValueError(
+            f'class_freq must be a vector of counts in 0..n with n at least 2, got n={n} and counts up to {counts.max():g}'
+        )
+    return counts.clamp(1, n - 1)
 
 # %% ../nbs/23_losses.ipynb #f6e0e3fe
-def rebalance_weight(y, # [B,C] 0/1
-                     inv_freq, # [C] 1/n_i
-                     tau, beta, mu): # -> [B,C]
+def rebalance_weight(
+    y,  # [B,C] 0/1
+    inv_freq,  # [C] 1/n_i
+    tau,
+    beta,
+    mu,
+):  # -> [B,C]
     "r of eq. 12, in tau..1+tau."
-    rate = (y * inv_freq).sum(1, keepdim=True).clamp_min(1e-12)   # not a matmul: autocast would round it to bf16
-    return tau + torch.sigmoid(beta * (inv_freq/rate - mu))
+    rate = (y * inv_freq).sum(1, keepdim=True).clamp_min(1e-12)  # not a matmul: autocast would round it to bf16
+    return tau + torch.sigmoid(beta * (inv_freq / rate - mu))
 
 # %% ../nbs/23_losses.ipynb #47659870
-def class_bias(counts, n, kappa): # -> [C]
+def class_bias(counts, n, kappa):  # -> [C]
     "υ of eq. 13; positive for a class in fewer than half of the images."
-    return kappa * torch.log(n/counts - 1)
+    return kappa * torch.log(n / counts - 1)
 
 # %% ../nbs/23_losses.ipynb #1d021fd0
-def positive_weight(counts): # -> [C]
+def positive_weight(counts):  # -> [C]
     "w of eq. 14, in 0..1."
     return counts / counts.max()
 
 # %% ../nbs/23_losses.ipynb #b97cb5b0
-def negative_tolerant(x, y, weight, # [B,C] or [C] factor of each element
-                      v=0., # [C] bias, eq. 13
-                      w=1., # [C] or scalar stretch of positives, eq. 15
-                      lam=1., # stretch of negatives, eq. 13
-                      **kw, # gamma, balance, batch of `focal_mean`
-                     ):
+def negative_tolerant(
+    x,
+    y,
+    weight,  # [B,C] or [C] factor of each element
+    v=0.0,  # [C] bias, eq. 13
+    w=1.0,  # [C] or scalar stretch of positives, eq. 15
+    lam=1.0,  # stretch of negatives, eq. 13
+    **kw,  # gamma, balance, batch of `focal_mean`
+):
     "Weighted cross-entropy of shifted and stretched logits (eq. 13, 15), with an optional focal factor."
     ce = F.binary_cross_entropy_with_logits((x - v) * torch.where(y > 0, w, lam), y, reduction='none')
-    return focal_mean(ce, weight * torch.where(y > 0, 1., 1/lam), **kw)
+    return focal_mean(ce, weight * torch.where(y > 0, 1.0, 1 / lam), **kw)
 
-def distribution_balanced(x, y, inv_freq, v, w, tau, beta, mu, lam, gamma=0., printed=False, **kw):
+
+def distribution_balanced(x, y, inv_freq, v, w, tau, beta, mu, lam, gamma=0.0, printed=False, **kw):
     "Distribution-balanced loss: `negative_tolerant` under the rebalance weight (eq. 11-15)."
     present = torch.ones_like(y) if printed else y
     return negative_tolerant(x, y, rebalance_weight(present, inv_freq, tau, beta, mu), v, w, lam, gamma=gamma, **kw)
@@ -103,87 +127,121 @@ def distribution_balanced(x, y, inv_freq, v, w, tau, beta, mu, lam, gamma=0., pr
 # %% ../nbs/23_losses.ipynb #6b7e50c2
 class DBParams(NamedTuple):
     "Hyper-parameters of the distribution-balanced loss."
-    tau: float = .1         # eq. 12
-    beta: float = 10.       # eq. 12
-    mu: float = .2          # eq. 12
-    kappa: float = .05      # eq. 13
-    lam: float = 2.         # eq. 13
-    pos_scale: float = 5.   # authors' code only (study A2 row 11)
 
-DB_PARAMS = {'coco-lt': DBParams(), 'voc-lt': DBParams(mu=.3, lam=5., pos_scale=10.)}
+    tau: float = 0.1  # eq. 12
+    beta: float = 10.0  # eq. 12
+    mu: float = 0.2  # eq. 12
+    kappa: float = 0.05  # eq. 13
+    lam: float = 2.0  # eq. 13
+    pos_scale: float = 5.0  # authors' code only (study A2 row 11)
 
-def db_params(benchmark, # 'voc-lt', 'icon-voc-lt', 'coco-lt', 'icon-coco-lt'; any other name: as 'coco-lt'
-             ) -> DBParams:
+
+DB_PARAMS = {'coco-lt': DBParams(), 'voc-lt': DBParams(mu=0.3, lam=5.0, pos_scale=10.0)}
+
+
+def db_params(
+    benchmark,  # 'voc-lt', 'icon-voc-lt', 'coco-lt', 'icon-coco-lt'; any other name: as 'coco-lt'
+) -> DBParams:
     "The hyper-parameters for a benchmark; COCO-LT's for one that is not known."
     return DB_PARAMS.get(benchmark.removeprefix('icon-'), DB_PARAMS['coco-lt'])
 
 # %% ../nbs/23_losses.ipynb #79e39df2
-def effective_weight(counts, beta=.9): # -> [C]
+def effective_weight(counts, beta=0.9):  # -> [C]
     "Inverse effective number of images, (1-beta)/(1-beta^n_i) (Cui et al. 2019)."
-    return (1-beta) / (1-beta**counts)
+    return (1 - beta) / (1 - beta**counts)
 
 # %% ../nbs/23_losses.ipynb #8720b4b9
 class Loss(nn.Module):
     "`fn(logits, targets, **constants)` in float32."
+
     def __init__(self, fn, **constants):
         super().__init__()
         self.fn = fn
-        for k, t in constants.items(): self.register_buffer(k, t.float(), persistent=False)
+        for k, t in constants.items():
+            self.register_buffer(k, t.float(), persistent=False)
 
-    def forward(self, logits, # [B,C] float
-                targets, # [B,C] 0/1
-               ): # scalar
+    def forward(
+        self,
+        logits,  # [B,C] float
+        targets,  # [B,C] 0/1
+    ):  # scalar
         "The loss; `ValueError` if the shapes do not fit each other or the class counts."
         for b in self.buffers():
-            if b.device != logits.device: self.to(logits.device)
+            if b.device != logits.device:
+                self.to(logits.device)
             if b.shape[-1] != logits.shape[-1]:
                 raise ValueError(f'this loss was made for {b.shape[-1]} classes, the logits have {logits.shape[-1]}')
-        if logits.shape != targets.shape: raise ValueError(f'logits are {tuple(logits.shape)}, targets {tuple(targets.shape)}')
+        if logits.shape != targets.shape:
+            raise ValueError(f'logits are {tuple(logits.shape)}, targets {tuple(targets.shape)}')
         return self.fn(logits.float(), targets.float(), **dict(self.named_buffers()))
 
 # %% ../nbs/23_losses.ipynb #82dfd878
-def _plain(fn, **kw): return lambda counts, n, p: Loss(partial(fn, **kw))
+def _plain(fn, **kw):
+    return lambda counts, n, p: Loss(partial(fn, **kw))
 
-def _db(divide=False, # bias κ/λ in place of κ (study A2 row 13)
-        stretch=lambda counts, p: torch.ones_like(counts), # -> [C], the w of `negative_tolerant`
-        **kw): # gamma, balance, batch of `focal_mean`
+
+def _db(
+    divide=False,  # bias κ/λ in place of κ (study A2 row 13)
+    stretch=lambda counts, p: torch.ones_like(counts),  # -> [C], the w of `negative_tolerant`
+    **kw,
+):  # gamma, balance, batch of `focal_mean`
     "Builder for one member of the distribution-balanced family."
+
     def build(counts, n, p):
-        return Loss(partial(distribution_balanced, tau=p.tau, beta=p.beta, mu=p.mu, lam=p.lam, **kw),
-                    inv_freq=1/counts, v=class_bias(counts, n, p.kappa/p.lam if divide else p.kappa), w=stretch(counts, p))
+        return Loss(
+            partial(distribution_balanced, tau=p.tau, beta=p.beta, mu=p.mu, lam=p.lam, **kw),
+            inv_freq=1 / counts,
+            v=class_bias(counts, n, p.kappa / p.lam if divide else p.kappa),
+            w=stretch(counts, p),
+        )
+
     return build
+
 
 def _cb_paper(counts, n, p):
     weight = effective_weight(counts)
-    return Loss(negative_tolerant, weight=weight/weight.mean())
+    return Loss(negative_tolerant, weight=weight / weight.mean())
+
 
 def _cb_official(counts, n, p):
     "The authors' CBloss also shifts and stretches the logits; 20 = loss_weight 10 · balance_param 2."
-    return Loss(partial(negative_tolerant, lam=p.lam, balance=20., batch=True),
-                weight=effective_weight(counts), v=class_bias(counts, n, p.kappa/p.lam))
+    return Loss(
+        partial(negative_tolerant, lam=p.lam, balance=20.0, batch=True),
+        weight=effective_weight(counts),
+        v=class_bias(counts, n, p.kappa / p.lam),
+    )
 
 # %% ../nbs/23_losses.ipynb #80f7291a
-_focal = dict(divide=True, gamma=2., balance=2.)
-def _eq14(counts, p): return positive_weight(counts)
+_focal = dict(divide=True, gamma=2.0, balance=2.0)
+
+
+def _eq14(counts, p):
+    return positive_weight(counts)
+
 
 LOSSES = {
     'bce': dict(paper=_plain(bce), official=_plain(bce)),
     'mls': dict(paper=_plain(mls), official=_plain(mls)),
-    'focal': dict(paper=_plain(focal), official=_plain(focal)),   # the authors' crashes (row 17): nothing to differ from
+    'focal': dict(paper=_plain(focal), official=_plain(focal)),  # the authors' crashes (row 17): nothing to differ from
     'cb-focal': dict(paper=_cb_paper, official=_cb_official),
     'asl': dict(paper=_plain(asl), official=_plain(asl, detach=True)),
-    'db': dict(paper=_db(), official=_db(divide=True, balance=.5), printed=_db(printed=True)),
+    'db': dict(paper=_db(), official=_db(divide=True, balance=0.5), printed=_db(printed=True)),
     'db-focal': dict(paper=_db(**_focal), official=_db(**_focal, batch=True)),
-    'db-star': dict(paper=_db(stretch=_eq14), printed=_db(stretch=_eq14, printed=True),
-                    official=_db(**_focal, batch=True, stretch=lambda counts, p: torch.full_like(counts, p.pos_scale))),
+    'db-star': dict(
+        paper=_db(stretch=_eq14),
+        printed=_db(stretch=_eq14, printed=True),
+        official=_db(**_focal, batch=True, stretch=lambda counts, p: torch.full_like(counts, p.pos_scale)),
+    ),
 }
 
-def make_loss(name, # a key of `LOSSES`
-              class_freq, # [C] training images of each class; 0 counts as 1
-              n, # training images
-              benchmark='coco-lt', # whose hyper-parameters, see `db_params`; an unknown name has COCO-LT's
-              mode='paper', # paper | official | printed (db and db-star)
-             ) -> Loss: # (logits[B,C], targets[B,C]) -> scalar
+
+def make_loss(
+    name,  # a key of `LOSSES`
+    class_freq,  # [C] training images of each class; 0 counts as 1
+    n,  # training images
+    benchmark='coco-lt',  # whose hyper-parameters, see `db_params`; an unknown name has COCO-LT's
+    mode='paper',  # paper | official | printed (db and db-star)
+) -> Loss:  # (logits[B,C], targets[B,C]) -> scalar
     "The loss `name` for a data set. Raises `ValueError` for an unknown name or mode, or counts that do not fit `n`."
     build = lookup(mode, lookup(name, LOSSES, 'loss'), f'mode of loss {name!r}:')
     return build(class_counts(class_freq, n), n, db_params(benchmark))
@@ -193,31 +251,39 @@ DISTANCES = dict(
     l1=lambda a, b: (a - b).abs(),
     l2=lambda a, b: (a - b) ** 2,
     cosine=lambda a, b: 1 - F.cosine_similarity(a, b, dim=-1)[..., None],
-    none=lambda a, b: a.new_zeros(*a.shape[:-1], 1))
+    none=lambda a, b: a.new_zeros(*a.shape[:-1], 1),
+)
 
-def distill(student, # [B,D] or [B,N,D] embeddings that learn
-            teacher, # embeddings that stay, of the same shape
-            kind='l1', # l1 | l2 (squared) | cosine (1 - cosine, whatever the reduction) | none (zero)
-            reduction='sum', # over the D dimensions: sum (the norm of eq. 2) | mean (the authors' F.l1_loss)
-           ): # scalar, averaged over the embeddings
+
+def distill(
+    student,  # [B,D] or [B,N,D] embeddings that learn
+    teacher,  # embeddings that stay, of the same shape
+    kind='l1',  # l1 | l2 (squared) | cosine (1 - cosine, whatever the reduction) | none (zero)
+    reduction='sum',  # over the D dimensions: sum (the norm of eq. 2) | mean (the authors' F.l1_loss)
+):  # scalar, averaged over the embeddings
     "Distance of student and teacher (eq. 2), in float32; `ValueError` for an unknown kind or reduction."
     d = lookup(kind, DISTANCES, 'distance')(student.float(), teacher.detach().float())
     return lookup(reduction, REDUCTIONS, 'reduction')(d, -1).mean()
 
-def semantic_consistency(prompt, # [C,D] text embeddings of the learned prompts
-                         fixed, # [C,D] text embeddings of the hand-written ones
-                         reduction='sum'): # sum (eq. 10) | mean (study A2 row 8)
+
+def semantic_consistency(
+    prompt,  # [C,D] text embeddings of the learned prompts
+    fixed,  # [C,D] text embeddings of the hand-written ones
+    reduction='sum',
+):  # sum (eq. 10) | mean (study A2 row 8)
     "L1 distance of learned and fixed prompts (eq. 10), averaged over the classes."
     return distill(prompt, fixed, 'l1', reduction)
 
 # %% ../nbs/23_losses.ipynb #6692ac82
-def class_specific(captions, # [B,D] text embeddings of the captions of B images
-                   prompts, # [C,D] text embeddings of the learned prompts
-                   y, # [B,C] 0/1
-                   class_freq, # [C] training images of each class
-                   margin=.2):
+def class_specific(
+    captions,  # [B,D] text embeddings of the captions of B images
+    prompts,  # [C,D] text embeddings of the learned prompts
+    y,  # [B,C] 0/1
+    class_freq,  # [C] training images of each class
+    margin=0.2,
+):
     "LMPT's class-specific embedding loss (our reading, see above); the weights have mean 1."
     n = torch.as_tensor(class_freq, device=y.device).clamp_min(1).float()
     d = 1 - F.normalize(captions.float(), dim=-1) @ F.normalize(prompts.float(), dim=-1).T
     w = n**-2 / (n**-2).mean()
-    return (w * torch.where(y > 0, d, (margin/n**.25 - d).clamp_min(0))).mean()
+    return (w * torch.where(y > 0, d, (margin / n**0.25 - d).clamp_min(0))).mean()

@@ -16,132 +16,178 @@ from .labels import groups
 # %% ../nbs/24_metrics.ipynb #8d8337d0
 TIES = ('expected', 'stable', 'sklearn')
 
+
 def _arrays(scores, targets):
     "Both as numpy [C,N], scores float and targets bool; `ValueError` if the shapes, scores or targets are not valid."
+
     def numpy(a):
-        if isinstance(a, torch.Tensor): a = (a.float() if a.dtype in (torch.bfloat16, torch.float16) else a).detach().cpu().numpy()
+        if isinstance(a, torch.Tensor):
+            a = (a.float() if a.dtype in (torch.bfloat16, torch.float16) else a).detach().cpu().numpy()
         return np.asarray(a)
+
     s, y = numpy(scores), numpy(targets)
     if s.ndim != 2 or s.shape != y.shape or not s.size:
         raise ValueError(f'scores and targets must both be [images, classes], got {s.shape} and {y.shape}')
     s = np.ascontiguousarray(s.T if s.dtype.kind == 'f' else s.T.astype(float))
-    if np.isnan(s).any(): raise ValueError(f'{np.isnan(s).sum()} of {s.size} scores are NaN')
-    if not ((y == 0) | (y == 1)).all(): raise ValueError('targets must be 0 or 1')
+    if np.isnan(s).any():
+        raise ValueError(f'{np.isnan(s).sum()} of {s.size} scores are NaN')
+    if not ((y == 0) | (y == 1)).all():
+        raise ValueError('targets must be 0 or 1')
     return s, np.ascontiguousarray(y.T) == 1
+
 
 def _ranked(s, y, stable):
     "Per class: the images in descending order [C,N], their targets [C,N]; and where a group of ties starts, as flat indices."
     order = np.argsort(-s, axis=1, kind='stable' if stable else None)
     s, y = np.take_along_axis(s, order, 1), np.take_along_axis(y, order, 1)
     new = np.ones(s.shape, bool)
-    if not stable: new[:, 1:] = s[:, 1:] != s[:, :-1]
+    if not stable:
+        new[:, 1:] = s[:, 1:] != s[:, :-1]
     return order, y, np.flatnonzero(new)
 
 # %% ../nbs/24_metrics.ipynb #99684be6
-def _grouped_ap(size, # [G] images in each group of ties, groups in order of class and then of rank
-                hits, # [G] positives among them
-                col, # [G] class of the group
-                N, C, ties): # -> [C]
+def _grouped_ap(
+    size,  # [G] images in each group of ties, groups in order of class and then of rank
+    hits,  # [G] positives among them
+    col,  # [G] class of the group
+    N,
+    C,
+    ties,
+):  # -> [C]
     "AP of each class from its groups of ties; NaN without positives."
     P = np.bincount(col, hits, C)
-    n0, p0 = np.cumsum(size) - size - N*col, np.cumsum(hits) - hits - (np.cumsum(P) - P)[col]   # before the group
+    n0, p0 = np.cumsum(size) - size - N * col, np.cumsum(hits) - hits - (np.cumsum(P) - P)[col]  # before the group
     size, hits, col, n0, p0 = (a[hits > 0] for a in (size, hits, col, n0, p0))
-    if ties == 'sklearn': part = hits * (p0 + hits)/(n0 + size)
+    if ties == 'sklearn':
+        part = hits * (p0 + hits) / (n0 + size)
     else:
-        H = np.concatenate([[0], np.cumsum(1/np.arange(1, N+1))]); D = H[n0 + size] - H[n0]
-        part = hits/size * ((p0 + 1)*D + (hits - 1)/np.maximum(size - 1, 1) * (size - (n0 + 1)*D))
-    with np.errstate(invalid='ignore'): return np.bincount(col, part, C) / P
+        H = np.concatenate([[0], np.cumsum(1 / np.arange(1, N + 1))])
+        D = H[n0 + size] - H[n0]
+        part = hits / size * ((p0 + 1) * D + (hits - 1) / np.maximum(size - 1, 1) * (size - (n0 + 1) * D))
+    with np.errstate(invalid='ignore'):
+        return np.bincount(col, part, C) / P
 
-def average_precision(scores, # [N,C] any scores, higher = more likely; torch or numpy
-                      targets, # [N,C] 0/1
-                      ties='expected', # expected | stable | sklearn
-                     ) -> np.ndarray: # float64 [C], 0..1
+
+def average_precision(
+    scores,  # [N,C] any scores, higher = more likely; torch or numpy
+    targets,  # [N,C] 0/1
+    ties='expected',  # expected | stable | sklearn
+) -> np.ndarray:  # float64 [C], 0..1
     "AP of each class (eq. 18); NaN, and one warning, for classes without positives. `ValueError` for bad input."
     lookup(ties, TIES, 'treatment of ties')
     _, y, starts = _ranked(*_arrays(scores, targets), ties == 'stable')
     C, N = y.shape
-    ap = _grouped_ap(np.diff(starts, append=C*N), np.add.reduceat(y.ravel(), starts, dtype=int), starts//N, N, C, ties)
-    if np.isnan(ap).any(): warnings.warn(f'{np.isnan(ap).sum()} of {C} classes have no positive: their AP is NaN', stacklevel=2)
+    ap = _grouped_ap(
+        np.diff(starts, append=C * N), np.add.reduceat(y.ravel(), starts, dtype=int), starts // N, N, C, ties
+    )
+    if np.isnan(ap).any():
+        warnings.warn(f'{np.isnan(ap).sum()} of {C} classes have no positive: their AP is NaN', stacklevel=2)
     return ap
 
 # %% ../nbs/24_metrics.ipynb #bb62df9c
-def tie_bounds(scores, targets): # -> [C], [C]
+def tie_bounds(scores, targets):  # -> [C], [C]
     "AP of the worst and of the best order of tied images, per class."
     s, y = _arrays(scores, targets)
-    def ap(order): return average_precision(*(np.take_along_axis(a, order, 1).T for a in (s, y)), ties='stable')
+
+    def ap(order):
+        return average_precision(*(np.take_along_axis(a, order, 1).T for a in (s, y)), ties='stable')
+
     return ap(np.argsort(y, axis=1, kind='stable')), ap(np.argsort(~y, axis=1, kind='stable'))
 
 # %% ../nbs/24_metrics.ipynb #d1594b7d
-def _by_group(ap, # [C] 0..1
-              counts): # [C] training images per class
+def _by_group(
+    ap,  # [C] 0..1
+    counts,
+):  # [C] training images per class
     "AP in percent of each group's classes, those with NaN left out; `total` first."
-    ap, counts = 100*np.asarray(ap, float), np.asarray(counts)
-    if ap.shape != counts.shape: raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
+    ap, counts = 100 * np.asarray(ap, float), np.asarray(counts)
+    if ap.shape != counts.shape:
+        raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
     members = dict(total=np.arange(len(ap))) | groups(counts)
     return {k: ap[i][~np.isnan(ap[i])] for k, i in members.items()}
 
-def _mean(a): return float(a.mean()) if len(a) else math.nan
-def _var(a): return float(a.var()) if len(a) else math.nan
 
-def group_means(ap, # [C] 0..1, NaN allowed
-                counts, # [C] training images per class
-               ) -> dict: # total, head, medium, tail in percent
+def _mean(a):
+    return float(a.mean()) if len(a) else math.nan
+
+
+def _var(a):
+    return float(a.var()) if len(a) else math.nan
+
+
+def group_means(
+    ap,  # [C] 0..1, NaN allowed
+    counts,  # [C] training images per class
+) -> dict:  # total, head, medium, tail in percent
     "Mean AP over all classes and over each group; `ValueError` if `ap` and `counts` differ in length."
     return {k: _mean(a) for k, a in _by_group(ap, counts).items()}
 
 # %% ../nbs/24_metrics.ipynb #90a9c48e
-def summary(ap, # [C] 0..1, NaN allowed
-            counts, # [C] training images per class
-           ) -> dict:
+def summary(
+    ap,  # [C] 0..1, NaN allowed
+    counts,  # [C] training images per class
+) -> dict:
     "mAP (`group_means`), `var_population` of the class APs and `var_between_groups`, of APs in percent (study C)."
     total, *by_group = _by_group(ap, counts).values()
-    own_group = np.concatenate([np.full(len(a), _mean(a)) for a in by_group])     # each class stands for the mean of its group
+    own_group = np.concatenate(
+        [np.full(len(a), _mean(a)) for a in by_group]
+    )  # each class stands for the mean of its group
     return dict(mAP=group_means(ap, counts), var_population=_var(total), var_between_groups=_var(own_group))
 
 # %% ../nbs/24_metrics.ipynb #03e0e0d2
-def _f1(p, r): return 2*p*r/(p + r) if p + r else math.nan
+def _f1(p, r):
+    return 2 * p * r / (p + r) if p + r else math.nan
 
-def threshold_metrics(scores, # [N,C] logits
-                      targets, # [N,C] 0/1
-                      threshold=.5, # on the sigmoid of the logits, between 0 and 1
-                      top=None, # at most this many classes per image
-                     ) -> dict: # OP, OR, OF1, CP, CR, CF1, in 0..1
+
+def threshold_metrics(
+    scores,  # [N,C] logits
+    targets,  # [N,C] 0/1
+    threshold=0.5,  # on the sigmoid of the logits, between 0 and 1
+    top=None,  # at most this many classes per image
+) -> dict:  # OP, OR, OF1, CP, CR, CF1, in 0..1
     "Overall and per-class precision, recall and F1 of the labels said at a threshold; `ValueError` for bad input."
-    if not 0 < threshold < 1: raise ValueError(f'threshold must lie between 0 and 1, got {threshold}')
+    if not 0 < threshold < 1:
+        raise ValueError(f'threshold must lie between 0 and 1, got {threshold}')
     s, y = _arrays(scores, targets)
-    yes = s >= math.log(threshold/(1 - threshold))
-    if top: yes &= np.argsort(np.argsort(-s, axis=0, kind='stable'), axis=0) < top
+    yes = s >= math.log(threshold / (1 - threshold))
+    if top:
+        yes &= np.argsort(np.argsort(-s, axis=0, kind='stable'), axis=0) < top
     right, said, true = (yes & y).sum(1), np.maximum(yes.sum(1), 1), y.sum(1)
-    OP, OR = right.sum()/said.sum(), right.sum()/true.sum() if true.any() else math.nan
-    CP, CR = (right/said).mean(), _mean(right[true > 0]/true[true > 0])
+    OP, OR = right.sum() / said.sum(), right.sum() / true.sum() if true.any() else math.nan
+    CP, CR = (right / said).mean(), _mean(right[true > 0] / true[true > 0])
     return {k: float(v) for k, v in dict(OP=OP, OR=OR, OF1=_f1(OP, OR), CP=CP, CR=CR, CF1=_f1(CP, CR)).items()}
 
 # %% ../nbs/24_metrics.ipynb #59e6e8de
-def bootstrap_ci(scores, # [N,C]
-                 targets, # [N,C] 0/1
-                 counts, # [C] training images per class
-                 n=200, # draws
-                 seed=0, level=.95, # share of the draws inside the interval
-                ) -> dict: # total, head, medium, tail -> (low, high) in percent
+def bootstrap_ci(
+    scores,  # [N,C]
+    targets,  # [N,C] 0/1
+    counts,  # [C] training images per class
+    n=200,  # draws
+    seed=0,
+    level=0.95,  # share of the draws inside the interval
+) -> dict:  # total, head, medium, tail -> (low, high) in percent
     "Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'."
     order, y, starts = _ranked(*_arrays(scores, targets), stable=False)
-    C, N = y.shape; rng = np.random.default_rng(seed); draws = []
+    C, N = y.shape
+    rng = np.random.default_rng(seed)
+    draws = []
     for _ in range(n):
         times = np.bincount(rng.integers(N, size=N), minlength=N)[order]
-        size, hits = (np.add.reduceat(a.ravel(), starts) for a in (times, times*y))
-        draws.append(group_means(_grouped_ap(size, hits, starts//N, N, C, 'expected'), counts))
-    q = (1 - level)/2
+        size, hits = (np.add.reduceat(a.ravel(), starts) for a in (times, times * y))
+        draws.append(group_means(_grouped_ap(size, hits, starts // N, N, C, 'expected'), counts))
+    q = (1 - level) / 2
     return {k: tuple(map(float, np.nanquantile([d[k] for d in draws], [q, 1 - q]))) for k in draws[0]}
 
 # %% ../nbs/24_metrics.ipynb #2b0f0cd6
-def subset_ap(scores, # [N,C]
-              targets, # [N,C] 0/1
-              subset, # [N,C] bool, the positives that count
-             ) -> np.ndarray: # [C] in 0..1, NaN where a class has no positive in the subset
+def subset_ap(
+    scores,  # [N,C]
+    targets,  # [N,C] 0/1
+    subset,  # [N,C] bool, the positives that count
+) -> np.ndarray:  # [C] in 0..1, NaN where a class has no positive in the subset
     "AP of each class against its negatives, for the positives in `subset` alone."
     s, y, chosen = np.asarray(scores), np.asarray(targets), np.asarray(subset).astype(bool) & (np.asarray(targets) > 0)
     ap = np.full(s.shape[1], np.nan)
     for c in np.flatnonzero(chosen.any(0)):
         keep = chosen[:, c] | (y[:, c] == 0)
-        ap[c] = average_precision(s[keep, c:c+1], chosen[keep, c:c+1])[0]
+        ap[c] = average_precision(s[keep, c : c + 1], chosen[keep, c : c + 1])[0]
     return ap

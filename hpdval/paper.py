@@ -29,64 +29,66 @@ from .train import Pixels, batches
 # %% ../nbs/42_paper.ipynb #e1d0f982
 QUOTED = {
     ('table1', 'voc-lt'): 'total head medium tail var | '
-        'ERM: 70.86 68.91 80.20 65.31 51.72; RW: 74.70 67.58 82.81 73.96 47.01; ML-GCN: 68.92 70.14 76.41 62.39 46.14; '
-        'OLTR: 71.02 70.31 79.80 64.95 50.02; LDAM: 70.73 68.73 80.38 69.09 48.96; CB Focal: 75.24 70.30 83.53 72.74 52.04; '
-        'BBN: 73.37 71.31 81.76 68.62 53.07; DB Focal: 78.94 73.22 84.18 79.30 49.06; ASL: 76.40 70.70 82.26 76.29 51.11; '
-        'LTML: 81.44 75.68 85.53 82.69 46.42; Stitch-Up: 76.48 67.85 80.87 79.67 53.89; CDRS+AFL: 78.96 73.35 85.03 78.63 51.62; '
-        'Bilateral-TPS: 81.58 75.88 84.11 83.95 44.65; CAE-Net: 81.61 74.00 85.35 85.28 48.28; '
-        'PG Loss: 80.37 73.67 83.83 82.88 50.61; COMIC: 81.53 73.10 89.18 84.53 53.73; '
-        'Zero-shot CLIP: 85.05 66.48 87.08 97.46 127.26; CoOp: 86.02 67.71 88.79 97.67 157.17; '
-        'CoCoOp: 84.47 64.58 87.82 96.88 182.46; LMPT: 87.88 72.10 89.26 98.49 120.30; HP-DVAL: 93.06 86.36 92.83 98.58 44.37',
+    'ERM: 70.86 68.91 80.20 65.31 51.72; RW: 74.70 67.58 82.81 73.96 47.01; ML-GCN: 68.92 70.14 76.41 62.39 46.14; '
+    'OLTR: 71.02 70.31 79.80 64.95 50.02; LDAM: 70.73 68.73 80.38 69.09 48.96; CB Focal: 75.24 70.30 83.53 72.74 52.04; '
+    'BBN: 73.37 71.31 81.76 68.62 53.07; DB Focal: 78.94 73.22 84.18 79.30 49.06; ASL: 76.40 70.70 82.26 76.29 51.11; '
+    'LTML: 81.44 75.68 85.53 82.69 46.42; Stitch-Up: 76.48 67.85 80.87 79.67 53.89; CDRS+AFL: 78.96 73.35 85.03 78.63 51.62; '
+    'Bilateral-TPS: 81.58 75.88 84.11 83.95 44.65; CAE-Net: 81.61 74.00 85.35 85.28 48.28; '
+    'PG Loss: 80.37 73.67 83.83 82.88 50.61; COMIC: 81.53 73.10 89.18 84.53 53.73; '
+    'Zero-shot CLIP: 85.05 66.48 87.08 97.46 127.26; CoOp: 86.02 67.71 88.79 97.67 157.17; '
+    'CoCoOp: 84.47 64.58 87.82 96.88 182.46; LMPT: 87.88 72.10 89.26 98.49 120.30; HP-DVAL: 93.06 86.36 92.83 98.58 44.37',
     ('table1', 'coco-lt'): 'total head medium tail var | '
-        'ERM: 41.27 48.48 49.06 24.25 129.84; RW: 42.27 48.62 45.80 32.02 59.68; ML-GCN: 44.24 44.04 48.36 38.96 55.92; '
-        'OLTR: 45.83 47.45 50.63 38.05 59.51; LDAM: 40.53 48.77 48.38 22.92 142.79; CB Focal: 49.06 47.91 53.01 44.85 62.49; '
-        'BBN: 50.00 49.79 53.99 44.91 64.86; DB Focal: 53.55 51.13 57.05 51.06 58.71; ASL: 50.21 49.05 53.65 46.68 59.26; '
-        'LTML: 56.90 54.13 60.59 54.47 61.55; Stitch-Up: 54.14 59.80 51.53 51.27 64.20; CDRS+AFL: 55.35 52.45 59.48 52.46 62.11; '
-        'Bilateral-TPS: 56.38 55.93 58.26 54.29 62.92; CAE-Net: 57.64 52.37 61.18 57.63 62.97; '
-        'PG Loss: 54.43 51.23 57.42 53.40 56.92; COMIC: 55.08 49.21 60.08 55.36 59.77; '
-        'Zero-shot CLIP: 60.17 38.52 65.06 72.28 184.57; CoOp: 60.68 41.97 63.18 73.85 153.05; '
-        'CoCoOp: 61.49 39.81 64.63 76.42 202.98; LMPT: 66.19 44.89 69.80 79.08 181.95; HP-DVAL: 76.19 72.05 75.98 79.12 54.91',
+    'ERM: 41.27 48.48 49.06 24.25 129.84; RW: 42.27 48.62 45.80 32.02 59.68; ML-GCN: 44.24 44.04 48.36 38.96 55.92; '
+    'OLTR: 45.83 47.45 50.63 38.05 59.51; LDAM: 40.53 48.77 48.38 22.92 142.79; CB Focal: 49.06 47.91 53.01 44.85 62.49; '
+    'BBN: 50.00 49.79 53.99 44.91 64.86; DB Focal: 53.55 51.13 57.05 51.06 58.71; ASL: 50.21 49.05 53.65 46.68 59.26; '
+    'LTML: 56.90 54.13 60.59 54.47 61.55; Stitch-Up: 54.14 59.80 51.53 51.27 64.20; CDRS+AFL: 55.35 52.45 59.48 52.46 62.11; '
+    'Bilateral-TPS: 56.38 55.93 58.26 54.29 62.92; CAE-Net: 57.64 52.37 61.18 57.63 62.97; '
+    'PG Loss: 54.43 51.23 57.42 53.40 56.92; COMIC: 55.08 49.21 60.08 55.36 59.77; '
+    'Zero-shot CLIP: 60.17 38.52 65.06 72.28 184.57; CoOp: 60.68 41.97 63.18 73.85 153.05; '
+    'CoCoOp: 61.49 39.81 64.63 76.42 202.98; LMPT: 66.19 44.89 69.80 79.08 181.95; HP-DVAL: 76.19 72.05 75.98 79.12 54.91',
     ('table2', 'voc-fsl'): '1-shot 5-shot | '
-        'LaSO: 47.9 59.1; ML-FSL: 50.2 60.4; KGGR: 49.4 61.0; NLC: 53.3 60.8; WAGP: 53.3 69.3; BCR: 59.8 66.7; LCM: 62.9 71.7; '
-        'CoOp: 79.3 83.8; TaI-DPT: 83.2 88.2; CoMC: 89.7 90.6; PVP: 90.1 92.5; HP-DVAL: 90.8 95.4',
+    'LaSO: 47.9 59.1; ML-FSL: 50.2 60.4; KGGR: 49.4 61.0; NLC: 53.3 60.8; WAGP: 53.3 69.3; BCR: 59.8 66.7; LCM: 62.9 71.7; '
+    'CoOp: 79.3 83.8; TaI-DPT: 83.2 88.2; CoMC: 89.7 90.6; PVP: 90.1 92.5; HP-DVAL: 90.8 95.4',
     ('table2', 'coco-fsl'): '1-shot 5-shot | '
-        'LaSO: 45.3 58.1; ML-FSL: 54.4 63.6; KGGR: 52.3 63.5; NLC: 56.8 64.8; WAGP: 55.7 68.2; BCR: 63.7 72.2; LCM: 64.2 73.9; '
-        'CoOp: 52.6 58.1; TaI-DPT: 65.8 67.6; CoMC: 68.9 70.4; PVP: 70.9 72.4; HP-DVAL: 73.5 79.2',
+    'LaSO: 45.3 58.1; ML-FSL: 54.4 63.6; KGGR: 52.3 63.5; NLC: 56.8 64.8; WAGP: 55.7 68.2; BCR: 63.7 72.2; LCM: 64.2 73.9; '
+    'CoOp: 52.6 58.1; TaI-DPT: 65.8 67.6; CoMC: 68.9 70.4; PVP: 70.9 72.4; HP-DVAL: 73.5 79.2',
     ('table3', 'coco-lt'): 'total head medium tail | '
-        'BCE: 69.58 66.71 69.46 71.59; MLS: 71.85 68.33 71.53 74.46; CB Focal: 72.39 68.80 72.26 74.89; '
-        'ASL: 74.23 69.85 73.92 77.39; DB Focal: 75.16 69.72 75.52 78.50; DB*: 76.19 72.05 75.98 79.12',
+    'BCE: 69.58 66.71 69.46 71.59; MLS: 71.85 68.33 71.53 74.46; CB Focal: 72.39 68.80 72.26 74.89; '
+    'ASL: 74.23 69.85 73.92 77.39; DB Focal: 75.16 69.72 75.52 78.50; DB*: 76.19 72.05 75.98 79.12',
     ('table4', 'coco-lt'): 'total head medium tail | '
-        'BCE: 49.43 48.77 53.00 45.33; DB Focal: 53.55 51.13 57.05 51.06; CoOp, BCE: 55.03 39.80 57.71 64.91; '
-        'CoOp, DB: 60.68 41.97 63.18 73.85; CoCoOp, BCE: 58.81 45.49 61.78 66.61; CoCoOp, DB: 61.49 39.81 64.63 76.42; '
-        'LMPT, BCE: 58.04 41.79 58.86 73.90; LMPT, DB: 66.19 44.89 69.80 79.08; HP-DVAL, BCE: 69.58 66.71 69.46 71.59; '
-        'HP-DVAL, DB: 75.16 69.72 75.52 78.50',
+    'BCE: 49.43 48.77 53.00 45.33; DB Focal: 53.55 51.13 57.05 51.06; CoOp, BCE: 55.03 39.80 57.71 64.91; '
+    'CoOp, DB: 60.68 41.97 63.18 73.85; CoCoOp, BCE: 58.81 45.49 61.78 66.61; CoCoOp, DB: 61.49 39.81 64.63 76.42; '
+    'LMPT, BCE: 58.04 41.79 58.86 73.90; LMPT, DB: 66.19 44.89 69.80 79.08; HP-DVAL, BCE: 69.58 66.71 69.46 71.59; '
+    'HP-DVAL, DB: 75.16 69.72 75.52 78.50',
     ('table5', 'voc-lt'): 'total head medium tail | '
-        'Zero-shot CLIP: 85.05 66.48 87.08 97.46; DVAL: 91.59 83.84 91.59 96.42; DVAL + HPT: 92.94 86.28 92.70 98.44; '
-        'DVAL + HPT + SC: 93.06 86.36 92.83 98.58; joint: 90.51 83.34 92.00 94.62',
+    'Zero-shot CLIP: 85.05 66.48 87.08 97.46; DVAL: 91.59 83.84 91.59 96.42; DVAL + HPT: 92.94 86.28 92.70 98.44; '
+    'DVAL + HPT + SC: 93.06 86.36 92.83 98.58; joint: 90.51 83.34 92.00 94.62',
     ('table5', 'coco-lt'): 'total head medium tail | '
-        'Zero-shot CLIP: 60.17 38.52 65.06 72.28; DVAL: 75.72 71.76 75.39 78.62; DVAL + HPT: 76.02 71.76 75.96 78.88; '
-        'DVAL + HPT + SC: 76.19 72.05 75.98 79.12; joint: 73.36 69.45 75.04 74.25',
+    'Zero-shot CLIP: 60.17 38.52 65.06 72.28; DVAL: 75.72 71.76 75.39 78.62; DVAL + HPT: 76.02 71.76 75.96 78.88; '
+    'DVAL + HPT + SC: 76.19 72.05 75.98 79.12; joint: 73.36 69.45 75.04 74.25',
     ('table6', 'voc-lt'): 'total head medium tail | '
-        'local: 91.36 83.09 93.78 95.76; global: 91.59 83.84 92.89 96.42; both: 93.06 86.36 92.83 98.58',
+    'local: 91.36 83.09 93.78 95.76; global: 91.59 83.84 92.89 96.42; both: 93.06 86.36 92.83 98.58',
     ('table6', 'coco-lt'): 'total head medium tail | '
-        'local: 74.03 70.04 73.45 77.12; global: 74.48 70.12 74.21 77.59; both: 76.19 72.05 75.98 79.12',
+    'local: 74.03 70.04 73.45 77.12; global: 74.48 70.12 74.21 77.59; both: 76.19 72.05 75.98 79.12',
     ('fig4a', 'coco-lt'): 'total head medium tail | '
-        '0: 74.03 70.04 73.45 77.12; 0.2: 75.94 71.98 75.56 78.86; 0.4: 76.19 72.05 75.98 79.12; 0.6: 76.08 71.66 75.73 79.05; '
-        '0.8: 75.16 69.72 75.52 78.50; 1: 74.48 70.12 74.21 77.59',
+    '0: 74.03 70.04 73.45 77.12; 0.2: 75.94 71.98 75.56 78.86; 0.4: 76.19 72.05 75.98 79.12; 0.6: 76.08 71.66 75.73 79.05; '
+    '0.8: 75.16 69.72 75.52 78.50; 1: 74.48 70.12 74.21 77.59',
     ('fig4b', 'coco-lt'): 'total head medium tail | '
-        '12: 73.51 69.41 73.88 75.97; 18: 74.82 70.57 74.35 78.01; 24: 75.16 69.72 75.52 78.50; 32: 76.19 72.05 75.98 79.12; '
-        '48: 75.94 71.98 75.56 78.86; 64: 74.82 70.57 74.35 78.00',
+    '12: 73.51 69.41 73.88 75.97; 18: 74.82 70.57 74.35 78.01; 24: 75.16 69.72 75.52 78.50; 32: 76.19 72.05 75.98 79.12; '
+    '48: 75.94 71.98 75.56 78.86; 64: 74.82 70.57 74.35 78.00',
     ('fig5a', 'coco-lt'): 'total head medium tail | '
-        '2: 76.08 71.66 75.73 79.12; 4: 76.19 72.05 75.98 79.29; 8: 75.94 71.98 75.56 78.86; 16: 75.16 69.72 75.52 78.50; '
-        '32: 74.48 70.12 74.21 77.59; 64: 74.03 70.04 73.45 77.12',
+    '2: 76.08 71.66 75.73 79.12; 4: 76.19 72.05 75.98 79.29; 8: 75.94 71.98 75.56 78.86; 16: 75.16 69.72 75.52 78.50; '
+    '32: 74.48 70.12 74.21 77.59; 64: 74.03 70.04 73.45 77.12',
     ('fig5b', 'voc-lt'): 'total head medium tail | '
-        '2: 92.94 86.28 92.74 97.14; 4: 93.06 86.36 92.88 98.58; 8: 91.59 83.84 92.60 96.42; 16: 91.36 83.09 92.58 95.76; '
-        '32: 90.45 83.34 91.99 94.62; 64: 90.66 82.58 92.39 95.41',
+    '2: 92.94 86.28 92.74 97.14; 4: 93.06 86.36 92.88 98.58; 8: 91.59 83.84 92.60 96.42; 16: 91.36 83.09 92.58 95.76; '
+    '32: 90.45 83.34 91.99 94.62; 64: 90.66 82.58 92.39 95.41',
 }
 
-def quoted(source: str, # table1 .. table6, fig4a, fig4b, fig5a, fig5b
-           benchmark: str, # the embedded benchmarks stand for those they imitate
-          ) -> pd.DataFrame: # a row per method or setting, percent; empty where the paper has nothing on this benchmark
+
+def quoted(
+    source: str,  # table1 .. table6, fig4a, fig4b, fig5a, fig5b
+    benchmark: str,  # the embedded benchmarks stand for those they imitate
+) -> pd.DataFrame:  # a row per method or setting, percent; empty where the paper has nothing on this benchmark
     "The paper's numbers."
     lookup(source, {s for s, _ in QUOTED}, 'table of the paper')
     columns, _, rows = QUOTED.get((source, benchmark.removeprefix('icon-')), '').partition(' | ')
@@ -96,213 +98,347 @@ def quoted(source: str, # table1 .. table6, fig4a, fig4b, fig5a, fig5b
 # %% ../nbs/42_paper.ipynb #abd6b28a
 _methods = lambda *names: {LABELS[m]: dict(method=m) for m in names}
 _short = dict(method='dval', epochs1=4)
-_losses = {'BCE': 'bce', 'Focal': 'focal', 'CB Focal': 'cb-focal', 'ASL': 'asl', 'DB': 'db', 'DB Focal': 'db-focal', 'DB*': 'db-star'}
+_losses = {
+    'BCE': 'bce',
+    'Focal': 'focal',
+    'CB Focal': 'cb-focal',
+    'ASL': 'asl',
+    'DB': 'db',
+    'DB Focal': 'db-focal',
+    'DB*': 'db-star',
+}
 TABLES = {
     'table1': _methods('zero-shot', 'linear-probe', 'fine-tuning', 'coop', 'cocoop', 'lmpt', 'dval', 'hp-dval'),
     'table3': {n: dict(loss=l) for n, l in _losses.items()},
-    'table4': {f'{LABELS[m]}, {n}': dict(method=m, loss=l) for m in ('fine-tuning', 'coop', 'cocoop', 'lmpt', 'hp-dval')
-               for n, l in (('BCE', 'bce'), ('DB', 'db-focal'))},
-    'table5': {'Zero-shot CLIP': dict(method='zero-shot'), 'DVAL': dict(method='dval'), 'DVAL + HPT': dict(sc_weight=0.),
-               'DVAL + HPT + SC': {}, 'joint': dict(method='joint')},
+    'table4': {
+        f'{LABELS[m]}, {n}': dict(method=m, loss=l)
+        for m in ('fine-tuning', 'coop', 'cocoop', 'lmpt', 'hp-dval')
+        for n, l in (('BCE', 'bce'), ('DB', 'db-focal'))
+    },
+    'table5': {
+        'Zero-shot CLIP': dict(method='zero-shot'),
+        'DVAL': dict(method='dval'),
+        'DVAL + HPT': dict(sc_weight=0.0),
+        'DVAL + HPT + SC': {},
+        'joint': dict(method='joint'),
+    },
     'table6': {'local': dict(prompts='local'), 'global': dict(prompts='global'), 'both': {}},
     'fig5': {str(m): dict(n_ctx=m, ctx_init='noise') for m in (2, 4, 8, 16, 32, 64)},
-    'zero-shot': {'cosine, global view': dict(method='zero-shot'), 'softmax, global view': dict(method='zero-shot', score='softmax'),
-                  'cosine, both views': dict(method='zero-shot-dual'), 'L2 over the classes, both views': dict(method='zero-shot-dual', score='l2')},
-    'ablations': {'as it is': {}, 'prompts from noise': dict(ctx_init='noise'),
-                 'SC on the local prompt': dict(sc_on='local'), 'SC on both': dict(sc_on='both'),
-                 'short': _short, 'short, no distillation': _short | dict(kd='none'), 'short, L2': _short | dict(kd='l2'),
-                 'short, cosine': _short | dict(kd='cosine', kd_weight=5e-3), 'short, L1 of the patches': _short | dict(kd_on='patch'),
-                 'short, last epoch': _short | dict(select='last'), 'short, best epoch on test': _short | dict(select='test')},
+    'zero-shot': {
+        'cosine, global view': dict(method='zero-shot'),
+        'softmax, global view': dict(method='zero-shot', score='softmax'),
+        'cosine, both views': dict(method='zero-shot-dual'),
+        'L2 over the classes, both views': dict(method='zero-shot-dual', score='l2'),
+    },
+    'ablations': {
+        'as it is': {},
+        'prompts from noise': dict(ctx_init='noise'),
+        'SC on the local prompt': dict(sc_on='local'),
+        'SC on both': dict(sc_on='both'),
+        'short': _short,
+        'short, no distillation': _short | dict(kd='none'),
+        'short, L2': _short | dict(kd='l2'),
+        'short, cosine': _short | dict(kd='cosine', kd_weight=5e-3),
+        'short, L1 of the patches': _short | dict(kd_on='patch'),
+        'short, last epoch': _short | dict(select='last'),
+        'short, best epoch on test': _short | dict(select='test'),
+    },
 }
+
+
 def table_benchmarks(table: str) -> tuple:
     "The embedded benchmarks on which a table is measured: both where the paper has both, else COCO-LT."
-    return ('icon-coco-lt', 'icon-voc-lt')[:2 if table in ('table1', 'table5', 'table6', 'fig5', 'zero-shot') else 1]
+    return ('icon-coco-lt', 'icon-voc-lt')[: 2 if table in ('table1', 'table5', 'table6', 'fig5', 'zero-shot') else 1]
 
-def table_configs(table: str, # a key of `TABLES`
-                  seeds, # list of int
-                  rows=None, # those wanted; None = all
-                  **params) -> dict: # {row: [Config per seed]}
+
+def table_configs(
+    table: str,  # a key of `TABLES`
+    seeds,  # list of int
+    rows=None,  # those wanted; None = all
+    **params,
+) -> dict:  # {row: [Config per seed]}
     "The configs of a table. `params` are meant for all rows; what a row says goes before."
     chosen = lookup(table, TABLES, 'table')
-    return {r: [method_config(seed=s, **dict(method='hp-dval') | params | lookup(r, chosen, 'row')) for s in seeds] for r in rows or chosen}
+    return {
+        r: [method_config(seed=s, **dict(method='hp-dval') | params | lookup(r, chosen, 'row')) for s in seeds]
+        for r in rows or chosen
+    }
 
 # %% ../nbs/42_paper.ipynb #7ee9ad01
-def page(params: dict, # of the notebook
-         name: str,
-         rows=(), # of the table
-        ) -> tuple: # params of the configs, folder, seeds, rows, is it a trial?
+def page(
+    params: dict,  # of the notebook
+    name: str,
+    rows=(),  # of the table
+) -> tuple:  # params of the configs, folder, seeds, rows, is it a trial?
     """What the notebooks of the tables and figures share. `params['rows']` names the rows wanted, with semicolons between them.
     A trial (`smoke`, `nbdev_test`) has one epoch, the first and the last row; under `nbdev_test` also one seed, on the smaller world."""
     testing, params = bool(os.environ.get('IN_TEST')), dict(params)
     small, out, seeds = params.pop('smoke') or testing, params.pop('out', None), parse_seeds(params.pop('seeds'))
-    if wanted := params.pop('rows', None): rows = [r.strip() for r in wanted.split(';') if lookup(r.strip(), rows, 'row')]
-    if small: params |= dict(epochs1=1, epochs2=1, batch_size=256)
-    if testing: params['benchmark'], seeds = 'icon-voc-lt', seeds[:1]
-    return params, Path(out or runs_dir()/name), seeds, [*rows][::max(1, len(rows)-1) if small else 1], small
+    if wanted := params.pop('rows', None):
+        rows = [r.strip() for r in wanted.split(';') if lookup(r.strip(), rows, 'row')]
+    if small:
+        params |= dict(epochs1=1, epochs2=1, batch_size=256)
+    if testing:
+        params['benchmark'], seeds = 'icon-voc-lt', seeds[:1]
+    return params, Path(out or runs_dir() / name), seeds, [*rows][:: max(1, len(rows) - 1) if small else 1], small
 
 # %% ../nbs/42_paper.ipynb #3999a60f
 HERE, THERE = 'measured here', 'quoted from the paper'
 
-def beside(summed: dict, # of `compare_configs`
-           quotes: pd.DataFrame) -> pd.DataFrame: # columns in two groups, told apart by their headings
+
+def beside(
+    summed: dict,  # of `compare_configs`
+    quotes: pd.DataFrame,
+) -> pd.DataFrame:  # columns in two groups, told apart by their headings
     "What was measured and what the paper prints. Rows that are only quoted come last."
     here = results_table(summed)
     names = [*here.index, *[r for r in quotes.index if r not in here.index]]
     there = quotes.map('{:.2f}'.format)
     return pd.concat({HERE: here.reindex(names), THERE: there.reindex(names)}, axis=1).fillna('')
 
+
 def flat(table: pd.DataFrame) -> pd.DataFrame:
     "The same with one line of headings, for CSV and Markdown files."
     return table.set_axis([f'{group}: {name}' for group, name in table.columns], axis=1)
 
 # %% ../nbs/42_paper.ipynb #2e975170
-def claims(results: dict, # {row: [Result per seed]}
-           said, # list of (a, b, group): the paper finds a over b
-           quotes: pd.DataFrame) -> pd.DataFrame:
+def claims(
+    results: dict,  # {row: [Result per seed]}
+    said,  # list of (a, b, group): the paper finds a over b
+    quotes: pd.DataFrame,
+) -> pd.DataFrame:
     "Which of the paper's statements hold here."
+
     def one(a, b, g):
         of = lambda r: r.mAP[g] if g in GROUPS else getattr(r, g)
         d = mean_interval([of(x) - of(y) for x, y in zip(results[a], results[b])])
         verdict = 'holds' if d['low'] > 0 else 'reversed' if d['high'] < 0 else 'open'
         known = g in quotes and {a, b} <= set(quotes.index)
-        return {'claim': f'{a} over {b}, {g}', 'the paper': f'{quotes[g][a] - quotes[g][b]:+.2f}' if known else '',
-                'here': f"{d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]", 'verdict': verdict}
+        return {
+            'claim': f'{a} over {b}, {g}',
+            'the paper': f'{quotes[g][a] - quotes[g][b]:+.2f}' if known else '',
+            'here': f"{d['mean']:+.2f} [{d['low']:+.2f}, {d['high']:+.2f}]",
+            'verdict': verdict,
+        }
+
     rows = [one(*s) for s in said if {*s[:2]} <= set(results)]
     return pd.DataFrame(rows, columns=['claim', 'the paper', 'here', 'verdict']).set_index('claim')
 
 # %% ../nbs/42_paper.ipynb #c7659996
 def plot_rows(summed: dict, quotes: pd.DataFrame):
     "mAP by group, a panel each: what was measured (with its deviation) above, what the paper prints below."
-    here = summed['methods']; there = quotes[[r in here for r in quotes.index]] if len(quotes) else quotes
+    here = summed['methods']
+    there = quotes[[r in here for r in quotes.index]] if len(quotes) else quotes
     parts = [(HERE, {r: (m['mAP'], m['std']) for r, m in here.items()}, 'o', sns.color_palette('colorblind')[0])]
-    if len(there): parts.append((THERE, {r: (there.loc[r], {}) for r in there.index}, 'D', '.45'))
-    heights = [.6 + len(p[1]) for p in parts]
-    fig, axs = plt.subplots(len(parts), len(GROUPS), figsize=(9, .6 + sum(.42 + .21*h for h in heights)), squeeze=False, height_ratios=heights)
-    for ax, g in zip(axs[0], GROUPS): ax.set_title(g, fontsize=9)
+    if len(there):
+        parts.append((THERE, {r: (there.loc[r], {}) for r in there.index}, 'D', '.45'))
+    heights = [0.6 + len(p[1]) for p in parts]
+    fig, axs = plt.subplots(
+        len(parts),
+        len(GROUPS),
+        figsize=(9, 0.6 + sum(0.42 + 0.21 * h for h in heights)),
+        squeeze=False,
+        height_ratios=heights,
+    )
+    for ax, g in zip(axs[0], GROUPS):
+        ax.set_title(g, fontsize=9)
     for line, (what, rows, marker, colour) in zip(axs, parts):
         for ax, g in zip(line, GROUPS):
             for i, (mean, std) in enumerate(rows.values()):
                 ax.errorbar(mean[g], i, xerr=std.get(g) or None, fmt=marker, ms=5, color=colour, capsize=2)
-            ax.set_yticks(range(len(rows)), list(rows) if ax is line[0] else []); ax.set_ylim(len(rows)-.4, -.6)
-            ax.grid(axis='y', color='.9'); ax.tick_params(labelsize=8); ax.margins(x=.15)
+            ax.set_yticks(range(len(rows)), list(rows) if ax is line[0] else [])
+            ax.set_ylim(len(rows) - 0.4, -0.6)
+            ax.grid(axis='y', color='.9')
+            ax.tick_params(labelsize=8)
+            ax.margins(x=0.15)
         line[0].set_xlabel(f'mAP (%), {what}', fontsize=8, loc='left')
-    sns.despine(); fig.tight_layout()
+    sns.despine()
+    fig.tight_layout()
     return fig
 
 # %% ../nbs/42_paper.ipynb #67a37973
-def plot_curve(mean, std, quotes, # tables with a column per group, over the setting
-               label: str, log=False):
+def plot_curve(
+    mean,
+    std,
+    quotes,  # tables with a column per group, over the setting
+    label: str,
+    log=False,
+):
     "mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right one."
-    fig, axs = plt.subplots(1, len(GROUPS), figsize=(10, 2.7)); blue, grey = sns.color_palette('colorblind')[0], '.5'
+    fig, axs = plt.subplots(1, len(GROUPS), figsize=(10, 2.7))
+    blue, grey = sns.color_palette('colorblind')[0], '.5'
     for ax, g in zip(axs, GROUPS):
-        ax.errorbar(mean.index, mean[g], yerr=std[g].fillna(0.), fmt='o-', ms=4, color=blue, capsize=2); ax.set_title(g, fontsize=9)
+        ax.errorbar(mean.index, mean[g], yerr=std[g].fillna(0.0), fmt='o-', ms=4, color=blue, capsize=2)
+        ax.set_title(g, fontsize=9)
         ax.tick_params(axis='y', colors=blue, labelsize=8)
-        if log: ax.set_xscale('log'); ax.xaxis.set_minor_formatter(''); ax.xaxis.set_major_formatter('{x:g}')
-        if len(mean) < 8: ax.set_xticks(mean.index, [f'{v:g}' for v in mean.index])
+        if log:
+            ax.set_xscale('log')
+            ax.xaxis.set_minor_formatter('')
+            ax.xaxis.set_major_formatter('{x:g}')
+        if len(mean) < 8:
+            ax.set_xticks(mean.index, [f'{v:g}' for v in mean.index])
         if len(quotes):
-            other = ax.twinx(); other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1)
-            other.tick_params(axis='y', colors=grey, labelsize=8); sns.despine(ax=other, right=False)
-    keys = [plt.Line2D([], [], color=blue, marker='o', label=HERE + ' (left axis)'*bool(len(quotes)))]
-    if len(quotes): keys.append(plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)'))
-    axs[0].set_ylabel('mAP (%)'); fig.supxlabel(label, fontsize=10); sns.despine(right=not len(quotes)); fig.tight_layout()
-    fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(.5, 0), ncols=2)
+            other = ax.twinx()
+            other.plot(quotes.index, quotes[g], 'D--', ms=3, color=grey, lw=1)
+            other.tick_params(axis='y', colors=grey, labelsize=8)
+            sns.despine(ax=other, right=False)
+    keys = [plt.Line2D([], [], color=blue, marker='o', label=HERE + ' (left axis)' * bool(len(quotes)))]
+    if len(quotes):
+        keys.append(plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)'))
+    axs[0].set_ylabel('mAP (%)')
+    fig.supxlabel(label, fontsize=10)
+    sns.despine(right=not len(quotes))
+    fig.tight_layout()
+    fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=2)
     return fig
 
 # %% ../nbs/42_paper.ipynb #24a55c3a
-def scatter(results, # of one config, a seed each
-            targets) -> pd.DataFrame: # [N,C] of the test images -> a row per group, percentage points
+def scatter(
+    results,  # of one config, a seed each
+    targets,
+) -> pd.DataFrame:  # [N,C] of the test images -> a row per group, percentage points
     "Sample deviation of mAP over the seeds with its 95 % interval, and half the 95 % bootstrap interval over the test images (first seed)."
     std, n = pd.DataFrame([r.mAP for r in results]).std(), len(results)
-    low, high = ((n-1)/stats.chi2.ppf([.975, .025], n-1))**.5
-    images = {g: (b - a)/2 for g, (a, b) in bootstrap_ci(results[0].scores, targets, results[0].counts).items()}
-    return pd.DataFrame({'seeds': std, 'low': low*std, 'high': high*std, 'test images': pd.Series(images)}).loc[[*GROUPS]]
+    low, high = ((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1)) ** 0.5
+    images = {g: (b - a) / 2 for g, (a, b) in bootstrap_ci(results[0].scores, targets, results[0].counts).items()}
+    return pd.DataFrame({'seeds': std, 'low': low * std, 'high': high * std, 'test images': pd.Series(images)}).loc[
+        [*GROUPS]
+    ]
 
 # %% ../nbs/42_paper.ipynb #14c1cc17
-def kept(result: Result, name: str, make, # () -> DataFrame
-         *settings) -> pd.DataFrame:
+def kept(
+    result: Result,
+    name: str,
+    make,  # () -> DataFrame
+    *settings,
+) -> pd.DataFrame:
     "The table `name` of a run with these settings: made if it is not there, then read from the run's folder."
-    file = Path(result.folder)/f'{name}-{table_name(map(str, settings))}.csv'
+    file = Path(result.folder) / f'{name}-{table_name(map(str, settings))}.csv'
     if not file.is_file():
-        with atomic_write(file, 'w') as f: make().to_csv(f, index=False)
+        with atomic_write(file, 'w') as f:
+            make().to_csv(f, index=False)
     return pd.read_csv(file)
 
 # %% ../nbs/42_paper.ipynb #dcab77a1
 @torch.inference_mode()
-def view_scores(model: DualView, images, pixels: Pixels, ks, # list of int
-                batch=128, progress=False) -> tuple: # [N,C] of the global view, {k: [N,C]} of the local one
+def view_scores(
+    model: DualView,
+    images,
+    pixels: Pixels,
+    ks,  # list of int
+    batch=128,
+    progress=False,
+) -> tuple:  # [N,C] of the global view, {k: [N,C]} of the local one
     "The scores of the two views before `dual_view` mixes them (eq. 4, 5)."
     unit, per_view = SCORES[model.cfg.score]
     norm = (lambda t: F.normalize(t.float(), dim=-1)) if unit else torch.Tensor.float
     (tg, tl), glob, loc = map(norm, model.texts()), [], {k: [] for k in ks}
     for idx in tqdm(batches(len(images), batch), desc='score both views', leave=False, disable=not progress):
-        with autocast(pixels.device, pixels.cfg.precision): g, p = model.visual(pixels(images[idx]))
+        with autocast(pixels.device, pixels.cfg.precision):
+            g, p = model.visual(pixels(images[idx]))
         best = (norm(p) @ tl.T).topk(max(ks), dim=1).values.cumsum(1)
         glob.append(per_view(norm(g) @ tg.T))
-        for k in ks: loc[k].append(per_view(best[:, k-1]/k))
+        for k in ks:
+            loc[k].append(per_view(best[:, k - 1] / k))
     return torch.cat(glob).cpu(), {k: torch.cat(v).cpu() for k, v in loc.items()}
 
-def sweep(model: DualView, data: Data, pixels: Pixels, alphas, # 0..1
-          shares, # of the patches, 0..1
-          progress=False) -> pd.DataFrame: # alpha, k, share, total, head, medium, tail (percent)
+
+def sweep(
+    model: DualView,
+    data: Data,
+    pixels: Pixels,
+    alphas,  # 0..1
+    shares,  # of the patches, 0..1
+    progress=False,
+) -> pd.DataFrame:  # alpha, k, share, total, head, medium, tail (percent)
     "mAP on the test images for every alpha at the model's own k, and for every k at its own alpha."
-    c, n = model.cfg, model.visual.grid[0]*model.visual.grid[1]
-    ks, own = [max(1, round(s*n)) for s in shares], patches_used(model.cfg.topk, n)
+    c, n = model.cfg, model.visual.grid[0] * model.visual.grid[1]
+    ks, own = [max(1, round(s * n)) for s in shares], patches_used(model.cfg.topk, n)
     glob, loc = view_scores(model, data.test.images, pixels, sorted({*ks, own}), progress=progress)
+
     def row(alpha, k, share):
         w = alpha if c.alpha_on == 'global' else 1 - alpha
-        ap = average_precision((w*glob + (1-w)*loc[k]).numpy(), data.test.targets)
+        ap = average_precision((w * glob + (1 - w) * loc[k]).numpy(), data.test.targets)
         return dict(alpha=alpha, k=k, share=share, **summary(ap, data.counts)['mAP'])
-    return pd.DataFrame([row(a, own, None) for a in alphas] + [row(c.alpha, k, s) for k, s in dict(zip(ks, shares)).items()])
+
+    return pd.DataFrame(
+        [row(a, own, None) for a in alphas] + [row(c.alpha, k, s) for k, s in dict(zip(ks, shares)).items()]
+    )
 
 # %% ../nbs/42_paper.ipynb #ad000a9c
-def box_masks(scenes, i: int, size: int) -> dict: # {class: bool [S,S]}
+def box_masks(scenes, i: int, size: int) -> dict:  # {class: bool [S,S]}
     "Where the boxes of every class of scene `i` lie, at `size` px."
     scale, masks = size / scenes.images.shape[-1], {}
     for c, box in zip(scenes.labels[i], scenes.boxes[i]):
-        x0, y0, x1, y1 = [round(v*scale) for v in box]
-        masks.setdefault(c, torch.zeros(size, size, dtype=torch.bool))[y0:max(y1, y0+1), x0:max(x1, x0+1)] = True
+        x0, y0, x1, y1 = [round(v * scale) for v in box]
+        masks.setdefault(c, torch.zeros(size, size, dtype=torch.bool))[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = (
+            True
+        )
     return masks
 
-def localise(maps, masks) -> pd.DataFrame: # float [n,S,S] and bool [n,S,S] -> pointing, coldest (is the hottest, the coldest pixel in a box?), iou, area (share of the pixels in boxes, 0..1)
+
+def localise(
+    maps, masks
+) -> pd.DataFrame:  # float [n,S,S] and bool [n,S,S] -> pointing, coldest (is the hottest, the coldest pixel in a box?), iou, area (share of the pixels in boxes, 0..1)
     "Pointing game and IoU of n heat maps."
     heat, inside = maps.flatten(1), masks.flatten(1)
     low, high = heat.amin(1, keepdim=True), heat.amax(1, keepdim=True)
-    hot = heat > (low + high)/2
+    hot = heat > (low + high) / 2
     at = lambda pixel: inside.gather(1, pixel[:, None])[:, 0].float()
-    return pd.DataFrame(dict(pointing=at(heat.argmax(1)), coldest=at(heat.argmin(1)),
-                             iou=(hot & inside).sum(1)/(hot | inside).sum(1), area=inside.float().mean(1)))
+    return pd.DataFrame(
+        dict(
+            pointing=at(heat.argmax(1)),
+            coldest=at(heat.argmin(1)),
+            iou=(hot & inside).sum(1) / (hot | inside).sum(1),
+            area=inside.float().mean(1),
+        )
+    )
+
 
 @torch.inference_mode()
-def score_maps(model: DualView, data: Data, pixels: Pixels, batch=64, progress=False) -> pd.DataFrame: # image, class, and the columns of `localise`
+def score_maps(
+    model: DualView, data: Data, pixels: Pixels, batch=64, progress=False
+) -> pd.DataFrame:  # image, class, and the columns of `localise`
     "`localise` for every class in every test scene."
     text, size, rows = model.texts()[1], data.test.images.shape[-1], []
     for idx in tqdm(batches(len(data.test.images), batch), desc='score heat maps', leave=False, disable=not progress):
         _, p = model.visual(pixels(data.test.images[idx]))
         for i, patches in zip(idx.tolist(), p):
-            masks = box_masks(data.scenes, i, size); found = list(masks)
-            if not found: continue
+            masks = box_masks(data.scenes, i, size)
+            found = list(masks)
+            if not found:
+                continue
             maps = heat_maps(patches.float(), text[found], model.visual.grid, size).cpu()
             rows.append(localise(maps, torch.stack([*masks.values()])).assign(image=i, **{'class': found}))
     return pd.concat(rows, ignore_index=True)
 
 # %% ../nbs/42_paper.ipynb #b135729d
-def job_words(cfg: Config) -> list: # of 'name=value'
+def job_words(cfg: Config) -> list:  # of 'name=value'
     "The method, benchmark, seed, and every field in which the config differs from what these three give."
     plain = method_config(cfg.method, cfg.seed, benchmark=cfg.benchmark)
     changed = [f.name for f in fields(Config) if getattr(cfg, f.name) != getattr(plain, f.name)]
     return [f'{k}={getattr(cfg, k)}' for k in ('method', 'benchmark', 'seed', *changed)]
 
-def jobs(seeds=(0, 1, 2), tables=None, # keys of `TABLES`; None = all
-         benchmarks=('icon-coco-lt', 'icon-voc-lt'), **params) -> dict: # {name: (words, name of the job that must come before, or None)}
+
+def jobs(
+    seeds=(0, 1, 2),
+    tables=None,  # keys of `TABLES`; None = all
+    benchmarks=('icon-coco-lt', 'icon-voc-lt'),
+    **params,
+) -> dict:  # {name: (words, name of the job that must come before, or None)}
     "All runs of the embedded tables, without repetition."
     out = {}
+
     def add(cfg):
         name = config_hash(cfg)
-        if name in out: return name
+        if name in out:
+            return name
         first = add(stage1_config(cfg)) if all(stages(cfg)) else None
         out[name] = job_words(cfg), first
         return name
+
     for t in tables or TABLES:
         for b in (b for b in table_benchmarks(t) if b in benchmarks):
-            for cfgs in table_configs(t, seeds, benchmark=b, **params).values(): [add(c) for c in cfgs]
+            for cfgs in table_configs(t, seeds, benchmark=b, **params).values():
+                [add(c) for c in cfgs]
     return out

@@ -17,64 +17,90 @@ from .core import get_device
 # %% ../nbs/01_parallel.ipynb #5afa5722
 def group():
     "accelerate's `PartialState` of this process if it was launched with others, else None."
-    if int(os.environ.get('WORLD_SIZE', 1)) < 2: return None
+    if int(os.environ.get('WORLD_SIZE', 1)) < 2:
+        return None
     from accelerate import PartialState
     from accelerate.utils import parse_flag_from_env
+
     return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU') or not torch.cuda.is_available())
+
 
 def is_main() -> bool:
     "Is this the process that writes files and shows progress?"
     g = group()
     return g is None or g.is_main_process
 
+
 def wait():
     "Wait until every process is here."
-    if g := group(): g.wait_for_everyone()
+    if g := group():
+        g.wait_for_everyone()
+
 
 @contextmanager
 def main_first():
     "The main process goes through the block before the others, which then find its files, or the same error."
-    if not is_main(): wait()
-    try: yield
+    if not is_main():
+        wait()
+    try:
+        yield
     finally:
-        if is_main(): wait()
+        if is_main():
+            wait()
 
 # %% ../nbs/01_parallel.ipynb #34f37896
-def from_main(fn): # () -> a small object
+def from_main(fn):  # () -> a small object
     "What `fn()` gives in the main process, in all of them."
-    if not (g := group()): return fn()
+    if not (g := group()):
+        return fn()
     from accelerate.utils import broadcast_object_list
+
     return broadcast_object_list([fn() if g.is_main_process else None])[0]
+
 
 def local_device(name='auto') -> torch.device:
     "`get_device`, or, with others, the device that the launcher gave this process. A `ValueError` if it is of another kind."
-    if not (g := group()): return get_device(name)
-    if name in ('auto', g.device.type): return g.device
-    raise ValueError(f'device {name!r} was asked for, but the processes were launched on {g.device.type}: '
-                     "leave it at 'auto', and set ACCELERATE_USE_CPU=true to launch on CPUs")
+    if not (g := group()):
+        return get_device(name)
+    if name in ('auto', g.device.type):
+        return g.device
+    raise ValueError(
+        f'device {name!r} was asked for, but the processes were launched on {g.device.type}: '
+        "leave it at 'auto', and set ACCELERATE_USE_CPU=true to launch on CPUs"
+    )
 
 # %% ../nbs/01_parallel.ipynb #c09b2331
-def share(n: int): # -> index of rows
+def share(n: int):  # -> index of rows
     "The rows of a batch of `n` that this process computes: all of them, if it is alone."
-    if not (g := group()): return slice(None)
+    if not (g := group()):
+        return slice(None)
     k = -(-n // g.num_processes)
-    return torch.arange(g.process_index*k, g.process_index*k + k).clamp(max=n-1)
+    return torch.arange(g.process_index * k, g.process_index * k + k).clamp(max=n - 1)
 
-def gather_rows(x, # [k, ...] computed from the rows `share(n)`, or None
-                n: int): # -> [n, ...]
+
+def gather_rows(
+    x,  # [k, ...] computed from the rows `share(n)`, or None
+    n: int,
+):  # -> [n, ...]
     "The rows of all processes. The gradient flows to the own ones, times the number of processes, by which `average_gradients` divides."
-    if x is None or not (g := group()): return x
+    if x is None or not (g := group()):
+        return x
     from accelerate.utils import gather
+
     every = gather(x.detach())
     if x.requires_grad:
-        own = x.clone(); own.register_hook(lambda d: d * g.num_processes)
-        every[g.process_index*len(x):][:len(x)] = own
+        own = x.clone()
+        own.register_hook(lambda d: d * g.num_processes)
+        every[g.process_index * len(x) :][: len(x)] = own
     return every[:n]
+
 
 def average_gradients(params):
     "The mean over the processes of every gradient, sent in one message."
-    if not group(): return
+    if not group():
+        return
     from accelerate.utils import reduce
+
     grads = [p.grad for p in params if p.grad is not None]
     flat = reduce(torch.cat([d.flatten() for d in grads]), 'mean')
     torch._foreach_copy_(grads, [f.view_as(d) for f, d in zip(flat.split([d.numel() for d in grads]), grads)])
@@ -82,10 +108,18 @@ def average_gradients(params):
 # %% ../nbs/01_parallel.ipynb #0d1b4425
 def _one_thread(fn, *args):
     "OpenMP's threads do not survive a fork: a parallel region would wait for them for ever."
-    torch.set_num_threads(1); fn(*args)
+    torch.set_num_threads(1)
+    fn(*args)
 
-def spawn(fn, # picklable where accelerate starts processes anew (ROCm); elsewhere they are forked, before CUDA is used
-          *args, processes=2):
+
+def spawn(
+    fn,  # picklable where accelerate starts processes anew (ROCm); elsewhere they are forked, before CUDA is used
+    *args,
+    processes=2,
+):
     "Call `fn(*args)` in several processes of this machine at once, by accelerate's `notebook_launcher`."
     from accelerate import notebook_launcher
-    notebook_launcher(_one_thread, (fn, *args), num_processes=processes, rdzv_backend='c10d', rdzv_endpoint='localhost:0')
+
+    notebook_launcher(
+        _one_thread, (fn, *args), num_processes=processes, rdzv_backend='c10d', rdzv_endpoint='localhost:0'
+    )

@@ -22,32 +22,50 @@ from .train import Pixels
 # %% ../nbs/41_predict.ipynb #6534747d
 class Classifier:
     "Probabilities and heat maps for any image, by a trained run."
+
     def __init__(self, result: Result, clip: Clip, model: DualView, device):
         self.result, self.clip, self.model, self.classes = result, clip, model, list(result.classes)
         self.pixels = Pixels(clip, model.cfg, device)
 
     @classmethod
-    def load(cls, folder, # of the run
-             pretrained=None, # where the CLIP's weights lie now, if elsewhere than at training
-             device='auto'):
+    def load(
+        cls,
+        folder,  # of the run
+        pretrained=None,  # where the CLIP's weights lie now, if elsewhere than at training
+        device='auto',
+    ):
         "The classifier of a run. Raises `FileNotFoundError` if there is none in `folder`."
-        if not (Path(folder)/'result.json').is_file(): raise FileNotFoundError(f'no finished run in {folder}: give the folder of a run, with result.json and model.safetensors')
+        if not (Path(folder) / 'result.json').is_file():
+            raise FileNotFoundError(
+                f'no finished run in {folder}: give the folder of a run, with result.json and model.safetensors'
+            )
         result, device = Result.load(folder), get_device(device)
-        clip = load_clip(result.config['clip'], result.config['pretrained'] if pretrained is None else pretrained).to(device)
+        clip = load_clip(result.config['clip'], result.config['pretrained'] if pretrained is None else pretrained).to(
+            device
+        )
         return cls(result, clip, load_model(result, clip, device), device)
 
-    def _image(self, image): # path, `PIL.Image` or uint8 array [H,W,3] -> uint8 [3,S,S]
-        return torch.as_tensor(load_image(Image.fromarray(image) if isinstance(image, np.ndarray) else image, self.clip.visual.size, self.model.cfg.transform))
+    def _image(self, image):  # path, `PIL.Image` or uint8 array [H,W,3] -> uint8 [3,S,S]
+        return torch.as_tensor(
+            load_image(
+                Image.fromarray(image) if isinstance(image, np.ndarray) else image,
+                self.clip.visual.size,
+                self.model.cfg.transform,
+            )
+        )
 
     @torch.inference_mode()
-    def predict(self, images, # one image, or a list: paths, `PIL.Image`s or uint8 arrays [H,W,3]
-                top=None, # rows per image; None = one per class
-                batch=64) -> pd.DataFrame: # image (its path or number), label, probability 0..1; the likeliest first
+    def predict(
+        self,
+        images,  # one image, or a list: paths, `PIL.Image`s or uint8 arrays [H,W,3]
+        top=None,  # rows per image; None = one per class
+        batch=64,
+    ) -> pd.DataFrame:  # image (its path or number), label, probability 0..1; the likeliest first
         "What is in the images. Probabilities are the sigmoid of the logits that the loss saw; they rank well, but are not calibrated."
         images = list(images) if isinstance(images, (list, tuple)) else [images]
         texts, rows = self.model.texts(), []
         for i in range(0, len(images), batch):
-            x = self.pixels(torch.stack([self._image(im) for im in images[i:i+batch]]))
+            x = self.pixels(torch.stack([self._image(im) for im in images[i : i + batch]]))
             prob = self.model.logits(self.model.score(*self.model.visual(x), texts)).sigmoid().cpu().numpy()
             for j, p in enumerate(prob, i):
                 name = str(images[j]) if isinstance(images[j], (str, Path)) else j
@@ -55,15 +73,26 @@ class Classifier:
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
     @torch.inference_mode()
-    def heatmap(self, image, label: str) -> np.ndarray: # float32 [H,W] of the image; NaN where the centre crop left it out
+    def heatmap(
+        self, image, label: str
+    ) -> np.ndarray:  # float32 [H,W] of the image; NaN where the centre crop left it out
         "Cosine of every place of the image with the local prompt of `label`."
         texts, c = self.model.texts(), self.classes.index(lookup(label, self.classes, 'class'))
-        if not texts: raise ValueError('CoCoOp has no prompt without an image, and so no heat map: take a run of another method')
-        im = to_rgb(Image.fromarray(image) if isinstance(image, np.ndarray) else image if isinstance(image, Image.Image) else Image.open(image))
+        if not texts:
+            raise ValueError('CoCoOp has no prompt without an image, and so no heat map: take a run of another method')
+        im = to_rgb(
+            Image.fromarray(image)
+            if isinstance(image, np.ndarray)
+            else image
+            if isinstance(image, Image.Image)
+            else Image.open(image)
+        )
         S, (W, H) = self.clip.visual.size, im.size
         _, p = self.model.visual(self.pixels(self._image(im)[None]))
         seen = heat_maps(p[0].float(), texts[1][[c]], self.model.visual.grid, S)
-        h, w = (H, W) if self.model.cfg.transform == 'official' else (min(H, W),)*2
-        out, top, left = np.full((H, W), np.nan, np.float32), (H-h)//2, (W-w)//2
-        out[top:top+h, left:left+w] = F.interpolate(seen[None], size=(h, w), mode='bilinear')[0, 0].cpu().numpy()
+        h, w = (H, W) if self.model.cfg.transform == 'official' else (min(H, W),) * 2
+        out, top, left = np.full((H, W), np.nan, np.float32), (H - h) // 2, (W - w) // 2
+        out[top : top + h, left : left + w] = (
+            F.interpolate(seen[None], size=(h, w), mode='bilinear')[0, 0].cpu().numpy()
+        )
         return out

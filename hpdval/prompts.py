@@ -17,80 +17,114 @@ from .labels import SPELLINGS
 # %% ../nbs/21_prompts.ipynb #435855bd
 def check_template(template: str) -> str:
     "The template itself; a `ValueError` if it has not exactly one place for the class name."
-    if template.count('{}') != 1: raise ValueError(f"a template needs one {{}} where the class name goes, got {template!r}")
+    if template.count('{}') != 1:
+        raise ValueError(f"a template needs one {{}} where the class name goes, got {template!r}")
     return template
 
-def prompt_ids(clip: Clip,
-               classes, # C names, as in the lists
-               template='a photo of a {}.',
-               spelling='listed', # a key of `SPELLINGS`
-              ) -> torch.Tensor: # ids [C,L], on the text tower's device
+
+def prompt_ids(
+    clip: Clip,
+    classes,  # C names, as in the lists
+    template='a photo of a {}.',
+    spelling='listed',  # a key of `SPELLINGS`
+) -> torch.Tensor:  # ids [C,L], on the text tower's device
     "Token ids of the fixed prompts."
     spell = lookup(spelling, SPELLINGS, 'spelling')
     ids = clip.tokenizer([check_template(template).format(spell(c)) for c in classes])
     return ids.to(clip.text.positional_embedding.device)
 
+
 @torch.no_grad()
-def fixed_prompts(clip: Clip, classes, template='a photo of a {}.', spelling='listed') -> torch.Tensor: # [C,D], not normalised
+def fixed_prompts(
+    clip: Clip, classes, template='a photo of a {}.', spelling='listed'
+) -> torch.Tensor:  # [C,D], not normalised
     "P^H, the text embeddings of the fixed prompts (eq. 3)."
     return clip.text(prompt_ids(clip, classes, template, spelling))
 
 # %% ../nbs/21_prompts.ipynb #76c64d7b
 class LearnedPrompts(nn.Module):
     "`n` contexts of M vectors in front of every class name (CoOp: n=1; hierarchical: n=2, global then local)."
-    def __init__(self, clip: Clip, classes, # C names
-                 n=2, n_ctx=4, init='noise', # see above
-                 template='a photo of a {}.', spelling='listed', generator=None):
+
+    def __init__(
+        self,
+        clip: Clip,
+        classes,  # C names
+        n=2,
+        n_ctx=4,
+        init='noise',  # see above
+        template='a photo of a {}.',
+        spelling='listed',
+        generator=None,
+    ):
         super().__init__()
         before, ending = check_template(template).split('{}')
         words = before.strip() if init == 'words' else ' '.join(['X'] * n_ctx)
         spell = lookup(spelling, SPELLINGS, 'spelling')
         ids = clip.tokenizer([f'{words} {spell(c)}{ending}' for c in classes])
-        M = len(clip.tokenizer([words])[0].nonzero()) - 2 if init == 'words' else n_ctx   # without start and end token
-        if M + 2 >= ids.shape[1]: raise ValueError(f'n_ctx={M} leaves no room for a class name: the text tower takes {ids.shape[1]} tokens')
+        M = len(clip.tokenizer([words])[0].nonzero()) - 2 if init == 'words' else n_ctx  # without start and end token
+        if M + 2 >= ids.shape[1]:
+            raise ValueError(f'n_ctx={M} leaves no room for a class name: the text tower takes {ids.shape[1]} tokens')
         text = clip.text
         ids = text.cut(ids.to(text.positional_embedding.device))
-        with torch.no_grad(): x = text.token_embedding(ids)   # [C,L,W]
+        with torch.no_grad():
+            x = text.token_embedding(ids)  # [C,L,W]
         self.register_buffer('prefix', x[:, :1], persistent=False)
-        self.register_buffer('suffix', x[:, 1+M:], persistent=False)
+        self.register_buffer('suffix', x[:, 1 + M :], persistent=False)
         self.register_buffer('end', text.end(ids), persistent=False)
-        ctx = x[0, 1:1+M].expand(n, -1, -1) if init == 'words' else .02*torch.randn(n, M, x.shape[-1], generator=generator).to(x.device)
+        ctx = (
+            x[0, 1 : 1 + M].expand(n, -1, -1)
+            if init == 'words'
+            else 0.02 * torch.randn(n, M, x.shape[-1], generator=generator).to(x.device)
+        )
         self.ctx = nn.Parameter(ctx.clone())
 
-    def encode(self, text: TextTower, contexts): # [n,M,W] -> [n,C,D], not normalised
+    def encode(self, text: TextTower, contexts):  # [n,M,W] -> [n,C,D], not normalised
         n, C = len(contexts), len(self.prefix)
         rows = lambda x: x.expand(n, *x.shape).flatten(0, 1)
         ctx = contexts[:, None].expand(n, C, *contexts.shape[1:]).flatten(0, 1)
-        return text.encode_embeddings(torch.cat([rows(self.prefix), ctx, rows(self.suffix)], 1), self.end.repeat(n)).unflatten(0, (n, C))
+        return text.encode_embeddings(
+            torch.cat([rows(self.prefix), ctx, rows(self.suffix)], 1), self.end.repeat(n)
+        ).unflatten(0, (n, C))
 
-    def forward(self, text: TextTower) -> torch.Tensor: # [n,C,D], not normalised
+    def forward(self, text: TextTower) -> torch.Tensor:  # [n,C,D], not normalised
         return self.encode(text, self.ctx)
 
 # %% ../nbs/21_prompts.ipynb #8aa06a4e
 class ConditionalPrompts(LearnedPrompts):
     "CoCoOp: one context, shifted by a vector that the image decides."
-    def __init__(self, clip: Clip, classes, **kw): # n_ctx, init, template, spelling, generator of `LearnedPrompts`
+
+    def __init__(self, clip: Clip, classes, **kw):  # n_ctx, init, template, spelling, generator of `LearnedPrompts`
         super().__init__(clip, classes, 1, **kw)
         D, W = clip.width, self.ctx.shape[-1]
-        self.meta = nn.Sequential(nn.Linear(D, max(1, D//16)), nn.ReLU(), nn.Linear(max(1, D//16), W)).to(self.ctx.device)
+        self.meta = nn.Sequential(nn.Linear(D, max(1, D // 16)), nn.ReLU(), nn.Linear(max(1, D // 16), W)).to(
+            self.ctx.device
+        )
 
-    def score(self, text: TextTower, g, # [B,D] global embeddings
-              images=32): # per pass through the text tower
+    def score(
+        self,
+        text: TextTower,
+        g,  # [B,D] global embeddings
+        images=32,
+    ):  # per pass through the text tower
         "Cosine of every image with its own prompts, [B,C]."
         g = F.normalize(g, dim=-1)
-        one = lambda g: torch.einsum('bd,bcd->bc', g, F.normalize(self.encode(text, self.ctx + self.meta(g)[:, None]), dim=-1))
+        one = lambda g: torch.einsum(
+            'bd,bcd->bc', g, F.normalize(self.encode(text, self.ctx + self.meta(g)[:, None]), dim=-1)
+        )
         return torch.cat([one(part) for part in g.split(images)])
 
 # %% ../nbs/21_prompts.ipynb #1809fa85
 class LinearProbe(nn.Module):
     "A weight vector and a bias for every class, on the normalised global embedding."
+
     def __init__(self, clip: Clip, classes):
         super().__init__()
         device = clip.text.positional_embedding.device
         self.weight = nn.Parameter(torch.zeros(len(classes), clip.width, device=device))
         self.bias = nn.Parameter(torch.zeros(len(classes), device=device))
 
-    def forward(self, text): return self.weight[None]   # in the place of class embeddings, as in a heat map
+    def forward(self, text):
+        return self.weight[None]  # in the place of class embeddings, as in a heat map
 
-    def score(self, text, g): # [B,D] -> [B,C]
+    def score(self, text, g):  # [B,D] -> [B,C]
         return F.linear(F.normalize(g, dim=-1), self.weight, self.bias)

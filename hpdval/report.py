@@ -24,119 +24,218 @@ from .train import Pixels
 # %% ../nbs/40_report.ipynb #4bcce0dd
 GROUPS = ('total', 'head', 'medium', 'tail')
 
-def _cell(mean, std): return f'{mean:.2f}' if std is None else f'{mean:.2f} ± {std:.2f}'
 
-def results_table(summary: dict) -> pd.DataFrame: # a row per method, percent; both variances in percent squared
+def _cell(mean, std):
+    return f'{mean:.2f}' if std is None else f'{mean:.2f} ± {std:.2f}'
+
+
+def results_table(summary: dict) -> pd.DataFrame:  # a row per method, percent; both variances in percent squared
     "mAP by group (mean ± sample standard deviation over the seeds) and the two variances of AP (study C)."
-    rows = {name: {g: _cell(m['mAP'][g], m['std'][g]) for g in GROUPS} |
-                  {'var (classes)': f"{m['var_population']:.0f}", 'var (groups)': f"{m['var_between_groups']:.1f}"}
-            for name, m in summary['methods'].items()}
+    rows = {
+        name: {g: _cell(m['mAP'][g], m['std'][g]) for g in GROUPS}
+        | {'var (classes)': f"{m['var_population']:.0f}", 'var (groups)': f"{m['var_between_groups']:.1f}"}
+        for name, m in summary['methods'].items()
+    }
     return pd.DataFrame(rows).T
 
-def visibility_table(results: dict, # {method: [Result per seed]}
-                     scenes, # IconScenes, the embedded test set
-                    ) -> pd.DataFrame: # percent
-    "mAP of classes where they are prominent and where they are only unobtrusive (embedded benchmarks)."
-    large = scenes.prominent_targets(); small = scenes.targets.bool() & ~large
-    of = lambda r, subset: 100*np.nanmean(subset_ap(r.scores, scenes.targets, subset))
-    return pd.DataFrame({LABELS[m]: {n: f'{np.mean([of(r, s) for r in rs]):.1f}' for n, s in (('prominent', large), ('unobtrusive', small))}
-                         for m, rs in results.items()}).T
 
-def provenance(data: str, weights: str, seeds, # list of int
-               environment: dict, # of a Result
-               also='', # what else belongs to the conditions
-              ) -> str:
+def visibility_table(
+    results: dict,  # {method: [Result per seed]}
+    scenes,  # IconScenes, the embedded test set
+) -> pd.DataFrame:  # percent
+    "mAP of classes where they are prominent and where they are only unobtrusive (embedded benchmarks)."
+    large = scenes.prominent_targets()
+    small = scenes.targets.bool() & ~large
+    of = lambda r, subset: 100 * np.nanmean(subset_ap(r.scores, scenes.targets, subset))
+    return pd.DataFrame(
+        {
+            LABELS[m]: {
+                n: f'{np.mean([of(r, s) for r in rs]):.1f}' for n, s in (('prominent', large), ('unobtrusive', small))
+            }
+            for m, rs in results.items()
+        }
+    ).T
+
+
+def provenance(
+    data: str,
+    weights: str,
+    seeds,  # list of int
+    environment: dict,  # of a Result
+    also='',  # what else belongs to the conditions
+) -> str:
     "The sentence under a table: on what its numbers were measured."
-    return ', '.join(filter(None, [f'Measured on {data} with {weights}', f'seeds {seeds}', also, environment['device'], f"commit {environment['commit'] or 'not recorded'}."]))
+    return ', '.join(
+        filter(
+            None,
+            [
+                f'Measured on {data} with {weights}',
+                f'seeds {seeds}',
+                also,
+                environment['device'],
+                f"commit {environment['commit'] or 'not recorded'}.",
+            ],
+        )
+    )
+
 
 def save_table(table: pd.DataFrame, folder, name: str, note=''):
     "Write `name.md` (with a note on what was measured) and `name.csv`."
-    with atomic_write(Path(folder)/f'{name}.csv', 'w') as f: f.write(table.to_csv())
-    text = len(table) and [i for i, values in enumerate([table.index, *(c for _, c in table.items())]) if not pd.api.types.is_numeric_dtype(values.dtype)]
-    with atomic_write(Path(folder)/f'{name}.md', 'w') as f:   # text stays as it is: 50.00, +1.5
+    with atomic_write(Path(folder) / f'{name}.csv', 'w') as f:
+        f.write(table.to_csv())
+    text = len(table) and [
+        i
+        for i, values in enumerate([table.index, *(c for _, c in table.items())])
+        if not pd.api.types.is_numeric_dtype(values.dtype)
+    ]
+    with atomic_write(Path(folder) / f'{name}.md', 'w') as f:  # text stays as it is: 50.00, +1.5
         f.write(table.to_markdown(disable_numparse=text) + (f'\n\n{note}\n' if note else '\n'))
 
 # %% ../nbs/40_report.ipynb #29e08c72
 COLOURS = dict(zip(LABELS.values(), [sns.color_palette('colorblind')[i] for i in (7, 8, 1, 4, 6, 5, 3, 9, 0, 2)]))
 
+
 def save_figure(fig, folder, name: str):
     "Write `name.pdf` and, in 256 colours, `name.png`, without a date in them."
     fig.savefig(png := io.BytesIO(), format='png', dpi=130, bbox_inches='tight')
-    with atomic_write(Path(folder)/f'{name}.png') as f: Image.open(png).convert('RGB').quantize(256).save(f, 'png', optimize=True)
-    with atomic_write(Path(folder)/f'{name}.pdf') as f: fig.savefig(f, format='pdf', bbox_inches='tight', metadata=dict(CreationDate=None))
+    with atomic_write(Path(folder) / f'{name}.png') as f:
+        Image.open(png).convert('RGB').quantize(256).save(f, 'png', optimize=True)
+    with atomic_write(Path(folder) / f'{name}.pdf') as f:
+        fig.savefig(f, format='pdf', bbox_inches='tight', metadata=dict(CreationDate=None))
+
 
 def plot_groups(summary: dict):
     "Bars of mAP by group, with the deviation over the seeds."
-    methods = summary['methods']; fig, ax = plt.subplots(figsize=(6.4, 3)); w = .8/len(methods)
+    methods = summary['methods']
+    fig, ax = plt.subplots(figsize=(6.4, 3))
+    w = 0.8 / len(methods)
     for i, (name, m) in enumerate(methods.items()):
-        x = np.arange(len(GROUPS)) + (i - (len(methods)-1)/2)*w
-        bars = ax.bar(x, [m['mAP'][g] for g in GROUPS], w*.94, yerr=[m['std'][g] or 0 for g in GROUPS], color=COLOURS[name], label=name, capsize=2)
+        x = np.arange(len(GROUPS)) + (i - (len(methods) - 1) / 2) * w
+        bars = ax.bar(
+            x,
+            [m['mAP'][g] for g in GROUPS],
+            w * 0.94,
+            yerr=[m['std'][g] or 0 for g in GROUPS],
+            color=COLOURS[name],
+            label=name,
+            capsize=2,
+        )
         ax.bar_label(bars, fmt='%.0f', fontsize=7, padding=1)
-    ax.set_xticks(range(len(GROUPS)), GROUPS); ax.set_ylabel('mAP (%)'); sns.despine(ax=ax)
-    ax.legend(frameon=False, fontsize=7.5, loc='upper center', bbox_to_anchor=(.5, -.1), ncols=4, columnspacing=1, handlelength=1.2)
+    ax.set_xticks(range(len(GROUPS)), GROUPS)
+    ax.set_ylabel('mAP (%)')
+    sns.despine(ax=ax)
+    ax.legend(
+        frameon=False,
+        fontsize=7.5,
+        loc='upper center',
+        bbox_to_anchor=(0.5, -0.1),
+        ncols=4,
+        columnspacing=1,
+        handlelength=1.2,
+    )
     return fig
 
 # %% ../nbs/40_report.ipynb #317d8829
-def plot_per_class(summary: dict, counts, # [C] training images per class
-                   window=9, # classes in the running mean
-                  ):
+def plot_per_class(
+    summary: dict,
+    counts,  # [C] training images per class
+    window=9,  # classes in the running mean
+):
     "AP of every class in the order of its training count, with running means, over the counts."
-    order = np.argsort(-np.asarray(counts), kind='stable'); x = np.arange(len(order))
+    order = np.argsort(-np.asarray(counts), kind='stable')
+    x = np.arange(len(order))
     fig, (ax, bottom) = plt.subplots(2, 1, figsize=(9, 4.6), sharex=True, height_ratios=(3, 1))
     for name, m in summary['methods'].items():
         ap = np.array(list(m['ap'].values()), float)[order]
-        ax.plot(x, ap, '.', color=COLOURS[name], alpha=.5)
+        ax.plot(x, ap, '.', color=COLOURS[name], alpha=0.5)
         ax.plot(x, pd.Series(ap).rolling(window, center=True, min_periods=1).mean(), color=COLOURS[name], label=name)
-    bottom.bar(x, np.asarray(counts)[order], width=1, color='.6'); bottom.set_yscale('log')
-    edges = np.cumsum([len(i) for i in groups(counts).values()])[:2] - .5
-    for a in (ax, bottom): [a.axvline(e, color='.3', lw=.7, ls=':') for e in edges]
+    bottom.bar(x, np.asarray(counts)[order], width=1, color='.6')
+    bottom.set_yscale('log')
+    edges = np.cumsum([len(i) for i in groups(counts).values()])[:2] - 0.5
+    for a in (ax, bottom):
+        [a.axvline(e, color='.3', lw=0.7, ls=':') for e in edges]
     names = list(next(iter(summary['methods'].values()))['ap'])
     bottom.set_xticks(x, [readable(names[i]) for i in order], rotation=90, fontsize=6 if len(x) > 30 else 8)
-    ax.set(ylabel='AP (%)', ylim=(0, 100)); bottom.set(ylabel='training\nimages', xlim=(-1, len(x))); sns.despine()
-    ax.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(.5, 1.), ncols=len(summary['methods']))
-    for e, n in zip([0, *edges], GROUPS[1:]): ax.text(e + .5, 97, n, fontsize=8, va='top', color='.3')
+    ax.set(ylabel='AP (%)', ylim=(0, 100))
+    bottom.set(ylabel='training\nimages', xlim=(-1, len(x)))
+    sns.despine()
+    ax.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1.0), ncols=len(summary['methods']))
+    for e, n in zip([0, *edges], GROUPS[1:]):
+        ax.text(e + 0.5, 97, n, fontsize=8, va='top', color='.3')
     return fig
 
 # %% ../nbs/40_report.ipynb #737b0918
-def plot_curves(results: dict): # {method: [Result per seed]}
+def plot_curves(results: dict):  # {method: [Result per seed]}
     "Training loss and selection mAP by epoch, a line per seed; dots mark the reported epochs."
     trained = {m: rs for m, rs in results.items() if rs[0].history}
     phases = [(m, p) for m, rs in trained.items() for p in dict.fromkeys(h['phase'] for h in rs[0].history)]
-    phases = [(m, p) for m, p in phases if not (m == 'hp-dval' and p == 'stage 1' and 'dval' in trained)]   # shown once
-    fig, axs = plt.subplots(2, max(1, len(phases)), figsize=(2.9*max(1, len(phases)), 3.8), squeeze=False, sharex='col')
+    phases = [(m, p) for m, p in phases if not (m == 'hp-dval' and p == 'stage 1' and 'dval' in trained)]  # shown once
+    fig, axs = plt.subplots(
+        2, max(1, len(phases)), figsize=(2.9 * max(1, len(phases)), 3.8), squeeze=False, sharex='col'
+    )
     for (m, p), column in zip(phases, axs.T):
         for r in results[m]:
-            h = pd.DataFrame([h for h in r.history if h['phase'] == p]); best = h[h.reported]
+            h = pd.DataFrame([h for h in r.history if h['phase'] == p])
+            best = h[h.reported]
             for ax, y in zip(column, ('loss', 'mAP')):
-                ax.plot(h.epoch, h[y].astype(float), color=COLOURS[LABELS[m]], alpha=.8); ax.plot(best.epoch, best[y].astype(float), 'o', color=COLOURS[LABELS[m]])
-        column[0].set_title(f"{LABELS[m].split(',')[0]}, {p}", fontsize=9); column[1].set_xlabel('epoch'); column[1].xaxis.get_major_locator().set_params(integer=True)
-    axs[0, 0].set_ylabel('training loss'); axs[1, 0].set_ylabel('selection mAP (%)'); sns.despine(); fig.tight_layout()
+                ax.plot(h.epoch, h[y].astype(float), color=COLOURS[LABELS[m]], alpha=0.8)
+                ax.plot(best.epoch, best[y].astype(float), 'o', color=COLOURS[LABELS[m]])
+        column[0].set_title(f"{LABELS[m].split(',')[0]}, {p}", fontsize=9)
+        column[1].set_xlabel('epoch')
+        column[1].xaxis.get_major_locator().set_params(integer=True)
+    axs[0, 0].set_ylabel('training loss')
+    axs[1, 0].set_ylabel('selection mAP (%)')
+    sns.despine()
+    fig.tight_layout()
     return fig
 
 # %% ../nbs/40_report.ipynb #ee52a34d
 @torch.inference_mode()
-def plot_heatmaps(models: dict, # name -> DualView
-                  clip: Clip, data: Data, rows, # test images
-                  per_image=3):
+def plot_heatmaps(
+    models: dict,  # name -> DualView
+    clip: Clip,
+    data: Data,
+    rows,  # test images
+    per_image=3,
+):
     "A column per image and class: the image, then one map per model."
     pick = lambda i: [c for c in data.test.targets[i].nonzero()[:, 0].tolist()][:per_image]
     shown = [(i, c) for i in rows for c in pick(i)]
     size = data.test.images.shape[-1]
-    fig, axs = plt.subplots(len(models) + 1, len(shown), figsize=(1.25*len(shown), 1.42*(len(models) + 1)), squeeze=False)
-    for ax, (i, c) in zip(axs[0], shown): ax.set_title(readable(data.classes[c]), fontsize=8)
-    for ax, (i, c) in zip(axs[0], shown): ax.imshow(data.test.images[i].permute(1, 2, 0), interpolation='none')
+    fig, axs = plt.subplots(
+        len(models) + 1, len(shown), figsize=(1.25 * len(shown), 1.42 * (len(models) + 1)), squeeze=False
+    )
+    for ax, (i, c) in zip(axs[0], shown):
+        ax.set_title(readable(data.classes[c]), fontsize=8)
+    for ax, (i, c) in zip(axs[0], shown):
+        ax.imshow(data.test.images[i].permute(1, 2, 0), interpolation='none')
     for (name, m), line in zip(models.items(), axs[1:]):
         pixels, text = Pixels(clip, m.cfg, m.centre.device), m.texts()[1]
         for ax, (i, c) in zip(line, shown):
             _, p = m.visual(pixels(data.test.images[[i]]))
             ax.imshow(data.test.images[i].float().mean(0), cmap='gray', interpolation='none')
-            ax.imshow(heat_maps(p[0].float(), text[[c]], m.visual.grid, size)[0].cpu(), cmap='viridis', alpha=.65, interpolation='none')
+            ax.imshow(
+                heat_maps(p[0].float(), text[[c]], m.visual.grid, size)[0].cpu(),
+                cmap='viridis',
+                alpha=0.65,
+                interpolation='none',
+            )
         line[0].set_ylabel(name, fontsize=8)
     for line in axs:
         for ax, (i, c) in zip(line, shown):
             ax.set(xticks=[], yticks=[])
             scale = size / data.scenes.images.shape[-1] if data.scenes else 1
-            for l, (x0, y0, x1, y1) in (zip(data.scenes.labels[i], data.scenes.boxes[i]) if data.scenes else ()):
-                if l == c: ax.add_patch(plt.Rectangle((x0*scale - .5, y0*scale - .5), (x1-x0)*scale, (y1-y0)*scale, fill=False, ec='w', lw=1))
-    fig.tight_layout(pad=.3)
+            for l, (x0, y0, x1, y1) in zip(data.scenes.labels[i], data.scenes.boxes[i]) if data.scenes else ():
+                if l == c:
+                    ax.add_patch(
+                        plt.Rectangle(
+                            (x0 * scale - 0.5, y0 * scale - 0.5),
+                            (x1 - x0) * scale,
+                            (y1 - y0) * scale,
+                            fill=False,
+                            ec='w',
+                            lw=1,
+                        )
+                    )
+    fig.tight_layout(pad=0.3)
     return fig

@@ -28,55 +28,78 @@ from .parallel import average_gradients, from_main, gather_rows, is_main, share,
 # %% ../nbs/30_train.ipynb #0b1944c3
 class EMA:
     "Running average of parameters; `decay` 0 = the parameters themselves."
+
     def __init__(self, params: list, decay: float):
         self.params, self.decay = params, decay
         self.shadow = [p.detach().clone() for p in params]
 
     @torch.no_grad()
-    def update(self): torch._foreach_lerp_(self.shadow, self.params, 1 - self.decay)
+    def update(self):
+        torch._foreach_lerp_(self.shadow, self.params, 1 - self.decay)
 
     @contextmanager
     def applied(self):
         "The averages stand in the model's place while the block runs."
         own = [p.data for p in self.params]
-        for p, s in zip(self.params, self.shadow): p.data = s
-        try: yield
+        for p, s in zip(self.params, self.shadow):
+            p.data = s
+        try:
+            yield
         finally:
-            for p, o in zip(self.params, own): p.data = o
+            for p, o in zip(self.params, own):
+                p.data = o
 
 # %% ../nbs/30_train.ipynb #83da63fd
 def make_optimizer(params: list, lr: float, weight_decay: float) -> torch.optim.AdamW:
     "AdamW with weight decay on matrices only."
-    flat, fused = [p for p in params if p.ndim < 2], sum(p.numel() for p in params) > 10**7   # one pass over a large tower's memory, not six
-    return torch.optim.AdamW([dict(params=flat, weight_decay=0.), dict(params=[p for p in params if p.ndim >= 2], weight_decay=weight_decay)], lr=lr, fused=fused)
+    flat, fused = (
+        [p for p in params if p.ndim < 2],
+        sum(p.numel() for p in params) > 10**7,
+    )  # one pass over a large tower's memory, not six
+    return torch.optim.AdamW(
+        [
+            dict(params=flat, weight_decay=0.0),
+            dict(params=[p for p in params if p.ndim >= 2], weight_decay=weight_decay),
+        ],
+        lr=lr,
+        fused=fused,
+    )
+
 
 def make_schedule(opt, how: str, steps: int):
     "The learning-rate schedule over `steps` steps: cosine | onecycle | constant."
-    if how == 'onecycle': return OneCycleLR(opt, [g['lr'] for g in opt.param_groups], steps, pct_start=.1)
-    warm = max(1, round(.05*steps))
-    rise = lambda s: min(1, (s+1)/warm)
-    return LambdaLR(opt, (lambda s: rise(s) * (.5 + .5*math.cos(math.pi*s/steps))) if how == 'cosine' else rise)
+    if how == 'onecycle':
+        return OneCycleLR(opt, [g['lr'] for g in opt.param_groups], steps, pct_start=0.1)
+    warm = max(1, round(0.05 * steps))
+    rise = lambda s: min(1, (s + 1) / warm)
+    return LambdaLR(opt, (lambda s: rise(s) * (0.5 + 0.5 * math.cos(math.pi * s / steps))) if how == 'cosine' else rise)
 
 # %% ../nbs/30_train.ipynb #520b917e
 def seeded(*key: int) -> torch.Generator:
     "A generator that depends on all numbers of `key`."
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
-def batches(n: int, size: int, generator=None) -> list: # of index tensors
+
+def batches(n: int, size: int, generator=None) -> list:  # of index tensors
     "0..n-1 in batches, shuffled if there is a generator."
     return list((torch.randperm(n, generator=generator) if generator else torch.arange(n)).split(size))
 
+
 class Pixels:
     "From stored bytes to what a tower takes."
+
     def __init__(self, clip: Clip, cfg: Config, device):
         self.cfg, self.device = cfg, device
         self.stats = (clip.mean, clip.std) if cfg.transform == 'clip' else PIXEL_STATS[cfg.transform]
 
-    def __call__(self, images, # uint8 [B,3,S,S]
-                 generator=None, # augments if given
-                ) -> torch.Tensor: # float32 [B,3,S,S], on the device
+    def __call__(
+        self,
+        images,  # uint8 [B,3,S,S]
+        generator=None,  # augments if given
+    ) -> torch.Tensor:  # float32 [B,3,S,S], on the device
         images = images.to(self.device)
-        if generator is not None and self.cfg.augment != 'none': images = augment(images, self.cfg.augment, generator)
+        if generator is not None and self.cfg.augment != 'none':
+            images = augment(images, self.cfg.augment, generator)
         return to_float(images, *self.stats)
 
     def rows(self, images, idx, generator=None):
@@ -84,11 +107,16 @@ class Pixels:
         own = share(len(idx))
         return self(images[idx[own]]) if generator is None else self(images[idx], generator)[own]
 
+
 class Feed:
     "Augmented training images and the teacher's embeddings of them: this process's rows of a batch."
-    def __init__(self, images, # uint8 [N,3,S,S]
-                 pixels: Pixels, teacher=None, # images -> [B,D], or None
-                ):
+
+    def __init__(
+        self,
+        images,  # uint8 [N,3,S,S]
+        pixels: Pixels,
+        teacher=None,  # images -> [B,D], or None
+    ):
         self.images, self.pixels, self.cfg = images, pixels, pixels.cfg
         self.teacher = torch.no_grad()(teacher) if teacher else lambda x: None
         self.kept = [self._view(v) for v in range(self.cfg.views)]
@@ -102,36 +130,49 @@ class Feed:
         x = self.pixels.rows(self.images, idx, generator)
         return x, self.teacher(x)
 
-    def __call__(self, idx, epoch, step): # -> images [B,3,S,S], teacher's embeddings [B,D] or None
-        if not self.kept: return self._make(idx, seeded(self.cfg.seed, 10_000 + epoch, step))
+    def __call__(self, idx, epoch, step):  # -> images [B,3,S,S], teacher's embeddings [B,D] or None
+        if not self.kept:
+            return self._make(idx, seeded(self.cfg.seed, 10_000 + epoch, step))
         (x, t), own = self.kept[epoch % len(self.kept)], idx[share(len(idx))]
         return x[own], t[own] if t is not None else None
 
 # %% ../nbs/30_train.ipynb #738bec7a
 @torch.inference_mode()
-def encode_images(visual, # ImageTower
-                  images, # uint8 [N,3,S,S]
-                  pixels: Pixels, batch=128, patches=True, desc='encode images', progress=False,
-                  generator=lambda j: None, # batch number -> generator of its augmentation
-                 ) -> tuple: # global [N,D] float32, patch [N,P,D] float16 (float32 on the CPU) or None
+def encode_images(
+    visual,  # ImageTower
+    images,  # uint8 [N,3,S,S]
+    pixels: Pixels,
+    batch=128,
+    patches=True,
+    desc='encode images',
+    progress=False,
+    generator=lambda j: None,  # batch number -> generator of its augmentation
+) -> tuple:  # global [N,D] float32, patch [N,P,D] float16 (float32 on the CPU) or None
     "Global and patch embeddings of all images."
     g, p = [], []
     for j, idx in enumerate(tqdm(batches(len(images), batch), desc=desc, leave=False, disable=not progress)):
-        with autocast(pixels.device, pixels.cfg.precision): a, b = visual(pixels.rows(images, idx, generator(j)))
+        with autocast(pixels.device, pixels.cfg.precision):
+            a, b = visual(pixels.rows(images, idx, generator(j)))
         g.append(gather_rows(a.float(), len(idx)))
-        if patches: p.append(gather_rows(b.half() if pixels.device.type != 'cpu' else b.float(), len(idx)))
+        if patches:
+            p.append(gather_rows(b.half() if pixels.device.type != 'cpu' else b.float(), len(idx)))
     return torch.cat(g), torch.cat(p) if patches else None
 
+
 @torch.inference_mode()
-def predict_scores(model: DualView, images, pixels: Pixels, batch=128, desc='score images', progress=False) -> torch.Tensor: # [N,C]
+def predict_scores(
+    model: DualView, images, pixels: Pixels, batch=128, desc='score images', progress=False
+) -> torch.Tensor:  # [N,C]
     "Scores of all images, batch by batch; the prompts are encoded once."
     texts, out = model.texts(), []
     for idx in tqdm(batches(len(images), batch), desc=desc, leave=False, disable=not progress):
-        with autocast(pixels.device, pixels.cfg.precision): g, p = model.visual(pixels.rows(images, idx))
+        with autocast(pixels.device, pixels.cfg.precision):
+            g, p = model.visual(pixels.rows(images, idx))
         out.append(gather_rows(model.score(g.float(), p.float(), texts), len(idx)))
     return torch.cat(out).cpu()
 
-def mean_ap(scores, targets) -> float: # percent
+
+def mean_ap(scores, targets) -> float:  # percent
     "mAP over the classes that have a positive."
     seen = np.asarray(targets).any(0)
     return 100 * float(average_precision(np.asarray(scores)[:, seen], np.asarray(targets)[:, seen]).mean())
@@ -139,142 +180,243 @@ def mean_ap(scores, targets) -> float: # percent
 # %% ../nbs/30_train.ipynb #5dfc4d4e
 def save_checkpoint(path, state: dict):
     "Write `state` (tensors, numbers, strings and containers of them) atomically."
-    with atomic_write(path) as f: torch.save(state, f)
+    with atomic_write(path) as f:
+        torch.save(state, f)
+
 
 def load_checkpoint(path):
     "What `save_checkpoint` wrote, or None. Never unpickles objects."
     return torch.load(path, map_location='cpu', weights_only=True) if Path(path).is_file() else None
 
-def _copy(tensors, values):
-    with torch.no_grad(): torch._foreach_copy_(tensors, [v.to(t.device) for t, v in zip(tensors, values)])
 
-def train_step(loss_fn, # () -> dict of scalars; their sum is minimised
-               opt, schedule, ema: EMA) -> dict: # the losses, detached
+def _copy(tensors, values):
+    with torch.no_grad():
+        torch._foreach_copy_(tensors, [v.to(t.device) for t, v in zip(tensors, values)])
+
+
+def train_step(
+    loss_fn,  # () -> dict of scalars; their sum is minimised
+    opt,
+    schedule,
+    ema: EMA,
+) -> dict:  # the losses, detached
     "One step of the parameters and of their average. Nothing in it waits for the device."
-    opt.zero_grad()                       # before the forward pass, which then has the gradients' memory
-    losses = loss_fn(); sum(losses.values()).backward()
+    opt.zero_grad()  # before the forward pass, which then has the gradients' memory
+    losses = loss_fn()
+    sum(losses.values()).backward()
     average_gradients([p for group in opt.param_groups for p in group['params']])
-    opt.step(); schedule.step(); ema.update()
+    opt.step()
+    schedule.step()
+    ema.update()
     return {k: v.detach() for k, v in losses.items()}
 
-def fit(params: list, # parameters that learn
-        loss_fn, # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
-        evaluate, # () -> mAP in percent on the selection images, of which the best epoch is reported, or None: the last one is
-        n: int, # training images
-        epochs: int, lr: float, cfg: Config, file, # checkpoint
-        desc='', progress=True) -> pd.DataFrame: # a row per epoch
+
+def fit(
+    params: list,  # parameters that learn
+    loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
+    evaluate,  # () -> mAP in percent on the selection images, of which the best epoch is reported, or None: the last one is
+    n: int,  # training images
+    epochs: int,
+    lr: float,
+    cfg: Config,
+    file,  # checkpoint
+    desc='',
+    progress=True,
+) -> pd.DataFrame:  # a row per epoch
     "Train `params` and leave the reported epoch in them."
     opt = make_optimizer(params, lr, cfg.weight_decay)
     schedule = make_schedule(opt, cfg.schedule, max(1, (cfg.schedule_epochs or epochs) * math.ceil(n / cfg.batch_size)))
-    ema, history, best, start = EMA(params, cfg.ema), [], dict(score=-1., epoch=0, params=[]), 0
+    ema, history, best, start = EMA(params, cfg.ema), [], dict(score=-1.0, epoch=0, params=[]), 0
     if state := load_checkpoint(file):
-        _copy(params, state['params']); _copy(ema.shadow, state['ema'])
-        opt.load_state_dict(state['opt']); schedule.load_state_dict(state['schedule'])
+        _copy(params, state['params'])
+        _copy(ema.shadow, state['ema'])
+        opt.load_state_dict(state['opt'])
+        schedule.load_state_dict(state['schedule'])
         history, best, start = state['history'], state['best'], state['epoch']
-    def judge(epoch, **record): # -> mAP of the averaged parameters, kept if it is the best so far
+
+    def judge(epoch, **record):  # -> mAP of the averaged parameters, kept if it is the best so far
         nonlocal best
-        with ema.applied(): score = evaluate() if evaluate else float('nan')
+        with ema.applied():
+            score = evaluate() if evaluate else float('nan')
         history.append(dict(phase=desc, epoch=epoch, **record, mAP=score))
-        if score > best['score'] or not evaluate: best = dict(score=score, epoch=epoch, params=[s.to('cpu', copy=True) for s in ema.shadow])
+        if score > best['score'] or not evaluate:
+            best = dict(score=score, epoch=epoch, params=[s.to('cpu', copy=True) for s in ema.shadow])
         return score
-    if evaluate and not history: judge(0)
+
+    if evaluate and not history:
+        judge(0)
     bar = tqdm(range(start, epochs), desc=desc, initial=start, total=epochs, disable=not progress)
     for epoch in bar:
         t, sums = time.time(), None
         order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch))
-        for step, idx in enumerate(tqdm(order, desc=f'epoch {epoch+1}', leave=False, disable=not progress)):
+        for step, idx in enumerate(tqdm(order, desc=f'epoch {epoch + 1}', leave=False, disable=not progress)):
             losses = train_step(lambda: loss_fn(idx, epoch, step), opt, schedule, ema)
             values = torch.stack([*losses.values()])
             sums = values if sums is None else sums + values
         means = dict(zip(losses, (sums / len(order)).tolist()))
-        if not math.isfinite(sum(means.values())): raise FloatingPointError(f'{desc}: the loss is not finite in epoch {epoch+1} ({means}); lower the learning rate')
-        score = judge(epoch+1, loss=sum(means.values()), **means, seconds=time.time()-t)
+        if not math.isfinite(sum(means.values())):
+            raise FloatingPointError(
+                f'{desc}: the loss is not finite in epoch {epoch + 1} ({means}); lower the learning rate'
+            )
+        score = judge(epoch + 1, loss=sum(means.values()), **means, seconds=time.time() - t)
         bar.set_postfix(loss=f"{history[-1]['loss']:.3g}", mAP=f'{score:.2f}')
-        if is_main(): save_checkpoint(file, dict(epoch=epoch+1, params=[p.detach() for p in params], ema=ema.shadow, opt=opt.state_dict(),
-                                                 schedule=schedule.state_dict(), history=history, best=best))
-    if best['params']: _copy(params, best['params'])
+        if is_main():
+            save_checkpoint(
+                file,
+                dict(
+                    epoch=epoch + 1,
+                    params=[p.detach() for p in params],
+                    ema=ema.shadow,
+                    opt=opt.state_dict(),
+                    schedule=schedule.state_dict(),
+                    history=history,
+                    best=best,
+                ),
+            )
+    if best['params']:
+        _copy(params, best['params'])
     return pd.DataFrame(history).assign(reported=lambda d: d.epoch == best['epoch'])
 
 # %% ../nbs/30_train.ipynb #a333ff7a
-def fit_logits(score, # [N,C]
-               y, # [N,C] 0/1
-               loss, # (logits, targets) -> scalar
-              ) -> tuple: # scale > 0, centre
+def fit_logits(
+    score,  # [N,C]
+    y,  # [N,C] 0/1
+    loss,  # (logits, targets) -> scalar
+) -> tuple:  # scale > 0, centre
     "The two numbers that minimise `loss(scale * (score - centre), y)`, by L-BFGS."
     mean, std = score.mean(), score.std()
     z = ((score - mean) / std).detach()
     with torch.enable_grad():
-        ab = torch.tensor([0., 2.], device=z.device, requires_grad=True)      # log scale, and centre in deviations
+        ab = torch.tensor([0.0, 2.0], device=z.device, requires_grad=True)  # log scale, and centre in deviations
         opt = torch.optim.LBFGS([ab], max_iter=50, line_search_fn='strong_wolfe')
+
         def closure():
-            opt.zero_grad(); value = loss(ab[0].clamp(-3, 3).exp() * (z - ab[1]), y); value.backward()   # scores that separate y want no end of scale
+            opt.zero_grad()
+            value = loss(ab[0].clamp(-3, 3).exp() * (z - ab[1]), y)
+            value.backward()  # scores that separate y want no end of scale
             return value
+
         opt.step(closure)
     scale, centre = ab.detach()
-    return scale.clamp(-3, 3).exp() / std, mean + centre*std
+    return scale.clamp(-3, 3).exp() / std, mean + centre * std
 
 # %% ../nbs/30_train.ipynb #0ce88aba
 def calibrate(model: DualView, score, y, loss):
     "Set scale and centre of the model's logits."
-    for own, value in zip((model.scale, model.centre), fit_logits(score.to(y.device), y, loss)): own.copy_(value)
+    for own, value in zip((model.scale, model.centre), fit_logits(score.to(y.device), y, loss)):
+        own.copy_(value)
 
-def prepare(model: DualView, clip: Clip, train, # Split
-            loss: str, # a key of `LOSSES`
-            use_prompts: bool, progress) -> tuple: # Pixels, targets [N,C] float32, classification loss
+
+def prepare(
+    model: DualView,
+    clip: Clip,
+    train,  # Split
+    loss: str,  # a key of `LOSSES`
+    use_prompts: bool,
+    progress,
+) -> tuple:  # Pixels, targets [N,C] float32, classification loss
     "What both stages need. The logits are calibrated, unless the config fixes their scale."
     cfg, device = model.cfg, model.centre.device
     pixels, y = Pixels(clip, cfg, device), train.targets.to(device).float()
     classify = make_loss(loss, train.counts(), len(y), cfg.benchmark, cfg.loss_mode).to(device)
-    model.requires_grad_(False); model.use_prompts = use_prompts
-    if not cfg.scale: calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y, classify)
+    model.requires_grad_(False)
+    model.use_prompts = use_prompts
+    if not cfg.scale:
+        calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y, classify)
     return pixels, y, classify
 
-def selection(model: DualView, data, # Split, or None
-              pixels: Pixels, progress, frozen=False): # of the tower: its embeddings are then computed once
+
+def selection(
+    model: DualView,
+    data,  # Split, or None
+    pixels: Pixels,
+    progress,
+    frozen=False,
+):  # of the tower: its embeddings are then computed once
     "() -> mAP on `data` in percent, by which `fit` judges the model; None where the last epoch is reported."
-    if model.cfg.select == 'last' or data is None: return None
-    if not frozen: return lambda: mean_ap(predict_scores(model, data.images, pixels, progress=progress), data.targets)
-    g, p = encode_images(model.visual, data.images, pixels, progress=progress); own = share(len(g))
+    if model.cfg.select == 'last' or data is None:
+        return None
+    if not frozen:
+        return lambda: mean_ap(predict_scores(model, data.images, pixels, progress=progress), data.targets)
+    g, p = encode_images(model.visual, data.images, pixels, progress=progress)
+    own = share(len(g))
+
     @torch.inference_mode()
-    def evaluate(): return mean_ap(gather_rows(model.score(g[own], p[own].float()), len(g)).cpu(), data.targets)
+    def evaluate():
+        return mean_ap(gather_rows(model.score(g[own], p[own].float()), len(g)).cpu(), data.targets)
+
     return evaluate
 
-def distilled(g, p, which: str): # -> [B,D], or [B,N,D] where there are patches among them
+
+def distilled(g, p, which: str):  # -> [B,D], or [B,N,D] where there are patches among them
     "The embeddings that the student learns from the teacher: global (eq. 2), patch or both."
     return g if which == 'global' else p if which == 'patch' else torch.cat([g[:, None], p], 1)
 
-def stage1_losses(model: DualView, clip: Clip, train, # Split
-                  progress=True) -> tuple: # parameters that learn, (indices, epoch, step) -> dict of scalars, Pixels
+
+def stage1_losses(
+    model: DualView,
+    clip: Clip,
+    train,  # Split
+    progress=True,
+) -> tuple:  # parameters that learn, (indices, epoch, step) -> dict of scalars, Pixels
     "What stage 1 trains, and on what (eq. 2-5, 11-15); with `cfg.joint` the prompts too, with eq. 10; with `cfg.train_text` the text tower too."
     cfg = model.cfg
     pixels, y_all, classify = prepare(model, clip, train, cfg.loss, cfg.joint, progress)
     distils = cfg.kd != 'none' and cfg.kd_weight > 0
+
     def teacher(x):
-        with autocast(pixels.device, cfg.precision): return distilled(*clip.visual(x), cfg.kd_on)
+        with autocast(pixels.device, cfg.precision):
+            return distilled(*clip.visual(x), cfg.kd_on)
+
     feed = Feed(train.images, pixels, teacher if distils and cfg.teacher == 'frozen' else None)
     params = [*model.visual.requires_grad_(True).parameters()]
-    if cfg.train_text: params += [*model.text.requires_grad_(True).parameters()]
-    if cfg.joint: params += [*model.prompts.requires_grad_(True).parameters()]
+    if cfg.train_text:
+        params += [*model.text.requires_grad_(True).parameters()]
+    if cfg.joint:
+        params += [*model.prompts.requires_grad_(True).parameters()]
     fixed = None if cfg.train_text or cfg.joint else model.texts()
+
     def losses(idx, epoch, step):
         x, t = feed(idx, epoch, step)
-        with autocast(pixels.device, cfg.precision): (g, p), texts = model.visual(x), fixed or model.texts()
+        with autocast(pixels.device, cfg.precision):
+            (g, p), texts = model.visual(x), fixed or model.texts()
         score = gather_rows(model.score(g.float(), p.float(), [t.float() for t in texts]), len(idx))
         out = dict(cls=classify(model.logits(score), y_all[idx]))
         if distils:
             own = gather_rows(distilled(g, p, cfg.kd_on), len(idx))
-            out['kd'] = cfg.kd_weight * distill(own, own if t is None else gather_rows(t, len(idx)), cfg.kd, cfg.reduction)
-        if cfg.joint: out['sc'] = consistency(model, texts)
+            out['kd'] = cfg.kd_weight * distill(
+                own, own if t is None else gather_rows(t, len(idx)), cfg.kd, cfg.reduction
+            )
+        if cfg.joint:
+            out['sc'] = consistency(model, texts)
         return out
+
     return params, losses, pixels
 
-def train_stage1(model: DualView, clip: Clip, train, # Split
-                 select, # Split on which the epoch is chosen, or None
-                 file, # checkpoint
-                 progress=True) -> pd.DataFrame:
+
+def train_stage1(
+    model: DualView,
+    clip: Clip,
+    train,  # Split
+    select,  # Split on which the epoch is chosen, or None
+    file,  # checkpoint
+    progress=True,
+) -> pd.DataFrame:
     "Train what `stage1_losses` names for `cfg.epochs1` epochs."
-    cfg = model.cfg; params, losses, pixels = stage1_losses(model, clip, train, progress)
-    history = fit(params, losses, selection(model, select, pixels, progress), len(train.targets), cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress)
+    cfg = model.cfg
+    params, losses, pixels = stage1_losses(model, clip, train, progress)
+    history = fit(
+        params,
+        losses,
+        selection(model, select, pixels, progress),
+        len(train.targets),
+        cfg.epochs1,
+        cfg.lr1,
+        cfg,
+        file,
+        'stage 1',
+        progress,
+    )
     model.requires_grad_(False)
     return history
 
@@ -285,68 +427,103 @@ def consistency(model: DualView, texts) -> torch.Tensor:
     chosen = [t for name, t in zip(('global', 'local'), texts) if cfg.sc_on in (name, 'both')]
     return cfg.sc_weight * sum(semantic_consistency(t, model.fixed, cfg.reduction) for t in chosen)
 
+
 class FeatureFeed:
     """Embeddings of augmented training images by a frozen tower, this process's rows: one set for each epoch, or `cfg.views` sets that take turns.
     Those are kept in float16 in memory-mapped files, where the next run with this tower finds them (ViT-B/16 on COCO-LT: 385 MB each)."""
+
     def __init__(self, images, visual, pixels: Pixels, patches=True, progress=False):
-        self.args, self.patches, self.progress, self.cfg, self.sets = (visual, images, pixels), patches, progress, pixels.cfg, {}
-        if self.cfg.views: self.name = _digest(repr([self.cfg.seed, self.cfg.transform, self.cfg.augment, self.cfg.precision, patches]), images, *visual.state_dict().values())
+        self.args, self.patches, self.progress, self.cfg, self.sets = (
+            (visual, images, pixels),
+            patches,
+            progress,
+            pixels.cfg,
+            {},
+        )
+        if self.cfg.views:
+            self.name = _digest(
+                repr([self.cfg.seed, self.cfg.transform, self.cfg.augment, self.cfg.precision, patches]),
+                images,
+                *visual.state_dict().values(),
+            )
 
     def _encode(self, v):
-        return encode_images(*self.args, patches=self.patches, desc=f'encode view {v+1}', progress=self.progress,
-                             generator=lambda j: seeded(self.cfg.seed, 20_000 + v, j))
+        return encode_images(
+            *self.args,
+            patches=self.patches,
+            desc=f'encode view {v + 1}',
+            progress=self.progress,
+            generator=lambda j: seeded(self.cfg.seed, 20_000 + v, j),
+        )
 
     def _kept(self, v):
-        file = cache_dir()/f'features-{self.name}-{v}.npy'
+        file = cache_dir() / f'features-{self.name}-{v}.npy'
         if not from_main(file.is_file):
             g, p = self._encode(v)
             if is_main():
-                with atomic_write(file) as f: np.save(f, (torch.cat([g[:, None], p], 1) if self.patches else g[:, None]).half().cpu().numpy())
+                with atomic_write(file) as f:
+                    np.save(f, (torch.cat([g[:, None], p], 1) if self.patches else g[:, None]).half().cpu().numpy())
             wait()
         z = torch.from_numpy(np.load(file, mmap_mode='c'))
         return z[:, 0], z[:, 1:]
 
-    def __call__(self, idx, epoch): # -> global [B,D], patch [B,P,D], float32 on the device
+    def __call__(self, idx, epoch):  # -> global [B,D], patch [B,P,D], float32 on the device
         v = epoch % self.cfg.views if self.cfg.views else epoch
         if v not in self.sets:
-            if not self.cfg.views: self.sets.clear()
+            if not self.cfg.views:
+                self.sets.clear()
             self.sets[v] = self._kept(v) if self.cfg.views else self._encode(v)
         own, to = idx[share(len(idx))], dict(device=self.args[2].device, dtype=torch.float32, copy=True)
         g, p = self.sets[v]
         return g[own].to(**to), p[own].to(**to) if self.patches else g[own, None].to(**to)
 
-def _digest(text: str, *tensors): # -> 16 hex digits
+
+def _digest(text: str, *tensors):  # -> 16 hex digits
     "The name of something computed from a text and from tensors."
     h = hashlib.sha256(text.encode())
-    for t in tensors: h.update(t.detach().cpu().contiguous().numpy())
+    for t in tensors:
+        h.update(t.detach().cpu().contiguous().numpy())
     return h.hexdigest()[:16]
 
+
 @torch.no_grad()
-def encode_captions(clip: Clip, train, batch=256): # -> [N,D]
+def encode_captions(clip: Clip, train, batch=256):  # -> [N,D]
     "Text embeddings of the training captions. A `ValueError` if there are none."
-    if not train.captions: raise ValueError('the class-specific embedding loss needs captions of the training images, and there are none')
+    if not train.captions:
+        raise ValueError('the class-specific embedding loss needs captions of the training images, and there are none')
     ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
     return torch.cat([clip.text(part) for part in ids.split(batch)])
 
-def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple: # as `stage1_losses`
+
+def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  # as `stage1_losses`
     "What stage 2 trains, the prompts, and on what (eq. 6-10)."
     cfg = model.cfg
     pixels, y_all, classify = prepare(model, clip, train, cfg.loss2 or cfg.loss, True, progress)
     model.prompts.requires_grad_(True)
-    feed = FeatureFeed(train.images, model.visual, pixels, progress=progress, patches=cfg.alpha != (cfg.alpha_on == 'global'))
-    if cfg.cse_weight: captions, counts = encode_captions(clip, train), train.counts().to(y_all.device)
+    feed = FeatureFeed(
+        train.images, model.visual, pixels, progress=progress, patches=cfg.alpha != (cfg.alpha_on == 'global')
+    )
+    if cfg.cse_weight:
+        captions, counts = encode_captions(clip, train), train.counts().to(y_all.device)
+
     def losses(idx, epoch, step):
-        with autocast(pixels.device, cfg.precision): texts = [t.float() for t in model.texts()]
+        with autocast(pixels.device, cfg.precision):
+            texts = [t.float() for t in model.texts()]
         score = gather_rows(model.score(*feed(idx, epoch), texts), len(idx))
         out = dict(cls=classify(model.logits(score), y_all[idx]))
-        if cfg.sc_weight: out['sc'] = consistency(model, texts)
-        if cfg.cse_weight: out['cse'] = cfg.cse_weight * class_specific(captions[idx], texts[0], y_all[idx], counts)
+        if cfg.sc_weight:
+            out['sc'] = consistency(model, texts)
+        if cfg.cse_weight:
+            out['cse'] = cfg.cse_weight * class_specific(captions[idx], texts[0], y_all[idx], counts)
         return out
+
     return [*model.prompts.parameters()], losses, pixels
+
 
 def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True) -> pd.DataFrame:
     "Train the prompts for `cfg.epochs2` epochs; arguments as for `train_stage1`."
-    cfg = model.cfg; params, losses, pixels = stage2_losses(model, clip, train, progress)
+    cfg = model.cfg
+    params, losses, pixels = stage2_losses(model, clip, train, progress)
     evaluate = selection(model, select, pixels, progress, frozen=True)
     history = fit(params, losses, evaluate, len(train.targets), cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress)
     model.requires_grad_(False)

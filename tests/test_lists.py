@@ -1,15 +1,28 @@
 "Properties of the list formats that hold for any content; the examples are in nbs/11_lists.ipynb."
+
 import hashlib, http.server, random, threading
 
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
-from hpdval.lists import (Source, check_list, cut_longtail, fetch_lists, read_csv, read_list, reference_counts, restrict, visiting_order,
-                          write_list)
+from hpdval.lists import (
+    Source,
+    check_list,
+    cut_longtail,
+    fetch_lists,
+    read_csv,
+    read_list,
+    reference_counts,
+    restrict,
+    visiting_order,
+    write_list,
+)
 
 few = settings(max_examples=60, deadline=None)
 names = st.text('abcXYZ019_-./äß,"', min_size=1, max_size=12).filter(lambda s: s.strip())
-labels = st.integers(1, 6).flatmap(lambda c: st.lists(st.lists(st.booleans(), min_size=c, max_size=c), min_size=1, max_size=8))
+labels = st.integers(1, 6).flatmap(
+    lambda c: st.lists(st.lists(st.booleans(), min_size=c, max_size=c), min_size=1, max_size=8)
+)
 
 
 @few
@@ -17,7 +30,7 @@ labels = st.integers(1, 6).flatmap(lambda c: st.lists(st.lists(st.booleans(), mi
 def test_a_list_reads_back_as_written(tmp_path_factory, data):
     Y = np.array(data.draw(labels), np.uint8)
     paths = data.draw(st.lists(names, min_size=len(Y), max_size=len(Y)))
-    file = tmp_path_factory.mktemp('lists')/'a.txt'
+    file = tmp_path_factory.mktemp('lists') / 'a.txt'
     write_list(file, paths, Y)
     got_paths, got = read_list(file, Y.shape[1])
     assert got_paths == paths and (got == Y).all()
@@ -26,30 +39,38 @@ def test_a_list_reads_back_as_written(tmp_path_factory, data):
 @few
 @given(labels)
 def test_names_and_columns_say_the_same(tmp_path_factory, rows):
-    Y = np.array(rows, np.uint8); classes = [f'class {i}' for i in range(Y.shape[1])]; d = tmp_path_factory.mktemp('csv')
+    Y = np.array(rows, np.uint8)
+    classes = [f'class {i}' for i in range(Y.shape[1])]
+    d = tmp_path_factory.mktemp('csv')
     csv = lambda head, cells: head + '\n' + ''.join(f'{i} x.jpg,{cells(y)}\n' for i, y in enumerate(Y))
-    (d/'names.csv').write_text(csv('path,labels', lambda y: '; '.join(c for c, v in zip(classes, y) if v)))
-    (d/'columns.csv').write_text(csv(','.join(['path', *classes]), lambda y: ','.join(map(str, y))))
-    a, b = read_csv(d/'names.csv', classes), read_csv(d/'columns.csv')
+    (d / 'names.csv').write_text(csv('path,labels', lambda y: '; '.join(c for c, v in zip(classes, y) if v)))
+    (d / 'columns.csv').write_text(csv(','.join(['path', *classes]), lambda y: ','.join(map(str, y))))
+    a, b = read_csv(d / 'names.csv', classes), read_csv(d / 'columns.csv')
     assert a[0] == b[0] and a[2] == b[2] == classes and (a[1] == Y).all() and (b[1] == Y).all()
 
 
 @few
 @given(st.lists(st.sampled_from(['3', '-1', 'x', '1e3', '٣x', '0.0']), min_size=1, max_size=25))
 def test_every_bad_line_is_counted_and_ten_are_named(tmp_path_factory, bad):
-    file = tmp_path_factory.mktemp('bad')/'a.txt'
+    file = tmp_path_factory.mktemp('bad') / 'a.txt'
     file.write_text('good.jpg 0\n' + ''.join(f'{i}.jpg 1 {t}\n' for i, t in enumerate(bad)))
-    with pytest.raises(ValueError) as e: read_list(file, 3)
-    assert f'{len(bad)} of {len(bad) + 1} lines' in str(e.value) and str(e.value).count('; line') == min(len(bad), 10) - 1
+    with pytest.raises(ValueError) as e:
+        read_list(file, 3)
+    assert (
+        f'{len(bad)} of {len(bad) + 1} lines' in str(e.value) and str(e.value).count('; line') == min(len(bad), 10) - 1
+    )
     assert '\n' not in str(e.value)
 
 
 @few
 @given(st.integers(0, 10**6))
 def test_a_long_tail_is_cut_without_repeats_and_ends_on_its_curve(seed):
-    g = np.random.default_rng(seed); c = g.integers(2, 10)
-    Y = (g.random((int(g.integers(30, 300)), c)) < g.uniform(.02, .5, c)).astype(np.uint8); Y[:c] |= np.eye(c, dtype=np.uint8)
-    rows = cut_longtail(Y, 50, random.Random(seed)); last = visiting_order(Y)[-1]
+    g = np.random.default_rng(seed)
+    c = g.integers(2, 10)
+    Y = (g.random((int(g.integers(30, 300)), c)) < g.uniform(0.02, 0.5, c)).astype(np.uint8)
+    Y[:c] |= np.eye(c, dtype=np.uint8)
+    rows = cut_longtail(Y, 50, random.Random(seed))
+    last = visiting_order(Y)[-1]
     assert len(set(rows)) == len(rows) and Y[rows].any(1).all()
     assert Y[rows].sum(0)[last] == min(reference_counts(c, 50)[-1], Y.sum(0)[last])
 
@@ -57,7 +78,8 @@ def test_a_long_tail_is_cut_without_repeats_and_ends_on_its_curve(seed):
 @few
 @given(labels, st.data())
 def test_restrict_keeps_what_shows_a_kept_class(rows, data):
-    Y = np.array(rows, np.uint8); columns = data.draw(st.lists(st.integers(0, Y.shape[1] - 1), min_size=1, unique=True))
+    Y = np.array(rows, np.uint8)
+    columns = data.draw(st.lists(st.integers(0, Y.shape[1] - 1), min_size=1, unique=True))
     paths, got = restrict([str(i) for i in range(len(Y))], Y, columns)
     assert got.any(1).all() and (got == Y[[int(p) for p in paths]][:, columns]).all()
     assert len(paths) == Y[:, columns].any(1).sum()
@@ -65,15 +87,22 @@ def test_restrict_keeps_what_shows_a_kept_class(rows, data):
 
 def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys):
     body = b'1.jpg 0\n' * 10000
+
     class Origin(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            self.send_response(200); self.send_header('Content-Length', str(len(body))); self.end_headers(); self.wfile.write(body)
-        def log_message(self, *args): pass
+            self.send_response(200)
+            self.send_header('Content-Length', str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args):
+            pass
+
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Origin) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sources = {'a.txt': Source('o/r', 'c'*40, 'a.txt', hashlib.sha256(body).hexdigest())}
-        fetch_lists(tmp_path/'new/folder', ['a.txt'], sources, f'http://127.0.0.1:{server.server_port}')
+        sources = {'a.txt': Source('o/r', 'c' * 40, 'a.txt', hashlib.sha256(body).hexdigest())}
+        fetch_lists(tmp_path / 'new/folder', ['a.txt'], sources, f'http://127.0.0.1:{server.server_port}')
         server.shutdown()
-    check_list(tmp_path/'new/folder/a.txt', sources)
+    check_list(tmp_path / 'new/folder/a.txt', sources)
     assert 'a.txt' in capsys.readouterr().err

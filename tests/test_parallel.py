@@ -1,4 +1,5 @@
 "Two processes, started by `accelerate launch`, give what one gives: same losses, weights and scores, whatever the last batch is."
+
 import os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,14 +10,16 @@ from PIL import Image
 from hpdval.experiment import Result
 
 ROOT = Path(__file__).resolve().parents[1]
-COLOURS = dict(cat=(200, 40, 40), dog=(40, 180, 60), car=(40, 60, 200))   # names that MiniCLIP tells apart
-TOLERANCE = 5e-5   # measured: L_kd differs by at most 1.8e-5 of its value (an L1 that starts on its kink), the other losses by 6e-7; scores (cosines) by 7.4e-6
-CONFIGS = dict(   # 33 training images: the last batch of 8 has one row, and the second process nothing but its repetition
-    stages='method=hp-dval select=last kd_weight=.1 kd_on=both sc_weight=.01',             # both stages
-    batch='method=dval select=last loss=db-focal loss_mode=official augment=official',     # one focal factor for the whole batch
-    joint='method=joint views=1 augment=icons sc_on=both sc_weight=.01 kd_weight=.01',     # kept views, an epoch selected
-    cocoop='method=cocoop select=last')                                                    # prompts made from images
+COLOURS = dict(cat=(200, 40, 40), dog=(40, 180, 60), car=(40, 60, 200))  # names that MiniCLIP tells apart
+TOLERANCE = 5e-5  # measured: L_kd differs by at most 1.8e-5 of its value (an L1 that starts on its kink), the other losses by 6e-7; scores (cosines) by 7.4e-6
+CONFIGS = dict(  # 33 training images: the last batch of 8 has one row, and the second process nothing but its repetition
+    stages='method=hp-dval select=last kd_weight=.1 kd_on=both sc_weight=.01',  # both stages
+    batch='method=dval select=last loss=db-focal loss_mode=official augment=official',  # one focal factor for the whole batch
+    joint='method=joint views=1 augment=icons sc_on=both sc_weight=.01 kd_weight=.01',  # kept views, an epoch selected
+    cocoop='method=cocoop select=last',
+)  # prompts made from images
 TINY = 'benchmark=own epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 device=cpu'
+
 
 def images(folder, rng):
     "Noisy pictures with one, two or three coloured squares, and their labels."
@@ -26,10 +29,12 @@ def images(folder, rng):
             seen = [i % 7 == 0 or (i + k) % 3 == 0 for k in range(3)]
             a = rng.integers(90, 160, (64, 64, 3)).astype(np.uint8)
             for k, (there, colour) in enumerate(zip(seen, COLOURS.values())):
-                if there: a[4 + 20*k:20 + 20*k, 8*(i % 5):8*(i % 5) + 16] = colour
-            Image.fromarray(a).save(folder/f'{split}{i}.png')
+                if there:
+                    a[4 + 20 * k : 20 + 20 * k, 8 * (i % 5) : 8 * (i % 5) + 16] = colour
+            Image.fromarray(a).save(folder / f'{split}{i}.png')
             lines.append(f'{split}{i}.png,' + ','.join(str(int(s)) for s in seen))
-        (folder/f'{split}.csv').write_text('\n'.join(lines) + '\n')
+        (folder / f'{split}.csv').write_text('\n'.join(lines) + '\n')
+
 
 RUN_ALL = """
 import sys
@@ -38,37 +43,55 @@ for words in sys.argv[1:]: main(words.split())
 """
 TWO = ('accelerate.commands.launch', *'--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0'.split())
 
+
 def start(data, runs, *command):
     "What a Python command printed, line by line."
-    env = os.environ | dict(HPDVAL_RUNS=str(runs), HPDVAL_CACHE=str(data/'cache'), OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true', PYTHONPATH=str(ROOT))
+    env = os.environ | dict(
+        HPDVAL_RUNS=str(runs),
+        HPDVAL_CACHE=str(data / 'cache'),
+        OMP_NUM_THREADS='1',
+        ACCELERATE_USE_CPU='true',
+        PYTHONPATH=str(ROOT),
+    )
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=data, env=env, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()
 
+
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
     "Every config in one process and in two: name -> the two result folders."
-    data = tmp_path_factory.mktemp('images'); images(data, np.random.default_rng(0))
-    (data/'run_all.py').write_text(RUN_ALL)
+    data = tmp_path_factory.mktemp('images')
+    images(data, np.random.default_rng(0))
+    (data / 'run_all.py').write_text(RUN_ALL)
     words = [f'{c} {TINY} image_root={data} lists={data}' for c in CONFIGS.values()]
     with ThreadPoolExecutor() as pool:
-        one, two = pool.map(lambda c: start(data, data/c[0], *c[1:], 'run_all.py', *words), [('one',), ('two', '-m', *TWO)])
-    assert len(one) == len(two) == len(words)                                   # only the main process prints
-    again = start(data, data/'two', '-m', *TWO, '-m', 'hpdval.experiment', *words[0].split())
-    assert again == two[:1]                                                     # the command itself; the result is there
+        one, two = pool.map(
+            lambda c: start(data, data / c[0], *c[1:], 'run_all.py', *words), [('one',), ('two', '-m', *TWO)]
+        )
+    assert len(one) == len(two) == len(words)  # only the main process prints
+    again = start(data, data / 'two', '-m', *TWO, '-m', 'hpdval.experiment', *words[0].split())
+    assert again == two[:1]  # the command itself; the result is there
     return {name: [Path(line.split()[0]) for line in pair] for name, *pair in zip(CONFIGS, one, two)}
+
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_two_processes_give_what_one_gives(folders, name):
     one, two = [Result.load(f) for f in folders[name]]
-    assert one.hash == two.hash                                                 # a result has one name, however it was computed
+    assert one.hash == two.hash  # a result has one name, however it was computed
     assert 'processes' not in one.environment and two.environment['processes'] == 2
     for a, b in zip(one.history, two.history, strict=True):
         assert (a['phase'], a['epoch'], a['reported']) == (b['phase'], b['epoch'], b['reported'])
-        for k in {'loss', 'cls', 'kd', 'sc'} & {k for k in a if a[k] is not None}: assert b[k] == pytest.approx(a[k], rel=TOLERANCE), k
-    assert abs(one.history[-1]['loss'] - one.history[-2]['loss']) > 10 * TOLERANCE   # it did learn
+        for k in {'loss', 'cls', 'kd', 'sc'} & {k for k in a if a[k] is not None}:
+            assert b[k] == pytest.approx(a[k], rel=TOLERANCE), k
+    assert abs(one.history[-1]['loss'] - one.history[-2]['loss']) > 10 * TOLERANCE  # it did learn
     assert np.abs(one.scores - two.scores).max() < TOLERANCE
 
+
 def test_a_bad_word_is_one_line():
-    done = subprocess.run([sys.executable, '-m', 'hpdval.experiment', 'epoch1=1'], capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 1 and done.stderr.endswith("error: unknown parameter 'epoch1': did you mean 'epochs1' or 'epochs2'?\n"), done.stderr
+    done = subprocess.run(
+        [sys.executable, '-m', 'hpdval.experiment', 'epoch1=1'], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 1 and done.stderr.endswith(
+        "error: unknown parameter 'epoch1': did you mean 'epochs1' or 'epochs2'?\n"
+    ), done.stderr

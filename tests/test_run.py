@@ -1,4 +1,5 @@
 """The run notebook as its users start it: papermill, from another folder, with wrong and with right parameters."""
+
 import json, os, subprocess, sys
 from pathlib import Path
 
@@ -6,33 +7,61 @@ import pytest
 
 root = Path(__file__).resolve().parents[1]
 
+
 def papermill(tmp_path, *parameters):
     "Run run_coco_lt in a process of its own; its exit code and everything it printed."
     flat = [x for k, v in zip(parameters[::2], parameters[1::2]) for x in ('-p', k, str(v))]
-    done = subprocess.run([sys.executable, '-m', 'papermill', root/'nbs/run_coco_lt.ipynb', tmp_path/'out.ipynb', '-p', 'out', tmp_path/'result', *flat],
-                          capture_output=True, text=True, cwd=root, env=os.environ | dict(PYTHONWARNINGS='ignore'), timeout=600)
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'papermill',
+            root / 'nbs/run_coco_lt.ipynb',
+            tmp_path / 'out.ipynb',
+            '-p',
+            'out',
+            tmp_path / 'result',
+            *flat,
+        ],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        env=os.environ | dict(PYTHONWARNINGS='ignore'),
+        timeout=600,
+    )
     return done.returncode, done.stdout + done.stderr
 
-@pytest.mark.parametrize('parameters, message', [
-    (('alhpa', .3), "did you mean 'alpha'"),
-    (('alpha', 1.5), 'alpha must lie in 0..1, got 1.5'),
-    (('topk', 65), 'topk=65 is more than the 64 patches'),
-    (('benchmark', 'coco-lt'), 'set `lists` to a folder with coco_lt_train.txt'),
-    (('clip', 'ViT-B-16', 'pretrained', 'nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),
-])
+
+@pytest.mark.parametrize(
+    'parameters, message',
+    [
+        (('alhpa', 0.3), "did you mean 'alpha'"),
+        (('alpha', 1.5), 'alpha must lie in 0..1, got 1.5'),
+        (('topk', 65), 'topk=65 is more than the 64 patches'),
+        (('benchmark', 'coco-lt'), 'set `lists` to a folder with coco_lt_train.txt'),
+        (('clip', 'ViT-B-16', 'pretrained', 'nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),
+    ],
+)
 def test_bad_input_is_one_line_and_writes_nothing(tmp_path, parameters, message):
     code, printed = papermill(tmp_path, *parameters)
     assert code != 0 and message in printed, printed[-2000:]
-    assert not (tmp_path/'result').exists()
+    assert not (tmp_path / 'result').exists()
+
 
 def test_real_photographs(tmp_path, bench):
     "The same notebook on photographs, from real lists: five training images, so most classes have none."
-    photos = bench/'coco_real'
-    code, printed = papermill(tmp_path, 'benchmark', 'coco-lt', 'image_root', photos, 'lists', photos, 'methods', 'zero-shot', 'seeds', 0)
-    assert code != 0 and "classes have no training image" in printed and "empty_classes='keep'" in printed, printed[-2000:]
-    code, printed = papermill(tmp_path, 'benchmark', 'coco-lt', 'image_root', photos, 'lists', photos, 'empty_classes', 'keep', 'smoke', True)
+    photos = bench / 'coco_real'
+    code, printed = papermill(
+        tmp_path, 'benchmark', 'coco-lt', 'image_root', photos, 'lists', photos, 'methods', 'zero-shot', 'seeds', 0
+    )
+    assert code != 0 and "classes have no training image" in printed and "empty_classes='keep'" in printed, printed[
+        -2000:
+    ]
+    code, printed = papermill(
+        tmp_path, 'benchmark', 'coco-lt', 'image_root', photos, 'lists', photos, 'empty_classes', 'keep', 'smoke', True
+    )
     assert code == 0, printed[-3000:]
-    result = json.loads((tmp_path/'result/result.json').read_text())
+    result = json.loads((tmp_path / 'result/result.json').read_text())
     assert set(result['methods']) == {'Zero-shot CLIP', 'CoOp', 'HP-DVAL, stage 1 only', 'HP-DVAL'}
     for m in result['methods'].values():
         assert len(m['ap']) == 80 and 0 <= m['mAP']['total'] <= 100
