@@ -8,7 +8,7 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', '
            'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash', 'stage1_config',
            'notebook_parameters', 'parse_names', 'parse_seeds', 'trial']
 
-# %% ../nbs/25_config.ipynb #9751b70a
+# %% ../nbs/25_config.ipynb #5ff58ab6
 import hashlib, inspect, json, re
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -187,7 +187,7 @@ def method_label(name: str) -> str:
     "What a method is called in tables. A `ValueError` for an unknown name."
     return lookup(name, METHODS, 'method').label
 
-# %% ../nbs/25_config.ipynb #f7621a8d
+# %% ../nbs/25_config.ipynb #c88c8361
 def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     "Can a method show heat maps, name classes it was not trained on, and does it need captions?"
     fixes = lookup(name, METHODS, 'method').fixes
@@ -253,7 +253,7 @@ def reads_patches(cfg) -> bool:
     "Does the score have a local view?"
     return global_weight(cfg.alpha, cfg.alpha_on) < 1
 
-# %% ../nbs/25_config.ipynb #306b36ea
+# %% ../nbs/25_config.ipynb #34851f13
 _ALWAYS = 'benchmark transform clip student embedding precision scale'.split()
 _TRAINED = '''seed augment copies val_fraction select loss_mode batch_size weight_decay schedule schedule_epochs
 ema terms'''.split()
@@ -283,7 +283,6 @@ def reads(cfg: Config) -> set:
         out |= {*_STAGE1}
     if two:
         out |= {*_STAGE2, 'head', 'prompts'}
-        out |= set() if cfg.loss2 else {'loss'}
         out |= {'stage2_from'} if cfg.epochs1 else set()
     if learns(cfg) and (two or cfg.joint and one):
         out |= {'prompts', *PROMPTS[cfg.prompts].reads(cfg)}
@@ -295,7 +294,10 @@ def reads(cfg: Config) -> set:
 
 def run_key(cfg: Config) -> dict:
     "What a run does: its stages, and every field that it reads."
-    return dict(stages=list(stage_names(cfg))) | {k: getattr(cfg, k) for k in sorted(reads(cfg))}
+    key = dict(stages=list(stage_names(cfg))) | {k: getattr(cfg, k) for k in sorted(reads(cfg))}
+    if 'loss2' in key:
+        key['loss2'] = cfg.loss2 or cfg.loss
+    return key
 
 # %% ../nbs/25_config.ipynb #c6a26ed3
 CHOICES = dict(
@@ -333,7 +335,7 @@ def choices(name: str):  # -> list of names, or None
         return ['', *LOSSES]
     return list(CHOICES[name]) if name in CHOICES else None
 
-# %% ../nbs/25_config.ipynb #c635d6f0
+# %% ../nbs/25_config.ipynb #e9e10fd0
 def typed(name, value):
     "`value` as the type of field `name`, or a `TypeError`."
     want = TYPES[name]
@@ -439,7 +441,7 @@ def make_config(
         raise ValueError(f"{', '.join(idle)} has no effect with method {method!r} as it is set: leave it out")
     return cfg
 
-# %% ../nbs/25_config.ipynb #96eee763
+# %% ../nbs/25_config.ipynb #149d6026
 def method_config(
     method: str,
     seed: int,
@@ -459,7 +461,7 @@ def method_config(
         say(f"{METHODS[method].label}: {', '.join(left)} left out, {'it has' if len(left) == 1 else 'they have'} no part in it")
     return make_config(method, seed=seed, **{k: v for k, v in mine.items() if k not in idle})
 
-# %% ../nbs/25_config.ipynb #2910212f
+# %% ../nbs/25_config.ipynb #97c2115e
 def config_hash(
     cfg: Config,
     *more,  # further strings that the result depends on, such as the digests of data and weights
@@ -524,7 +526,7 @@ def parse_seeds(seeds) -> list:  # list of int
         raise ValueError(f'every seed must stand once, got {seeds!r}')
     return numbers
 
-# %% ../nbs/25_config.ipynb #24e7c0b2
+# %% ../nbs/25_config.ipynb #26259813
 def trial(
     params: dict,  # of the notebook, with `smoke` and `seeds`
     small: dict = {},  # further fields of the notebook's own
