@@ -288,7 +288,7 @@ def class_specific(
     w = n**-2 / (n**-2).mean()
     return (w * torch.where(y > 0, d, (margin / n**0.25 - d).clamp_min(0))).mean()
 
-# %% ../nbs/23_losses.ipynb #4eb2a32c
+# %% ../nbs/23_losses.ipynb #e1e62a8c
 class Seen(NamedTuple):
     "What a term may read of a training step: the whole batch, over all processes. None where no term asks for it."
     g: object = None  # [B,D] global embeddings of the student
@@ -311,7 +311,7 @@ class Term(NamedTuple):
     stages: tuple = ('stage1', 'stage2', 'joint')  # where it applies
     fields: object = lambda cfg: ()  # cfg -> fields of `Config` that it depends on
 
-# %% ../nbs/23_losses.ipynb #e934abca
+# %% ../nbs/23_losses.ipynb #f5b2a317
 VIEWS = {'global': ('g',), 'patch': ('p',), 'both': ('g', 'p')}
 
 
@@ -340,7 +340,7 @@ def _kd_weight(cfg):
 def _kd_fields(cfg):
     return ('kd', 'kd_on', 'kd_weight', 'teacher') + (() if cfg.kd == 'cosine' else ('reduction',))
 
-# %% ../nbs/23_losses.ipynb #99e3a54f
+# %% ../nbs/23_losses.ipynb #2451a186
 PROMPTED = {'global': ('text_g',), 'local': ('text_l',), 'both': ('text_g', 'text_l')}
 
 
@@ -370,7 +370,7 @@ TERMS = {
     ),
 }
 
-# %% ../nbs/23_losses.ipynb #fd86e0db
+# %% ../nbs/23_losses.ipynb #69a9c230
 def parse_terms(text: str) -> dict:  # name -> weight
     "The weights in `Config.terms`. A `ValueError` for an unknown name, one with a field of its own, or no number."
     out = {}
@@ -391,7 +391,9 @@ def active_terms(cfg, stage: str) -> dict:  # name -> (Term, weight)
     "The terms of a stage ('stage1', 'stage2', 'joint') whose weight is not zero."
     given, out = parse_terms(cfg.terms), {}
     for name, term in TERMS.items():
+        if stage not in term.stages:
+            continue
         weight = term.weight(cfg) if term.weight else given.get(name, 0.0)
-        if weight and stage in term.stages:
+        if weight:
             out[name] = (term, weight)
     return out

@@ -107,7 +107,7 @@ class Pixels:
             return self(images[idx[own]])
         return self(images[idx], generator)[own]
 
-# %% ../nbs/30_train.ipynb #786a029c
+# %% ../nbs/30_train.ipynb #2314a083
 class Feed:
     "Augmented training images and the teacher's embeddings of them: this process's rows of a batch."
 
@@ -208,7 +208,7 @@ def load_checkpoint(path):
         Path(path).unlink()
         return None
 
-# %% ../nbs/30_train.ipynb #d7942219
+# %% ../nbs/30_train.ipynb #6766d62d
 def train_step(
     loss_fn,  # () -> dict of scalars; their sum is minimised
     opt,
@@ -244,7 +244,7 @@ def train_epoch(
         raise FloatingPointError(f'{desc}: the loss is not finite ({means}); lower the learning rate')
     return means
 
-# %% ../nbs/30_train.ipynb #b5c259e6
+# %% ../nbs/30_train.ipynb #c259c8c5
 class Best:
     "The averaged parameters of the epoch to report."
 
@@ -268,7 +268,7 @@ def copy_into(tensors, values):
     with torch.no_grad():
         torch._foreach_copy_(tensors, [v.to(t.device) for t, v in zip(tensors, values)])
 
-# %% ../nbs/30_train.ipynb #8926ca23
+# %% ../nbs/30_train.ipynb #3e32dbb1
 class Training:
     "Everything that a training consists of between two epochs: what a checkpoint holds."
 
@@ -312,7 +312,7 @@ class Training:
             say(f'{desc}: no epoch was better than the start on the selection images; the start is reported')
         return pd.DataFrame(self.history).assign(reported=lambda d: d.epoch == best['epoch'])
 
-# %% ../nbs/30_train.ipynb #77e69cf5
+# %% ../nbs/30_train.ipynb #c5b98e36
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -395,7 +395,7 @@ def prepare(
         calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y, classify)
     return pixels, y, classify
 
-# %% ../nbs/30_train.ipynb #b8580678
+# %% ../nbs/30_train.ipynb #ca0c3c40
 def selection(
     model: DualView,
     data,  # Split, or None
@@ -417,7 +417,7 @@ def selection(
 
     return evaluate
 
-# %% ../nbs/30_train.ipynb #e79006e7
+# %% ../nbs/30_train.ipynb #bb85ba95
 def wanted_by(terms: dict, cfg) -> set:  # of names of fields of `Seen`
     "What the terms of a stage read."
     return {name for term, _ in terms.values() for name in term.reads(cfg)}
@@ -438,20 +438,18 @@ def text_fields(model: DualView, texts, wanted: set) -> dict:
     known = dict(zip(('text_g', 'text_l'), texts)) | dict(fixed=model.fixed)
     return {k: v for k, v in known.items() if k in wanted}
 
-# %% ../nbs/30_train.ipynb #37265663
-def make_teacher(model: DualView, clip: Clip, pixels: Pixels, wanted: set) -> tuple:  # names, images -> embeddings
-    "Which embeddings of the frozen teacher are wanted, and the function that makes them; None where none are."
-    cfg = model.cfg
-    names = [n for n in ('teacher_g', 'teacher_p') if n in wanted]
+# %% ../nbs/30_train.ipynb #1ac42d39
+def make_teacher(cfg: Config, clip: Clip, pixels: Pixels, names: list):  # -> images -> embeddings, or None
+    "The function that makes the wanted embeddings of the frozen teacher; None where none are."
     if not names or cfg.teacher == 'student':
-        return [], None
+        return None
 
     def teacher(x):
         with autocast(pixels.device, cfg.precision):
             both = dict(zip(('teacher_g', 'teacher_p'), clip.visual(x)))
         return tuple(both[n] for n in names)
 
-    return names, teacher
+    return teacher
 
 
 def stage1_losses(
@@ -466,7 +464,8 @@ def stage1_losses(
     terms = active_terms(cfg, 'joint' if cfg.joint else 'stage1')
     wanted = wanted_by(terms, cfg)
     pixels, y_all, classify = prepare(model, clip, train, cfg.loss, cfg.joint, progress)
-    names, teacher = make_teacher(model, clip, pixels, wanted)
+    names = [n for n in ('teacher_g', 'teacher_p') if n in wanted]
+    teacher = make_teacher(cfg, clip, pixels, names)
     feed = Feed(train.images, pixels, teacher)
     params = stage1_params(model)
     fixed = None if cfg.train_text or cfg.joint else model.texts()
@@ -480,9 +479,8 @@ def stage1_losses(
         texts = [e.float() for e in texts]
         n = len(idx)
         score = gather_rows(model.score(g.float(), p.float(), texts), n)
-        known = gathered(wanted, n, g=g, p=p, **dict(zip(names, t)))
-        if cfg.teacher == 'student':  # row 2
-            known |= {f'teacher_{k}': known[k] for k in ('g', 'p') if f'teacher_{k}' in wanted}
+        taught = zip(names, t if teacher else (dict(teacher_g=g, teacher_p=p)[k] for k in names))  # else: row 2
+        known = gathered(wanted, n, g=g, p=p, **dict(taught))
         seen = Seen(**known, **text_fields(model, texts, wanted), **more(idx))
         return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
 
@@ -498,7 +496,7 @@ def stage1_params(model: DualView) -> list:
         params += [*model.learner.requires_grad_(True).parameters()]
     return params
 
-# %% ../nbs/30_train.ipynb #bbd7b7f2
+# %% ../nbs/30_train.ipynb #abd805a1
 def extras(model: DualView, clip: Clip, train, wanted: set):  # -> indices -> dict of fields of `Seen`
     "What terms read beside embeddings of images and classes: targets, captions, counts."
     device = model.centre.device
@@ -583,7 +581,7 @@ def tensors_digest(text: str, *tensors) -> str:  # 16 hex digits
         h.update(t.detach().cpu().contiguous().numpy())
     return h.hexdigest()[:16]
 
-# %% ../nbs/30_train.ipynb #549865e1
+# %% ../nbs/30_train.ipynb #814900ac
 def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  # as `stage1_losses`
     "What stage 2 trains, the prompts or the head, and on what (eq. 6-10)."
     cfg = model.cfg
@@ -606,7 +604,7 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
 
     return params, losses, pixels
 
-# %% ../nbs/30_train.ipynb #50266307
+# %% ../nbs/30_train.ipynb #bbd30d8a
 def train_stage1(
     model: DualView,
     clip: Clip,
