@@ -19,15 +19,19 @@ from .labels import groups
 TIES = ('expected', 'stable', 'sklearn')
 
 
+def _numpy(a):
+    "A tensor of any device and precision, or what numpy can read, as a numpy array."
+    if not isinstance(a, torch.Tensor):
+        return np.asarray(a)
+    if a.dtype in (torch.bfloat16, torch.float16):
+        a = a.float()
+    return a.detach().cpu().numpy()
+
+
 def _arrays(scores, targets):
     "Both as numpy [C,N], scores float and targets bool; `ValueError` if the shapes, scores or targets are not valid."
-
-    def numpy(a):
-        if isinstance(a, torch.Tensor):
-            a = (a.float() if a.dtype in (torch.bfloat16, torch.float16) else a).detach().cpu().numpy()
-        return np.asarray(a)
-
-    s, y = numpy(scores), numpy(targets)
+    s = _numpy(scores)
+    y = _numpy(targets)
     if s.ndim != 2 or s.shape != y.shape or not s.size:
         raise ValueError(f'scores and targets must both be [images, classes], got {s.shape} and {y.shape}')
     s = np.ascontiguousarray(s.T if s.dtype.kind == 'f' else s.T.astype(float))
@@ -37,39 +41,45 @@ def _arrays(scores, targets):
         raise ValueError('targets must be 0 or 1')
     return s, np.ascontiguousarray(y.T) == 1
 
-
+# %% ../nbs/24_metrics.ipynb #8dde80fe
 def _ranked(s, y, stable):
-    "Per class: the images in descending order [C,N], their targets [C,N]; and where a group of ties starts, as flat indices."
+    "Images by descending score [C,N], their targets [C,N], and the flat indices at which a group of ties starts."
     order = np.argsort(-s, axis=1, kind='stable' if stable else None)
-    s, y = np.take_along_axis(s, order, 1), np.take_along_axis(y, order, 1)
+    s = np.take_along_axis(s, order, 1)
+    y = np.take_along_axis(y, order, 1)
     new = np.ones(s.shape, bool)
     if not stable:
         new[:, 1:] = s[:, 1:] != s[:, :-1]
     return order, y, np.flatnonzero(new)
 
 # %% ../nbs/24_metrics.ipynb #99684be6
+def _precisions(size, hits, n0, p0, N, ties):
+    "The sum of the precisions at a group's positives [G], the group lying behind n0 images with p0 positives."
+    if ties == 'sklearn':
+        return hits * (p0 + hits) / (n0 + size)
+    H = np.concatenate([[0], np.cumsum(1 / np.arange(1, N + 1))])
+    D = H[n0 + size] - H[n0]
+    return hits / size * ((p0 + 1) * D + (hits - 1) / np.maximum(size - 1, 1) * (size - (n0 + 1) * D))
+
+
 def _grouped_ap(
     size,  # [G] images in each group of ties, groups in order of class and then of rank
     hits,  # [G] positives among them
     col,  # [G] class of the group
-    N,
-    C,
-    ties,
+    N,  # images
+    C,  # classes
+    ties,  # expected | sklearn; with groups of one image, stable
 ):  # -> [C]
     "AP of each class from its groups of ties; NaN without positives."
-    P = np.bincount(col, hits, C)
-    n0, p0 = np.cumsum(size) - size - N * col, np.cumsum(hits) - hits - (np.cumsum(P) - P)[col]  # before the group
-    size, hits, col, n0, p0 = (a[hits > 0] for a in (size, hits, col, n0, p0))
-    if ties == 'sklearn':
-        part = hits * (p0 + hits) / (n0 + size)
-    else:
-        H = np.concatenate([[0], np.cumsum(1 / np.arange(1, N + 1))])
-        D = H[n0 + size] - H[n0]
-        part = hits / size * ((p0 + 1) * D + (hits - 1) / np.maximum(size - 1, 1) * (size - (n0 + 1) * D))
+    positives = np.bincount(col, hits, C)
+    n0 = np.cumsum(size) - size - N * col  # images before the group, in its class
+    p0 = np.cumsum(hits) - hits - (np.cumsum(positives) - positives)[col]  # and positives
+    some = hits > 0
+    part = _precisions(size[some], hits[some], n0[some], p0[some], N, ties)
     with np.errstate(invalid='ignore'):
-        return np.bincount(col, part, C) / P
+        return np.bincount(col[some], part, C) / positives
 
-
+# %% ../nbs/24_metrics.ipynb #62bb80c4
 def average_precision(
     scores,  # [N,C] any scores, higher = more likely; torch or numpy
     targets,  # [N,C] 0/1
@@ -79,9 +89,9 @@ def average_precision(
     lookup(ties, TIES, 'treatment of ties')
     _, y, starts = _ranked(*_arrays(scores, targets), ties == 'stable')
     C, N = y.shape
-    ap = _grouped_ap(
-        np.diff(starts, append=C * N), np.add.reduceat(y.ravel(), starts, dtype=int), starts // N, N, C, ties
-    )
+    size = np.diff(starts, append=C * N)
+    hits = np.add.reduceat(y.ravel(), starts, dtype=int)
+    ap = _grouped_ap(size, hits, starts // N, N, C, ties)
     if np.isnan(ap).any():
         warnings.warn(f'{np.isnan(ap).sum()} of {C} classes have no positive: their AP is NaN', stacklevel=2)
     return ap
@@ -92,17 +102,20 @@ def tie_bounds(scores, targets):  # -> [C], [C]
     s, y = _arrays(scores, targets)
 
     def ap(order):
-        return average_precision(*(np.take_along_axis(a, order, 1).T for a in (s, y)), ties='stable')
+        return average_precision(np.take_along_axis(s, order, 1).T, np.take_along_axis(y, order, 1).T, ties='stable')
 
-    return ap(np.argsort(y, axis=1, kind='stable')), ap(np.argsort(~y, axis=1, kind='stable'))
+    worst = np.argsort(y, axis=1, kind='stable')
+    best = np.argsort(~y, axis=1, kind='stable')
+    return ap(worst), ap(best)
 
 # %% ../nbs/24_metrics.ipynb #d1594b7d
 def _by_group(
     ap,  # [C] 0..1
-    counts,
-):  # [C] training images per class
+    counts,  # [C] training images per class
+):  # -> {group: APs}
     "AP in percent of each group's classes, those with NaN left out; `total` first."
-    ap, counts = 100 * np.asarray(ap, float), np.asarray(counts)
+    ap = 100 * np.asarray(ap, float)
+    counts = np.asarray(counts)
     if ap.shape != counts.shape:
         raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
     members = dict(total=np.arange(len(ap))) | groups(counts)
@@ -131,9 +144,8 @@ def summary(
 ) -> dict:
     "mAP (`group_means`), `var_population` of the class APs and `var_between_groups`, of APs in percent (study C)."
     total, *by_group = _by_group(ap, counts).values()
-    own_group = np.concatenate(
-        [np.full(len(a), _mean(a)) for a in by_group]
-    )  # each class stands for the mean of its group
+    # each class stands for the mean of its group
+    own_group = np.concatenate([np.full(len(a), _mean(a)) for a in by_group])
     return dict(mAP=group_means(ap, counts), var_population=_var(total), var_between_groups=_var(own_group))
 
 # %% ../nbs/24_metrics.ipynb #03e0e0d2
@@ -154,10 +166,15 @@ def threshold_metrics(
     yes = s >= math.log(threshold / (1 - threshold))
     if top:
         yes &= np.argsort(np.argsort(-s, axis=0, kind='stable'), axis=0) < top
-    right, said, true = (yes & y).sum(1), np.maximum(yes.sum(1), 1), y.sum(1)
-    OP, OR = right.sum() / said.sum(), right.sum() / true.sum() if true.any() else math.nan
-    CP, CR = (right / said).mean(), _mean(right[true > 0] / true[true > 0])
-    return {k: float(v) for k, v in dict(OP=OP, OR=OR, OF1=_f1(OP, OR), CP=CP, CR=CR, CF1=_f1(CP, CR)).items()}
+    right = (yes & y).sum(1)
+    said = np.maximum(yes.sum(1), 1)
+    true = y.sum(1)
+    OP = right.sum() / said.sum()
+    OR = right.sum() / true.sum() if true.any() else math.nan
+    CP = (right / said).mean()
+    CR = _mean(right[true > 0] / true[true > 0])
+    found = dict(OP=OP, OR=OR, OF1=_f1(OP, OR), CP=CP, CR=CR, CF1=_f1(CP, CR))
+    return {k: float(v) for k, v in found.items()}
 
 # %% ../nbs/24_metrics.ipynb #59e6e8de
 def bootstrap_ci(
@@ -175,10 +192,11 @@ def bootstrap_ci(
     draws = []
     for _ in range(n):
         times = np.bincount(rng.integers(N, size=N), minlength=N)[order]
-        size, hits = (np.add.reduceat(a.ravel(), starts) for a in (times, times * y))
+        size = np.add.reduceat(times.ravel(), starts)
+        hits = np.add.reduceat((times * y).ravel(), starts)
         draws.append(group_means(_grouped_ap(size, hits, starts // N, N, C, 'expected'), counts))
-    q = (1 - level) / 2
-    return {k: tuple(map(float, np.nanquantile([d[k] for d in draws], [q, 1 - q]))) for k in draws[0]}
+    tails = [(1 - level) / 2, 1 - (1 - level) / 2]
+    return {k: tuple(map(float, np.nanquantile([d[k] for d in draws], tails))) for k in draws[0]}
 
 # %% ../nbs/24_metrics.ipynb #2b0f0cd6
 def subset_ap(
@@ -187,7 +205,9 @@ def subset_ap(
     subset,  # [N,C] bool, the positives that count
 ) -> np.ndarray:  # [C] in 0..1, NaN where a class has no positive in the subset
     "AP of each class against its negatives, for the positives in `subset` alone."
-    s, y, chosen = np.asarray(scores), np.asarray(targets), np.asarray(subset).astype(bool) & (np.asarray(targets) > 0)
+    s = np.asarray(scores)
+    y = np.asarray(targets)
+    chosen = np.asarray(subset).astype(bool) & (y > 0)
     ap = np.full(s.shape[1], np.nan)
     for c in np.flatnonzero(chosen.any(0)):
         keep = chosen[:, c] | (y[:, c] == 0)
