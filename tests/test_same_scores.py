@@ -2,6 +2,7 @@
 not change an answer. `python tests/test_same_scores.py` records them anew, for a change that means to.
 
 On the machine kind and versions that they were recorded with, they are the same to the bit; elsewhere, to rounding."""
+
 import json, os, platform, sys
 from importlib.metadata import version
 from pathlib import Path
