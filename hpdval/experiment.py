@@ -46,7 +46,7 @@ from .prompts import PROMPTS
 from .sources import Data, load_data
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 
-# %% ../nbs/31_experiment.ipynb #388dcfc8
+# %% ../nbs/31_experiment.ipynb #b3b5f592
 @lru_cache(2)
 def _clip(arch: str, pretrained: str, stamp) -> Clip:
     return load_clip(arch, pretrained)
@@ -157,16 +157,18 @@ class Result:
         "Which epoch of which stage was reported; 0 is the start."
         return {h['phase']: h['epoch'] for h in self.history if h['reported']}
 
-# %% ../nbs/31_experiment.ipynb #96ff6273
+# %% ../nbs/31_experiment.ipynb #d1aa43bf
 def run_parts(cfg: Config) -> list:
     "The functions and classes that a run goes through."
-    parts = [build_model, predict_scores, average_precision, summary, PROMPTS[cfg.prompts], HEADS[cfg.head]]
-    parts.append(SCORES[cfg.score])
+    parts = [build_model, predict_scores, average_precision, summary, SCORES[cfg.score]]
     names = stage_names(cfg)
     if not names:
         return parts
+    if names != ('stage1',):
+        parts += [PROMPTS[cfg.prompts], HEADS[cfg.head]]
     parts += [split_for_selection, *[STAGES[s] for s in names], AUGMENTS.get(cfg.augment)]
-    parts += [LOSSES[loss][cfg.loss_mode] for loss in sorted({cfg.loss, cfg.loss2 or cfg.loss})]
+    loss_of = dict(stage1=cfg.loss, joint=cfg.loss, stage2=cfg.loss2 or cfg.loss)
+    parts += [LOSSES[loss_of[s]][cfg.loss_mode] for s in names]
     parts += [t for s in names for t, _ in active_terms(cfg, s).values()]
     return parts + [tuple(db_params(cfg.benchmark))]
 
@@ -238,7 +240,7 @@ def _measured(cfg, name, clip, data, model, scores, device) -> dict:
         centre=model.centre.item(),
     )
 
-# %% ../nbs/31_experiment.ipynb #daa6a65a
+# %% ../nbs/31_experiment.ipynb #657e4817
 def _found(cfg: Config, folder: Path):  # -> Result or None
     "The result in a folder, as one of this request."
     if not (folder / 'result.json').is_file():
@@ -331,7 +333,7 @@ def summed(results: list) -> dict:
         hashes=[r.hash for r in results],
     )
 
-# %% ../nbs/31_experiment.ipynb #981fef07
+# %% ../nbs/31_experiment.ipynb #fe69b67e
 def compare_configs(
     configs: dict,  # {row: [Config per seed]}
     progress=True,

@@ -359,7 +359,7 @@ def voc_tables(fs: Fewshot, lists) -> Tables:
 
 TABLES_OF = {'coco-fsl': coco_tables, 'voc-fsl': voc_tables}
 
-# %% ../nbs/33_fewshot.ipynb #ba7f2ffa
+# %% ../nbs/33_fewshot.ipynb #1d6ac294
 def photographs_fewshot(cfg: Config, fs: Fewshot, size: int, progress=True) -> FewshotData:
     "The images that the published lists name."
     tables = TABLES_OF[fs.benchmark](fs, cfg.lists)
@@ -533,7 +533,7 @@ def _episode(s: Setting, file: Path, support) -> tuple:  # scores, record
         wait()
     return np.load(file), json.loads(file.with_suffix('.json').read_text())
 
-# %% ../nbs/33_fewshot.ipynb #1731b7f8
+# %% ../nbs/33_fewshot.ipynb #bd4e3bb1
 def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] percent
     "AP of every episode on the test set as it is, and on the balanced resample."
     again = balanced_draws(test.targets, fs.resample)
@@ -602,7 +602,7 @@ def _summed(by_shots: dict) -> dict:  # {'0-shot', '1-shot', ...: [FewshotResult
         hashes=[r.hash for rs in learned.values() for r in rs],
     )
 
-# %% ../nbs/33_fewshot.ipynb #b317b7ea
+# %% ../nbs/33_fewshot.ipynb #7065e691
 def compare_fewshot(
     methods,  # keys of `METHODS`
     seeds,  # list of int, of the base training and of the adaptation
@@ -686,7 +686,7 @@ def episodes_table(summary: dict) -> pd.DataFrame:  # a row per episode, percent
     table.index = pd.RangeIndex(1, len(table) + 1, name='episode')
     return table
 
-# %% ../nbs/33_fewshot.ipynb #87f9de10
+# %% ../nbs/33_fewshot.ipynb #1b16f8c9
 def _plot_episodes(ax, x: float, m: dict, k: str, colour, fill):
     "The episodes of one method on one test set as dots around `x`, with mean and interval."
     v, (low, high) = m['episodes'][k], m['interval'][k]

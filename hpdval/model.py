@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['seeded', 'DualView', 'build_model', 'model_state', 'restore', 'for_classes']
 
-# %% ../nbs/26_model.ipynb #6ade170e
+# %% ../nbs/26_model.ipynb #3968755c
 import copy
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from .clip import Clip, make_student
 from .config import Config, stages
 from .prompts import PROMPTS, prompt_ids
 
-# %% ../nbs/26_model.ipynb #1f580d76
+# %% ../nbs/26_model.ipynb #1181c6d3
 def seeded(*key: int) -> torch.Generator:
     "A generator that depends on all numbers of `key`."
     state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
@@ -51,9 +51,11 @@ class DualView(nn.Module):
         self.use_learned = False  # stage 1 aligns with the fixed prompts, stage 2 with what it learns
 
     @torch.no_grad()
-    def refresh_fixed(self):
-        "Encode the fixed prompts anew, after the text tower was trained."
+    def refresh_texts(self):
+        "After the text tower was trained: encode the fixed prompts anew, and let untrained prompts start from it."
         self.fixed.copy_(self.text(self.ids))
+        if not self.use_learned:
+            self.prompts.restart(self.text)
 
     @property
     def learner(self) -> nn.Module:
@@ -99,12 +101,12 @@ class DualView(nn.Module):
         "Scores of images."
         return self.score(*self.visual(x))
 
-# %% ../nbs/26_model.ipynb #2b92a17c
+# %% ../nbs/26_model.ipynb #bf234fd5
 def build_model(cfg: Config, clip: Clip, classes, device) -> DualView:
     "The untrained model of a config; the same config gives the same numbers."
     return DualView(clip, classes, cfg, seeded(cfg.seed)).to(device).requires_grad_(False)
 
-# %% ../nbs/26_model.ipynb #663dc96e
+# %% ../nbs/26_model.ipynb #85595490
 def model_state(model: DualView) -> dict:  # name -> tensor
     "The tensors that differ from CLIP's."
     one, _ = stages(model.cfg)
@@ -133,10 +135,10 @@ def restore(model: DualView, folder) -> DualView:
         )
     model.load_state_dict(state, strict=False)
     if model.cfg.train_text:
-        model.refresh_fixed()
+        model.refresh_texts()
     return model
 
-# %% ../nbs/26_model.ipynb #f0b4c44b
+# %% ../nbs/26_model.ipynb #855e7a8d
 def for_classes(model: DualView, classes) -> DualView:
     "A copy of the model that names other classes. A `ValueError` where what was learned belongs to its classes."
     prompts = model.prompts.for_classes(classes) if model.use_learned else None
@@ -150,5 +152,5 @@ def for_classes(model: DualView, classes) -> DualView:
         other.prompts = prompts.requires_grad_(False)
     other.head, other.cfg, other.use_learned = head, model.cfg, model.use_learned
     if model.cfg.train_text:
-        other.refresh_fixed()
+        other.refresh_texts()
     return other

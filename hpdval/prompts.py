@@ -40,7 +40,7 @@ def fixed_prompts(clip: Clip, classes, template='a photo of a {}.', spelling='li
     "P^H, the text embeddings of the fixed prompts (eq. 3), not normalised."
     return clip.text(prompt_ids(clip, classes, template, spelling))
 
-# %% ../nbs/21_prompts.ipynb #88b45148
+# %% ../nbs/21_prompts.ipynb #5a863c98
 class Prompts(nn.Module):
     "What turns class names into text embeddings: the interface, and the fixed prompts as the simplest kind."
     needs_image = False  # True: no text embeddings without an image; `score` is used in their place
@@ -59,6 +59,9 @@ class Prompts(nn.Module):
     def reads(cfg) -> tuple:
         "The fields of `Config` that what is learned depends on."
         return ()
+
+    def restart(self, text: TextTower):
+        "Begin anew from a text tower that was trained since."
 
     def texts(
         self,
@@ -118,6 +121,11 @@ class LearnedPrompts(Prompts):
             return table[self.ids[0, 1 : 1 + self.M]].detach()[None]
         return 0.02 * torch.randn(self.n, self.M, table.shape[1], generator=generator).to(table.device)
 
+    @torch.no_grad()
+    def restart(self, text: TextTower):
+        if self.cfg.ctx_init == 'words':
+            self.ctx.copy_(self.start_from(text, True, None).expand_as(self.ctx))
+
     @staticmethod
     def reads(cfg) -> tuple:
         return ('template', 'class_names', 'ctx_init') + (('n_ctx',) if cfg.ctx_init == 'noise' else ())
@@ -136,7 +144,7 @@ class LearnedPrompts(Prompts):
         t = self.encode(text, self.ctx)
         return t[0], t[-1]
 
-# %% ../nbs/21_prompts.ipynb #fe1a87fc
+# %% ../nbs/21_prompts.ipynb #f4278d60
 class SharedPrompts(LearnedPrompts):
     "One context for both views (CoOp)."
 
@@ -188,7 +196,7 @@ class ConditionalPrompts(LearnedPrompts):
         g = F.normalize(g, dim=-1)
         return torch.cat([self._score(text, part) for part in g.split(images)])
 
-# %% ../nbs/21_prompts.ipynb #a5af7a55
+# %% ../nbs/21_prompts.ipynb #ce9b6f5c
 PROMPTS = {
     'fixed': Prompts,  # P^H (eq. 3)
     'hierarchical': HierarchicalPrompts,  # eq. 6-7

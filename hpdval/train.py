@@ -107,7 +107,7 @@ class Pixels:
             return self(images[idx[own]])
         return self(images[idx], generator)[own]
 
-# %% ../nbs/30_train.ipynb #4355be62
+# %% ../nbs/30_train.ipynb #786a029c
 class Feed:
     "Augmented training images and the teacher's embeddings of them: this process's rows of a batch."
 
@@ -208,7 +208,7 @@ def load_checkpoint(path):
         Path(path).unlink()
         return None
 
-# %% ../nbs/30_train.ipynb #7feee63a
+# %% ../nbs/30_train.ipynb #d7942219
 def train_step(
     loss_fn,  # () -> dict of scalars; their sum is minimised
     opt,
@@ -244,7 +244,7 @@ def train_epoch(
         raise FloatingPointError(f'{desc}: the loss is not finite ({means}); lower the learning rate')
     return means
 
-# %% ../nbs/30_train.ipynb #713f313f
+# %% ../nbs/30_train.ipynb #b5c259e6
 class Best:
     "The averaged parameters of the epoch to report."
 
@@ -268,7 +268,7 @@ def copy_into(tensors, values):
     with torch.no_grad():
         torch._foreach_copy_(tensors, [v.to(t.device) for t, v in zip(tensors, values)])
 
-# %% ../nbs/30_train.ipynb #fd1a0bfb
+# %% ../nbs/30_train.ipynb #8926ca23
 class Training:
     "Everything that a training consists of between two epochs: what a checkpoint holds."
 
@@ -312,7 +312,7 @@ class Training:
             say(f'{desc}: no epoch was better than the start on the selection images; the start is reported')
         return pd.DataFrame(self.history).assign(reported=lambda d: d.epoch == best['epoch'])
 
-# %% ../nbs/30_train.ipynb #0a47f9c8
+# %% ../nbs/30_train.ipynb #77e69cf5
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -395,7 +395,7 @@ def prepare(
         calibrate(model, predict_scores(model, train.images, pixels, progress=progress), y, classify)
     return pixels, y, classify
 
-# %% ../nbs/30_train.ipynb #7f7a9a87
+# %% ../nbs/30_train.ipynb #b8580678
 def selection(
     model: DualView,
     data,  # Split, or None
@@ -417,7 +417,7 @@ def selection(
 
     return evaluate
 
-# %% ../nbs/30_train.ipynb #ac33bc1b
+# %% ../nbs/30_train.ipynb #e79006e7
 def wanted_by(terms: dict, cfg) -> set:  # of names of fields of `Seen`
     "What the terms of a stage read."
     return {name for term, _ in terms.values() for name in term.reads(cfg)}
@@ -438,7 +438,7 @@ def text_fields(model: DualView, texts, wanted: set) -> dict:
     known = dict(zip(('text_g', 'text_l'), texts)) | dict(fixed=model.fixed)
     return {k: v for k, v in known.items() if k in wanted}
 
-# %% ../nbs/30_train.ipynb #83c8f223
+# %% ../nbs/30_train.ipynb #37265663
 def make_teacher(model: DualView, clip: Clip, pixels: Pixels, wanted: set) -> tuple:  # names, images -> embeddings
     "Which embeddings of the frozen teacher are wanted, and the function that makes them; None where none are."
     cfg = model.cfg
@@ -498,7 +498,7 @@ def stage1_params(model: DualView) -> list:
         params += [*model.learner.requires_grad_(True).parameters()]
     return params
 
-# %% ../nbs/30_train.ipynb #0c9ae3e4
+# %% ../nbs/30_train.ipynb #bbd7b7f2
 def extras(model: DualView, clip: Clip, train, wanted: set):  # -> indices -> dict of fields of `Seen`
     "What terms read beside embeddings of images and classes: targets, captions, counts."
     device = model.centre.device
@@ -583,7 +583,7 @@ def tensors_digest(text: str, *tensors) -> str:  # 16 hex digits
         h.update(t.detach().cpu().contiguous().numpy())
     return h.hexdigest()[:16]
 
-# %% ../nbs/30_train.ipynb #4b593d07
+# %% ../nbs/30_train.ipynb #549865e1
 def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  # as `stage1_losses`
     "What stage 2 trains, the prompts or the head, and on what (eq. 6-10)."
     cfg = model.cfg
@@ -606,7 +606,7 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
 
     return params, losses, pixels
 
-# %% ../nbs/30_train.ipynb #dfacae7f
+# %% ../nbs/30_train.ipynb #50266307
 def train_stage1(
     model: DualView,
     clip: Clip,
@@ -623,7 +623,7 @@ def train_stage1(
     history = fit(params, losses, evaluate, n, cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress)
     model.requires_grad_(False)
     if cfg.train_text:
-        model.refresh_fixed()
+        model.refresh_texts()
     return history
 
 
@@ -643,6 +643,8 @@ STAGES = {'stage1': train_stage1, 'joint': train_stage1, 'stage2': train_stage2}
 
 def split_for_selection(data, cfg) -> tuple:  # Split to train on, Split to select the epoch on or None
     "Training and selection images of a run: held out, the user's own, or the test images (the authors' choice)."
+    if not stage_names(cfg):
+        return data.train, None
     if data.val is not None:
         train, select = data.train, data.val
     else:
