@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TABLES', 'HERE', 'THERE', 'quoted', 'table_benchmarks', 'asked', 'row_config', 'one_run', 'table_configs', 'Page',
-           'page', 'conditions', 'measured_on', 'beside', 'flat', 'claims', 'plot_rows', 'plot_curve', 'scatter',
-           'kept', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'job_words', 'Job', 'jobs']
+           'page', 'epochs_of', 'measured_on', 'beside', 'flat', 'claims', 'plot_rows', 'plot_curve', 'scatter', 'kept',
+           'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'job_words', 'Job', 'jobs']
 
 # %% ../nbs/42_paper.ipynb #33df93b2
 import inspect, itertools
@@ -256,20 +256,19 @@ def page(
         rows = list(dict.fromkeys([rows[0], rows[-1]]))
     return Page(params, Path(out or _page_folder(name, params, small)), seeds, rows, small)
 
-# %% ../nbs/42_paper.ipynb #701a6f00
+# %% ../nbs/42_paper.ipynb #44f4cd02
 _STAGE_LABELS = dict(stage1='stage 1', joint='joint training', stage2='stage 2')
 
 
-def conditions(configs) -> str:  # iterable of Config
-    "Mode and epochs of some runs."
-    modes, epochs = {}, {}
+def epochs_of(configs) -> str:  # iterable of Config
+    "For how many epochs some runs train, stage by stage."
+    epochs = {}
     for cfg in configs:
-        modes[cfg.mode] = True
         for stage in stage_names(cfg):
             n = cfg.epochs2 if stage == 'stage2' else cfg.epochs1
             epochs.setdefault(stage, set()).add(n)
     parts = [f"{' or '.join(map(str, sorted(ns)))} of {_STAGE_LABELS[stage]}" for stage, ns in epochs.items()]
-    return f"mode {' and '.join(modes)}, epochs: {', '.join(parts) or 'none'}"
+    return f"epochs: {', '.join(parts)}" if parts else 'no training'
 
 
 def measured_on(
@@ -277,8 +276,7 @@ def measured_on(
     configs: dict,  # {row: [Config per seed]}, what it was given
 ) -> str:
     "The sentence under a table."
-    also = conditions(c for cs in configs.values() for c in cs)
-    return provenance(said['data'], said['weights'], said['seeds'], said['environment'], also=also)
+    return provenance(said, also=epochs_of(c for cs in configs.values() for c in cs))
 
 # %% ../nbs/42_paper.ipynb #3999a60f
 HERE, THERE = 'measured here', 'quoted from the paper'

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from hpdval import command
+from hpdval.config import TYPES, config_hash, make_config
+from hpdval.experiment import run_code
 from hpdval.paper import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,6 +46,13 @@ def planned(copy, *args) -> dict:  # rule -> jobs
     "What a dry run would do."
     printed = snakemake(copy, '--dry-run', '--quiet', 'host', *args)
     return {k: int(n) for k, n in re.findall(r'^(\w+) +(\d+)$', printed, re.M)}
+
+
+def test_the_command_reads_the_words_of_a_job():
+    for name, job in jobs().items():
+        options = command.run.make_context('run', list(job.words)).params
+        cfg = make_config(**{k: v for k, v in options.items() if k in TYPES and v is not None})
+        assert config_hash(cfg, run_code(cfg)) == name
 
 
 def test_every_page_of_the_paper_is_planned(copy):
