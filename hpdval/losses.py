@@ -292,6 +292,7 @@ def class_specific(
 # %% ../nbs/23_losses.ipynb #e1e62a8c
 class Seen(NamedTuple):
     "What a term may read of a training step: the whole batch, over all processes. None where no term asks for it."
+
     g: object = None  # [B,D] global embeddings of the student
     p: object = None  # [B,N,D] its patch embeddings
     teacher_g: object = None  # [B,D] and those of the teacher
@@ -310,6 +311,7 @@ def _no_fields(cfg):
 
 class Term(NamedTuple):
     "A part of a stage's loss that reads embeddings."
+
     fn: object  # (Seen, cfg) -> scalar, without its weight
     reads: object  # cfg -> names of fields of `Seen`
     weight: object = None  # cfg -> weight, 0 = left out; None = given by name in `Config.terms`
