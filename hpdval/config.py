@@ -422,8 +422,15 @@ _ABOUT = set('method mode seed device image_root lists pretrained student_weight
 
 def without_effect(cfg: Config, start: Config, names) -> list:  # of names
     "Those of the changed fields that could as well have been left at their start: the run would be the same."
-    changed = [k for k in names if k not in _ABOUT and getattr(cfg, k) != getattr(start, k)]
-    return [k for k in changed if run_key(replace(cfg, **{k: getattr(start, k)})) == run_key(cfg)]
+    idle, key = [], run_key(cfg)
+    for name in names:
+        if name in _ABOUT or getattr(cfg, name) == getattr(start, name):
+            continue
+        without = replace(cfg, **{name: getattr(start, name)})
+        if run_key(without) == key:
+            idle.append(name)
+            cfg = without  # two fields may each be idle beside the other
+    return idle
 
 
 def make_config(
@@ -500,6 +507,8 @@ def notebook_parameters(
     "The notebook's parameters. Raises `ValueError` on a name that the notebook does not know, with the near ones."
     plain = (bool, int, float, str, type(None), list, tuple, dict, set)
     given = {k: v for k, v in namespace.items() if isinstance(v, plain) and k not in _IPYTHON and k[0] != '_'}
+    constants = [k for k, v in given.items() if k.isupper() and isinstance(v, (tuple, dict))]
+    given = {k: v for k, v in given.items() if k not in constants}
     for name in given:
         lookup(name, known, 'parameter of this notebook')
     values = {k: _parameter(k, given[k]) for k in known if k in given}
