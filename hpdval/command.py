@@ -106,6 +106,8 @@ def run(method, fresh, quiet, as_json, **options):
 
 
 class CompareCommand(ConfigCommand):
+    "The same for several seeds."
+
     leave_out = ('method', 'seed')
 
 
