@@ -132,8 +132,8 @@ def table_benchmarks(table: str) -> tuple:
 def asked(cfg: Config) -> dict:  # field -> value
     "The fewest changes with which `make_config` gives the run of `cfg`: its method, benchmark and mode say the rest."
     start = Config(**start_config(cfg.method, cfg.benchmark, cfg.mode))
-    while idle := without_effect(cfg, start, TYPES):
-        cfg = replace(cfg, **{idle[-1]: getattr(start, idle[-1])})
+    idle = without_effect(cfg, start, TYPES)
+    cfg = replace(cfg, **{k: getattr(start, k) for k in idle})
     return {k: getattr(cfg, k) for k in TYPES if getattr(cfg, k) != getattr(start, k)}
 
 # %% ../nbs/42_paper.ipynb #85af82c6
