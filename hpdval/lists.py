@@ -143,9 +143,7 @@ def _text(
         line = data.count(b'\n', 0, getattr(e, 'start', 0)) + 1
         raise ValueError(f'{path} is not {name} (first in line {line}): {_likely(data)}, or save it as UTF-8') from None
     if zeros := text.count('\0'):
-        raise ValueError(
-            f'{path} holds {plural(zeros, "zero byte")}: {_likely(data)}, or save it as UTF-8'
-        )
+        raise ValueError(f'{path} holds {plural(zeros, "zero byte")}: {_likely(data)}, or save it as UTF-8')
     if lost := text.count('\ufffd'):
         raise ValueError(
             f'{path} has lost {plural(lost, "character")} (U+FFFD): export it again from its source, as UTF-8'
@@ -669,12 +667,13 @@ def _from_names(path, numbers, cells, sep, blanks, long, notes):
     else:
         _refuse(path, absent, len(cells), advice='pass blanks=0 if it means no label, or leave the cell empty')
     parts = _split_cells(path, numbers, cells, sep, long, notes)
-    one_spelling(path, [p for row in parts for p in row])
-    names = sorted({_composed(p) for row in parts for p in row})
+    written = dict.fromkeys(p for row in parts for p in row)
+    one_spelling(path, list(written))
+    names = sorted(map(_composed, written))
     if names and all(_number(n) is not None for n in names):
         notes.append(f'its classes are numbers ({_some(names)})')
-    at = {n: i for i, n in enumerate(names)}
-    return [[at[_composed(p)] for p in row] for row in parts], names
+    at = {p: names.index(_composed(p)) for p in written}
+    return [[at[p] for p in row] for row in parts], names
 
 # %% ../nbs/11_lists.ipynb #75e71a99
 def _read_columns(path, numbers, columns, blanks, uncertain):
