@@ -71,7 +71,7 @@ def _eight_bits(
         return values.astype(np.uint8)
     if whole and low >= 0 and 255 < high < 65536:
         return (values // (16 if high < 4096 else 256)).astype(np.uint8)
-    raise Unusable('with values that are no picture', f'{low:g} to {high:g}, {values.dtype}')
+    raise Unusable('with values that are no picture', f'{low:g} to {high:g}, {values.dtype}; expected 0..1 or 0..255')
 
 # %% ../nbs/12_data.ipynb #979bd627
 def _upright(im):
@@ -111,7 +111,7 @@ def _from_array(
     first, last = (values.ndim == 3 and values.shape[k] in channels for k in (0, 2))
     if not values.size or values.dtype.kind not in 'buif' or values.ndim != 2 and first == last:
         raise Unusable(
-            'an array that is no picture',
+            'of a shape that is no picture',
             f'{values.dtype}, shape {values.shape}; expected numbers, [H,W], [H,W,3] or [3,H,W]',
         )
     if first:
@@ -172,18 +172,17 @@ def open_image(
     file,  # path, file object, `PIL.Image`, or array or tensor [H,W], [H,W,C] or [C,H,W]
 ) -> Image.Image:
     "Any picture, upright in 8-bit RGB. `FileNotFoundError`, or a `ValueError` with the cause."
-    if isinstance(file, Image.Image):
-        return to_rgb(file)
-    if isinstance(file, (np.ndarray, torch.Tensor)):
-        return to_rgb(_from_array(file))
-    if hasattr(file, 'read'):
-        return to_rgb(_open(file.read()))
-    if not isinstance(file, (str, os.PathLike)):
-        raise TypeError(f'a picture is a path, a file object, a PIL.Image or an array; got {type(file).__name__}')
+    named = isinstance(file, (str, os.PathLike))
     try:
-        return to_rgb(_open(_read(file)))
+        if isinstance(file, Image.Image):
+            return to_rgb(file)
+        if isinstance(file, (np.ndarray, torch.Tensor)):
+            return to_rgb(_from_array(file))
+        if named or hasattr(file, 'read'):
+            return to_rgb(_open(_read(file) if named else file.read()))
     except Unusable as e:
-        raise Unusable(f'{file}: {e.cause}', e.detail) from None
+        raise Unusable(f'{file if named else "the picture"}: {e.cause}', e.detail) from None
+    raise TypeError(f'a picture is a path, a file object, a PIL.Image or an array; got {type(file).__name__}')
 
 # %% ../nbs/12_data.ipynb #fe3a494d
 LARGEST = 1 << 24  # pixels that a resized picture may have: 64 MB

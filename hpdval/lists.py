@@ -352,7 +352,7 @@ def read_list(
     paths = usable_paths(path, [l[0] for _, l in lines], numbers, notes=notes)
     paths, rows = _join(path, numbers, paths, [[int(t) for t in ids] for _, (_, *ids) in lines], False, notes)
     if not any(rows):
-        notes.append(f'none of {plural(len(rows), "image")} has a label')
+        notes.append(f'{plural(len(rows), "image")}, none with a label')
     return _given(path, (paths, _multi_hot(rows, n_classes)), f'list of class ids, {name}', notes)
 
 # %% ../nbs/11_lists.ipynb #9722ee33
