@@ -302,7 +302,7 @@ def _reserve(f, n):
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OSError(
-                f'decoded images need {n / 1e9:.2f} GB in {Path(f.name).parent}, {room / 1e9:.2f} GB are free '
+                f'decoded images need {n / 1e6:,.1f} MB in {Path(f.name).parent}, {room / 1e6:,.1f} MB are free '
                 f'({e.strerror}): make room, or set HPDVAL_CACHE to a folder on another disk'
             ) from None
     f.truncate(n)  # a file system that cannot take space ahead still knows the length
@@ -316,9 +316,9 @@ def _allocate(path, shape):
     return open_memmap(path, 'r+')
 
 # %% ../nbs/12_data.ipynb #7adac3b9
-def _checksum(crcs):
-    "One number from the CRC-32 of each image."
-    return zlib.crc32(np.array(list(crcs), '<u4').tobytes())
+def _checksum(crcs, digest, plain):
+    "One number from the CRC-32 of each image, and from what else is written beside them."
+    return zlib.crc32(json.dumps([list(crcs), digest, plain]).encode())
 
 
 def _decode_one(file, size, transform):
@@ -356,11 +356,9 @@ def _decode_all(files, paths, root, size, transform, file, progress):
         if errors:
             raise _report(root, paths, errors)
         out.flush()
-    record = dict(
-        digest=hashlib.sha256(json.dumps([paths, shas]).encode()).hexdigest()[:12],
-        crc32=_checksum(crcs),
-        plain=[p for p, one_colour in zip(paths, plain) if one_colour],
-    )
+    digest = hashlib.sha256(json.dumps([paths, shas]).encode()).hexdigest()[:12]
+    plain = [p for p, one_colour in zip(paths, plain) if one_colour]
+    record = dict(digest=digest, plain=plain, crc32=_checksum(crcs, digest, plain))
     with _placed(file.with_suffix('.json')) as tmp:
         tmp.write_text(json.dumps(record))
     return record
@@ -376,8 +374,8 @@ def _damage(file, shape, record):
     if images.shape != shape or images.dtype != np.uint8 or file.stat().st_size != whole:
         return f'{file.stat().st_size} bytes for uint8 {shape}'
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        if _checksum(pool.map(zlib.crc32, images)) != record['crc32']:
-            return 'its checksum is wrong'
+        if _checksum(pool.map(zlib.crc32, images), record['digest'], record['plain']) != record['crc32']:
+            return f'its checksum, or {file.stem}.json, is wrong'
 
 
 def _recorded(file, shape):
@@ -423,7 +421,7 @@ def decode_split(
         raise ValueError(f'need as many targets as paths, at least one: {len(targets)} and {len(paths)}')
     if not image_root or not root.is_dir():
         raise FileNotFoundError(
-            f'no image folder {image_root!s:.200}: set `image_root` to the folder that holds {paths[0]}'
+            f'no image folder {str(image_root)[:200]!r}: set `image_root` to the folder that holds {paths[0]}'
         )
     paths = usable_paths('the list', paths, what='path')
     files = [root / p for p in paths]

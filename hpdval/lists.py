@@ -347,7 +347,7 @@ def read_list(
         raise ValueError(f'{path} is empty: expected one `path id id ...` per line')
     _refuse_vectors(path, [ids for _, (_, *ids) in lines])
     bad = [(i, why) for i, (p, *ids) in lines if (why := _why_bad_line(p, ids, n_classes))]
-    _refuse(path, bad, len(lines))
+    _refuse(path, bad, len(lines), advice='write `path id id ...`, ids counted from 0 in the list of classes')
     notes, numbers = [], [i for i, _ in lines]
     paths = usable_paths(path, [l[0] for _, l in lines], numbers, notes=notes)
     paths, rows = _join(path, numbers, paths, [[int(t) for t in ids] for _, (_, *ids) in lines], False, notes)
@@ -439,7 +439,7 @@ def _rows(path, text, delimiter, notes):
         raise ValueError(f'{path} has no rows: expected a header such as `path,labels`, and one line per image')
     (_, names), *body = records
     n = len(names)
-    bad = [(i, f'{len(r)} cells under a header of {n}') for i, r in body if any(r[n:]) or len(r) < n]
+    bad = [(i, f'{plural(len(r), "cell")} under a header of {n}') for i, r in body if any(r[n:]) or len(r) < n]
     _refuse(path, bad, len(body), advice='quote a cell that holds the separator, and write all cells of a line')
     if any(len(r) > n for _, r in body):
         notes.append('separators at the end of the lines left out')
@@ -821,7 +821,7 @@ def _by_id(path, entries, what, key, notes):
     if shared:
         named = _some([f'{i}: {found[i]!r} and {other!r}' for i, other in shared.items()], 3)
         raise ValueError(
-            f'{path}: {plural(len(shared), what + " id")} for two entries each ({named}): number them anew'
+            f'{path}: {plural(len(shared), what + " id")} for two entries each ({named}): give each its own'
         )
     return found
 
@@ -858,7 +858,7 @@ def _why_stray(a, images, categories):
 def _counted(path, annotations, images, categories, crowd, notes):
     "The annotations that make a class present; the number of those that hold nothing is noted."
     bad = [(i, why) for i, a in enumerate(annotations, 1) if (why := _why_stray(a, images, categories))]
-    _refuse(path, bad, len(annotations), 'annotation')
+    _refuse(path, bad, len(annotations), 'annotation', 'take them out, or export the file again')
     empty = _nothing_in_coco if list(categories) == COCO_IDS else _nothing
     full = [a for a in annotations if not empty(a)]
     if not full:

@@ -4,7 +4,6 @@ import argparse, sys
 from pathlib import Path
 
 root = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(root), str(root / 'tests')]
 
 HEAD = '''<!-- made from tests/test_cases.py by scripts/errors.py -->
 # What is refused, and how it is said
@@ -30,6 +29,7 @@ def page(cases):
 
 
 if __name__ == '__main__':
+    sys.path[:0] = [str(root), str(root / 'tests')]
     from test_cases import CASES
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -3,7 +3,7 @@
 `CASES` is also the table from which scripts/errors.py writes docs/errors.md.
 """
 
-import json, os, subprocess, sys, warnings, zlib
+import json, os, runpy, warnings, zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -153,6 +153,8 @@ def no_captions(folder):
 
 
 COLUMNS = 'pass classes=[...] for the columns that are classes, or labels= for the one that holds names'
+IDS = 'write `path id id ...`, ids counted from 0 in the list of classes'
+AGAIN = 'take them out, or export the file again'
 FROM_ROOT = 'paths start from the image folder, such as `train/1.jpg`'
 ONE_LINE = 'keep one line per image, with all of its labels'
 HEADER = 'add a line such as `path,labels`'
@@ -170,12 +172,12 @@ CASES = [
     listed(
         'an id that is too large',
         'a.jpg 0\nb.jpg 3\n',
-        'train.txt: 1 of 2 lines cannot be used (line 2: class id 3 is not in 0..2)',
+        f'train.txt: 1 of 2 lines cannot be used (line 2: class id 3 is not in 0..2): {IDS}',
     ),
     listed(
         'names in the place of ids',
         'a.jpg cat\n',
-        "train.txt: 1 of 1 lines cannot be used (line 1: 'cat' is not a class id)",
+        f"train.txt: 1 of 1 lines cannot be used (line 1: 'cat' is not a class id): {IDS}",
     ),
     listed(
         'a vector of 0 and 1 in the place of ids',
@@ -186,12 +188,13 @@ CASES = [
     listed(
         'commas in the place of spaces',
         'a.jpg,0,2\n',
-        "train.txt: 1 of 1 lines cannot be used (line 1: 'a.jpg,0,2' has no space between path and ids)",
+        f"train.txt: 1 of 1 lines cannot be used (line 1: 'a.jpg,0,2' has no space between path and ids): {IDS}",
     ),
     listed(
         'a path with a space',
         'my cat.jpg 0\n',
-        "train.txt: 1 of 1 lines cannot be used (line 1: 'cat.jpg' is not a class id; a path with a space needs a CSV)",
+        "train.txt: 1 of 1 lines cannot be used (line 1: 'cat.jpg' is not a class id; a path with a space needs a "
+        f'CSV): {IDS}',
     ),
     Case(
         'Lists',
@@ -271,7 +274,7 @@ CASES = [
     table(
         'lines of other lengths than the header',
         'path,labels\na.png,cat,dog\nb.png\nc.png,cat\n',
-        'train.csv: 2 of 3 lines cannot be used (line 2: 3 cells under a header of 2; line 3: 1 cells under a '
+        'train.csv: 2 of 3 lines cannot be used (line 2: 3 cells under a header of 2; line 3: 1 cell under a '
         'header of '
         '2): quote a cell that holds the separator, and write all cells of a line',
     ),
@@ -453,7 +456,7 @@ CASES = [
     detections(
         'image ids that collide',
         coco([image(0, 'a/0.png'), image(0, 'b/0.png')], annotations=[annotation(0, 3, **BOX)]),
-        "train.json: 1 image id for two entries each (0: 'a/0.png' and 'b/0.png'): number them anew",
+        "train.json: 1 image id for two entries each (0: 'a/0.png' and 'b/0.png'): give each its own",
     ),
     detections(
         'one file under two image ids',
@@ -475,14 +478,13 @@ CASES = [
         coco(annotations=[annotation(0, 3, **BOX), annotation(7, 3, **BOX), annotation('0', 3), annotation(0, 1)]),
         "train.json: 3 of 4 annotations cannot be used (annotation 2: unknown image 7; annotation 3: unknown "
         "image '0'; "
-        'annotation 4: unknown category 1)',
+        f'annotation 4: unknown category 1): {AGAIN}',
     ),
     detections(
         'a box of two numbers',
         coco(annotations=[annotation(0, 3, bbox=[1, 2])]),
         'train.json: 1 of 1 annotations cannot be used (annotation 1: its box is not [x, y, width, height], or '
-        'its area '
-        'is no number)',
+        f'its area is no number): {AGAIN}',
     ),
     detections(
         'empty boxes alone',
@@ -540,13 +542,13 @@ CASES = [
     split(
         'an image folder that is not there',
         both_pictures,
-        'no image folder elsewhere: set `image_root` to the folder that holds a.png',
+        "no image folder 'elsewhere': set `image_root` to the folder that holds a.png",
         root='elsewhere',
     ),
     split(
         'no image folder given',
         both_pictures,
-        'no image folder : set `image_root` to the folder that holds a.png',
+        "no image folder '': set `image_root` to the folder that holds a.png",
         root='',
     ),
     split(
@@ -579,7 +581,7 @@ CASES = [
         'Folders of pictures',
         'a disk that is full',
         no_room,
-        'decoded images need 0.00 GB in ., 0.00 GB are free (too little is free): make room, or set HPDVAL_CACHE to a '
+        'decoded images need 0.0 MB in ., 0.0 MB are free (too little is free): make room, or set HPDVAL_CACHE to a '
         'folder on another disk',
     ),
     Case(
@@ -613,8 +615,9 @@ def test_inputs_of_the_table_are_told_apart():
 
 
 def test_the_page_of_errors_is_in_step():
-    done = subprocess.run([sys.executable, 'scripts/errors.py', '--check'], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    page = runpy.run_path(str(ROOT / 'scripts/errors.py'))['page']
+    written = (ROOT / 'docs/errors.md').read_text(encoding='utf-8')
+    assert page(CASES) == written, 'run `python scripts/errors.py` and commit the result'
 
 
 # What is read
