@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MINI', 'MINI_WEIGHTS', 'ImageTower', 'TextTower', 'conv_stem', 'mini_clip', 'fold_batchnorm', 'pack', 'unpack',
-           'read_weights', 'fit_weights', 'Clip', 'load_clip', 'as_clip', 'make_student']
+           'read_weights', 'fit_weights', 'Clip', 'as_clip', 'load_clip', 'make_student']
 
 # %% ../nbs/20_clip.ipynb #f096be27
 import copy, logging
@@ -20,21 +20,48 @@ from .core import file_digest, lookup
 
 # %% ../nbs/20_clip.ipynb #25e772c1
 def _vit_tokens(vit, x):
-    "Class token and patch tokens of an open_clip ViT, both through its final norm and, where it has one, its projection."
+    "Class and patch tokens of an open_clip ViT, each through its final norm and, where it has one, its projection."
     pooled, tokens = vit(x)
     return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
 
 def _timm_tokens(tower, x):
     "The same for a timm trunk. A patch is embedded as the trunk's head would embed an image that has this patch alone."
-    t = tower.trunk
-    tokens = t.forward_features(x)
-    pool = lambda h: tower.head(t.forward_head(h))
-    patches = tokens[:, t.num_prefix_tokens :]
-    alone = patches.reshape(-1, 1, patches.shape[-1]).expand(
-        -1, 1 + t.num_prefix_tokens, -1
-    )  # heads that skip prefix tokens find it too
+    trunk = tower.trunk
+
+    def pool(tokens):
+        return tower.head(trunk.forward_head(tokens))
+
+    tokens = trunk.forward_features(x)
+    patches = tokens[:, trunk.num_prefix_tokens :]
+    # heads that skip the prefix tokens find the patch, too
+    alone = patches.reshape(-1, 1, patches.shape[-1]).expand(-1, 1 + trunk.num_prefix_tokens, -1)
     return pool(tokens), pool(alone).reshape(*patches.shape[:2], -1)
+
+# %% ../nbs/20_clip.ipynb #18bd0667
+def _projects_class_token(visual):
+    "Is this an open_clip ViT whose global embedding is its class token, normalised and projected?"
+    if not isinstance(visual, VisionTransformer):
+        return False
+    return visual.attn_pool is None and visual.pool_type == 'tok' and not visual.final_ln_after_pool
+
+
+def _has_timm_patches(visual):
+    "Does this tower stand on a timm trunk that cuts the image into patches?"
+    trunk = getattr(visual, 'trunk', None)
+    return hasattr(trunk, 'patch_embed') and hasattr(trunk, 'num_prefix_tokens')
+
+
+def _token_function(visual, name):
+    "What gives the tokens of this image tower; `ValueError` if its patches never reach the joint space."
+    if _projects_class_token(visual):
+        return _vit_tokens
+    if _has_timm_patches(visual):
+        return _timm_tokens
+    raise ValueError(
+        f"the image tower of {name or type(visual).__name__} has no patch tokens in the joint space; "
+        "take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP"
+    )
 
 # %% ../nbs/20_clip.ipynb #5c98b7cb
 class ImageTower(nn.Module):
@@ -46,37 +73,31 @@ class ImageTower(nn.Module):
         name='',  # for messages
     ):
         super().__init__()
-        self.visual, self._tokens, self.embed = visual, self._kind(visual, name), nn.Identity()
+        self.visual = visual
+        self.embed = nn.Identity()  # another layer in its place: `make_student`
+        self._tokens = _token_function(visual, name)
         if isinstance(visual, VisionTransformer):
             visual.output_tokens = True
 
-    @staticmethod
-    def _kind(v, name):
-        if (
-            isinstance(v, VisionTransformer)
-            and v.attn_pool is None
-            and v.pool_type == 'tok'
-            and not v.final_ln_after_pool
-        ):
-            return _vit_tokens
-        if hasattr(v, 'trunk') and hasattr(v.trunk, 'patch_embed') and hasattr(v.trunk, 'num_prefix_tokens'):
-            return _timm_tokens
-        raise ValueError(
-            f"the image tower of {name or type(v).__name__} has no patch tokens in the joint space; "
-            "take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP"
-        )
-
     @property
     def grid(self):  # (rows, columns) of patches
-        v = self.visual
-        return tuple(v.grid_size if isinstance(v, VisionTransformer) else v.trunk.patch_embed.grid_size)
+        visual = self.visual
+        return tuple(visual.grid_size if isinstance(visual, VisionTransformer) else visual.trunk.patch_embed.grid_size)
 
     @property
     def size(self):
         return self.visual.image_size[0]  # px
 
     def forward(self, x):
-        return tuple(map(self.embed, self._tokens(self.visual, x)))
+        g, patches = self._tokens(self.visual, x)
+        return self.embed(g), self.embed(patches)
+
+# %% ../nbs/20_clip.ipynb #dca13cdc
+def _reads_vectors(text):
+    "Can this text tower be given vectors in place of words? Not if it looks at the words again, or is not CLIP's kind."
+    if not hasattr(text, 'token_embedding'):
+        return False
+    return getattr(text, 'cls_emb', None) is None and not getattr(text, 'use_pad_mask', False)
 
 # %% ../nbs/20_clip.ipynb #6b744fba
 class TextTower(nn.Module):
@@ -88,20 +109,14 @@ class TextTower(nn.Module):
         name='',  # for messages
     ):
         super().__init__()
-        t = model if hasattr(model, 'token_embedding') else model.text
-        if (
-            not hasattr(t, 'token_embedding')
-            or getattr(t, 'cls_emb', None) is not None
-            or getattr(t, 'use_pad_mask', False)
-        ):
-            raise ValueError(f'the text tower of {name or type(t).__name__} cannot take learned prompt vectors')
-        for part in ('token_embedding', 'transformer', 'ln_final'):
-            setattr(self, part, getattr(t, part))
-        for part in ('positional_embedding', 'text_projection'):
-            setattr(self, part, getattr(t, part))
-        self.register_buffer('attn_mask', t.attn_mask, persistent=False)
-        self.pool = getattr(t, 'text_pool_type', None) or t.pool_type
-        self.eos = getattr(t, 'text_eos_id', None) or getattr(t, 'eos_id', None)
+        text = model if hasattr(model, 'token_embedding') else model.text
+        if not _reads_vectors(text):
+            raise ValueError(f'the text tower of {name or type(text).__name__} cannot take learned prompt vectors')
+        for part in ('token_embedding', 'transformer', 'ln_final', 'positional_embedding', 'text_projection'):
+            setattr(self, part, getattr(text, part))
+        self.register_buffer('attn_mask', text.attn_mask, persistent=False)
+        self.pool = getattr(text, 'text_pool_type', None) or text.pool_type
+        self.eos = getattr(text, 'text_eos_id', None) or getattr(text, 'eos_id', None)
         self.causal = self.attn_mask is not None and self.pool in ('argmax', 'eos')
 
     def end(self, tokens):  # ids [C,L] -> position of each prompt's end token [C]
@@ -110,25 +125,30 @@ class TextTower(nn.Module):
     def cut(self, tokens):  # ids [C,L] -> ids [C,l], l the shortest exact length
         return tokens[:, : int(self.end(tokens).max()) + 1] if self.causal else tokens
 
+    def _pooled(self, x, end):  # [C,L,W] -> [C,W]
+        if self.pool == 'first':
+            return x[:, 0]
+        if self.pool == 'last':
+            return x[:, -1]
+        return x[torch.arange(len(x), device=x.device), end]
+
+    def _projected(self, x):  # [C,W] -> [C,D]
+        if self.text_projection is None:
+            return x
+        if isinstance(self.text_projection, nn.Module):
+            return self.text_projection(x)
+        return x @ self.text_projection
+
     def encode_embeddings(
         self,
         x,  # [C,L,W] token embeddings
         end,  # [C] position of the end token
     ):
-        L = x.shape[1]
-        x = x + self.positional_embedding[:L]
-        x = self.transformer(x, attn_mask=None if self.attn_mask is None else self.attn_mask[:L, :L])
-        x = self.ln_final(x)
-        x = (
-            x[:, 0]
-            if self.pool == 'first'
-            else x[:, -1]
-            if self.pool == 'last'
-            else x[torch.arange(len(x), device=x.device), end]
-        )
-        if self.text_projection is None:
-            return x
-        return self.text_projection(x) if isinstance(self.text_projection, nn.Module) else x @ self.text_projection
+        length = x.shape[1]
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        x = x + self.positional_embedding[:length]
+        x = self.ln_final(self.transformer(x, attn_mask=mask))
+        return self._projected(self._pooled(x, end))
 
     def forward(self, tokens):  # ids [C,L]
         tokens = self.cut(tokens)
@@ -140,13 +160,10 @@ MINI = dict(
     vision_cfg=dict(image_size=64, patch_size=8, width=128, layers=4, head_width=32),
     text_cfg=dict(context_length=77, vocab_size=49408, width=128, heads=4, layers=2),
 )
-MINI_WEIGHTS = (
-    Path(__file__).parent / 'weights/miniclip.safetensors'
-    if '__file__' in globals()
-    else Path('../hpdval/weights/miniclip.safetensors')
-)
+_package = Path(__file__).parent if '__file__' in globals() else Path('../hpdval')  # a notebook has no __file__
+MINI_WEIGHTS = _package / 'weights/miniclip.safetensors'
 
-
+# %% ../nbs/20_clip.ipynb #64e9a70e
 class _Residual(nn.Sequential):
     def forward(self, x):
         return x + super().forward(x)
@@ -159,7 +176,10 @@ def conv_stem(
     "Images [B,3,S,S] -> patch embeddings [B,width,S/8,S/8]."
 
     def conv(i, o, stride=1):
-        return [nn.Conv2d(i, o, 3, stride, 1, bias=not norm)] + [nn.BatchNorm2d(o)] * norm + [nn.ReLU()]
+        layers = [nn.Conv2d(i, o, 3, stride, padding=1, bias=not norm)]
+        if norm:
+            layers.append(nn.BatchNorm2d(o))
+        return [*layers, nn.ReLU()]
 
     return nn.Sequential(
         *conv(3, 32, 2),
@@ -170,7 +190,7 @@ def conv_stem(
         nn.Conv2d(128, width, 1),
     )
 
-
+# %% ../nbs/20_clip.ipynb #5c8aca91
 def mini_clip(norm=False) -> nn.Module:
     "A randomly initialised MiniCLIP: an open_clip CLIP of the config `MINI` with a convolutional stem."
     model = open_clip.CLIP(**copy.deepcopy(MINI))
@@ -180,12 +200,15 @@ def mini_clip(norm=False) -> nn.Module:
 # %% ../nbs/20_clip.ipynb #730b0581
 def fold_batchnorm(seq: nn.Sequential) -> nn.Sequential:
     "The same network (in evaluation) without its batch normalisations."
-    seq, out = copy.deepcopy(seq).eval(), []
+    seq = copy.deepcopy(seq).eval()
+    out = []
     for m in seq:
         if isinstance(m, nn.BatchNorm2d):
             out[-1] = nn.utils.fuse_conv_bn_eval(out[-1], m)
+        elif isinstance(m, nn.Sequential):
+            out.append(fold_batchnorm(m))
         else:
-            out.append(fold_batchnorm(m) if isinstance(m, nn.Sequential) else m)
+            out.append(m)
     return type(seq)(*out)
 
 # %% ../nbs/20_clip.ipynb #337757c2
@@ -194,30 +217,37 @@ def pack(
     used,  # ids of the trained rows
 ) -> dict:
     "The state dict in float16, with only the used rows of the token embedding."
-    state = {k: v.half().contiguous() for k, v in state.items() if k != 'token_embedding.weight'} | {
-        'token_embedding.ids': torch.as_tensor(used, dtype=torch.int32),
-        'token_embedding.rows': state['token_embedding.weight'][used].half(),
-    }
-    return state
+    packed = {k: v.half().contiguous() for k, v in state.items() if k != 'token_embedding.weight'}
+    packed['token_embedding.ids'] = torch.as_tensor(used, dtype=torch.int32)
+    packed['token_embedding.rows'] = state['token_embedding.weight'][used].half()
+    return packed
 
 
-def unpack(state: dict, rows: int) -> dict:
+def unpack(
+    state: dict,  # a state dict, packed or not
+    rows: int,  # of the whole token embedding, V
+) -> dict:
     "The inverse of `pack`; a state dict that is not packed is returned as it is."
     if 'token_embedding.ids' not in state:
         return state
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    ids, values = state.pop('token_embedding.ids').long(), state.pop('token_embedding.rows')
-    return state | {'token_embedding.weight': torch.zeros(rows, values.shape[1]).index_copy(0, ids, values)}
+    ids = state.pop('token_embedding.ids').long()
+    values = state.pop('token_embedding.rows')
+    weight = torch.zeros(rows, values.shape[1]).index_copy(0, ids, values)
+    return state | {'token_embedding.weight': weight}
 
 # %% ../nbs/20_clip.ipynb #b8f16526
+def _tensors(file):
+    "What a file of either kind holds."
+    if str(file).endswith('.safetensors'):
+        return load_file(file)
+    return torch.load(file, map_location='cpu', weights_only=True)
+
+
 def read_weights(file) -> dict:  # name -> tensor
     "A state dict from a local file, never by unpickling arbitrary objects."
     try:
-        state = (
-            load_file(file)
-            if str(file).endswith('.safetensors')
-            else torch.load(file, map_location='cpu', weights_only=True)
-        )
+        state = _tensors(file)
     except Exception as e:
         raise ValueError(
             f'{file} is neither a safetensors file nor a plain torch state dict ({type(e).__name__}); '
@@ -226,6 +256,19 @@ def read_weights(file) -> dict:  # name -> tensor
     state = state.get('state_dict', state)
     return {k.removeprefix('module.'): v for k, v in state.items()}
 
+# %% ../nbs/20_clip.ipynb #d12563c3
+def _misfits(own, state):
+    "Why `state` cannot be loaded where `own` is: a kind of misfit -> the names concerned."
+    return {
+        'missing': [k for k in own if k not in state],
+        'unexpected': [k for k in state if k not in own],
+        'of another shape': [
+            f'{k} {list(state[k].shape)}, needs {list(own[k].shape)}'
+            for k in own
+            if k in state and own[k].shape != state[k].shape
+        ],
+    }
+
 
 def fit_weights(
     model,
@@ -233,23 +276,16 @@ def fit_weights(
     what: str,  # how the message calls them
 ):
     "Load `state` into `model`; a `ValueError` that counts and names what does not fit."
-    own = model.state_dict()
-    wrong = dict(missing=[k for k in own if k not in state], unexpected=[k for k in state if k not in own])
-    wrong['of another shape'] = [
-        f'{k} {list(state[k].shape)}, needs {list(own[k].shape)}'
-        for k in own
-        if k in state and own[k].shape != state[k].shape
-    ]
-    if any(wrong.values()):
-        raise ValueError(
-            f'{what} do not fit the architecture: '
-            + '; '.join(
-                f"{len(v)} {k} ({', '.join(v[:2])}{', ...' if len(v) > 2 else ''})" for k, v in wrong.items() if v
-            )
-        )
+    told = []
+    for kind, names in _misfits(model.state_dict(), state).items():
+        examples = ', '.join(names[:2]) + (', ...' if len(names) > 2 else '')
+        if names:
+            told.append(f'{len(names)} {kind} ({examples})')
+    if told:
+        raise ValueError(f'{what} do not fit the architecture: ' + '; '.join(told))
     model.load_state_dict(state)
 
-# %% ../nbs/20_clip.ipynb #b0416faa
+# %% ../nbs/20_clip.ipynb #35359a47
 class Clip(NamedTuple):
     "A frozen CLIP and what belongs to it."
 
@@ -268,16 +304,35 @@ class Clip(NamedTuple):
 
     @property
     def width(self):  # D, dimensions of the joint space
-        p = self.text.text_projection
-        return (
-            self.text.ln_final.normalized_shape[0]
-            if p is None
-            else p.out_features
-            if isinstance(p, nn.Module)
-            else p.shape[1]
-        )
+        projection = self.text.text_projection
+        if projection is None:
+            return self.text.ln_final.normalized_shape[0]
+        if isinstance(projection, nn.Module):
+            return projection.out_features
+        return projection.shape[1]
 
+# %% ../nbs/20_clip.ipynb #fac94742
+def as_clip(
+    model,  # open_clip model
+    arch='mini',  # the architecture whose tokenizer fits; 'mini' = CLIP's own
+    name='custom',
+    digest='custom',
+) -> Clip:
+    "An open_clip model as two frozen towers."
+    visual = ImageTower(model.visual, name)
+    text = TextTower(model, name)
+    for tower in (visual, text):
+        tower.requires_grad_(False).eval()
+    if arch == 'mini':
+        tokenizer = open_clip.SimpleTokenizer(context_length=text.positional_embedding.shape[0])
+    else:
+        tokenizer = open_clip.get_tokenizer(arch)
+    pixels = open_clip.get_model_preprocess_cfg(model)
+    mean = tuple(pixels.get('mean') or open_clip.OPENAI_DATASET_MEAN)
+    std = tuple(pixels.get('std') or open_clip.OPENAI_DATASET_STD)
+    return Clip(visual, text, tokenizer, mean, std, name, digest)
 
+# %% ../nbs/20_clip.ipynb #ad1f8128
 def _pretrained(arch, tag):
     "The open_clip model with the weights of a tag, or a clear error."
     lookup(tag, open_clip.list_pretrained_tags_by_model(arch), f'file, nor a tag of {arch},')
@@ -301,63 +356,44 @@ def _blank(arch):
         logging.disable(logging.NOTSET)
 
 
+def _from_file(arch, file):
+    "The architecture with the weights of a local file."
+    model = _blank(arch)
+    state = unpack(read_weights(file), MINI['text_cfg']['vocab_size'])
+    fit_weights(model, state, f'the weights in {file.name}')
+    return model
+
+# %% ../nbs/20_clip.ipynb #b0416faa
 def load_clip(
     arch='mini',  # 'mini' or an open_clip architecture
     pretrained='',  # open_clip tag, or a local weights file; '' = the weights in the package ('mini' only)
 ) -> Clip:  # frozen, on the CPU, in evaluation mode
-    "A CLIP by name. Raises `ValueError` on an unknown name, on weights that do not fit, and on a tower that the method cannot use."
+    "A CLIP by name; `ValueError` on an unknown name, weights that do not fit, a tower that the method cannot use."
     lookup(arch, ['mini', *open_clip.list_models()], 'CLIP')
-    file = MINI_WEIGHTS if arch == 'mini' and not pretrained else Path(pretrained)
     if not pretrained and arch != 'mini':
-        raise ValueError(
-            f"{arch} needs `pretrained`: a local weights file, or one of its tags: "
-            f"{', '.join(open_clip.list_pretrained_tags_by_model(arch)) or 'none'}"
-        )
-    if not file.is_file():
-        model, label, digest = _pretrained(arch, pretrained), pretrained, f'{arch}/{pretrained}'
-    else:
-        model = _blank(arch)
-        fit_weights(model, unpack(read_weights(file), MINI['text_cfg']['vocab_size']), f'the weights in {file.name}')
-        label, digest = file.name, file_digest(file)
-    return as_clip(model, arch, f'{arch} ({label})', digest)
+        tags = ', '.join(open_clip.list_pretrained_tags_by_model(arch)) or 'none'
+        raise ValueError(f'{arch} needs `pretrained`: a local weights file, or one of its tags: {tags}')
+    file = Path(pretrained) if pretrained else MINI_WEIGHTS
+    if file.is_file():
+        return as_clip(_from_file(arch, file), arch, f'{arch} ({file.name})', file_digest(file))
+    return as_clip(_pretrained(arch, pretrained), arch, f'{arch} ({pretrained})', f'{arch}/{pretrained}')
 
-# %% ../nbs/20_clip.ipynb #fac94742
-def as_clip(
-    model,  # open_clip model
-    arch='mini',  # the architecture whose tokenizer fits; 'mini' = CLIP's own
-    name='custom',
-    digest='custom',
-) -> Clip:
-    "An open_clip model as two frozen towers."
-    visual, text = ImageTower(model.visual, name), TextTower(model, name)
-    for tower in (visual, text):
-        tower.requires_grad_(False).eval()
-    pixels = open_clip.get_model_preprocess_cfg(model)
-    tokenizer = (
-        open_clip.SimpleTokenizer(context_length=text.positional_embedding.shape[0])
-        if arch == 'mini'
-        else open_clip.get_tokenizer(arch)
-    )
-    mean, std = [
-        tuple(pixels.get(k) or d)
-        for k, d in (('mean', open_clip.OPENAI_DATASET_MEAN), ('std', open_clip.OPENAI_DATASET_STD))
-    ]
-    return Clip(visual, text, tokenizer, mean, std, name, digest)
-
-# %% ../nbs/20_clip.ipynb #ae98195a
+# %% ../nbs/20_clip.ipynb #3105f741
 class _Trunk(nn.Module):
     "A timm Vision Transformer in the place of an open_clip image tower."
 
     def __init__(self, trunk, size):
         super().__init__()
-        self.trunk, self.head, self.image_size = trunk, nn.Identity(), (size, size)
+        self.trunk = trunk
+        self.head = nn.Identity()
+        self.image_size = (size, size)
 
 
-def _timm_trunk(arch, weights, size):
-    "The timm model without its classifier; `weights` as for `make_student`."
+def _new_trunk(arch, fetch, size):
+    "The timm model without its classifier; with `fetch`, timm's own weights, otherwise random ones."
     lookup(arch.split('.')[0], timm.list_models(), 'student')
     try:
-        trunk = timm.create_model(arch, pretrained=not weights, num_classes=0, img_size=size)
+        return timm.create_model(arch, pretrained=fetch, num_classes=0, img_size=size)
     except TypeError:
         raise ValueError(f'the student {arch} is no Vision Transformer with a choice of image size') from None
     except Exception as e:
@@ -365,12 +401,26 @@ def _timm_trunk(arch, weights, size):
             f'the weights of {arch} could not be fetched ({type(e).__name__}: {str(e).splitlines()[0]:.80}); '
             "without a network, give a local file as `student_weights`, or 'random'"
         ) from None
+
+
+def _timm_trunk(arch, weights, size):
+    "The timm model with the weights that `make_student` is asked for."
+    trunk = _new_trunk(arch, not weights, size)
     if weights not in ('', 'random'):
-        state = {
-            k: v for k, v in read_weights(weights).items() if not k.startswith('head.')
-        }  # the classifier of its own data set
+        state = read_weights(weights)
+        state = {k: v for k, v in state.items() if not k.startswith('head.')}  # the classifier of its own data set
         fit_weights(trunk, state, f'the weights in {Path(weights).name}')
     return trunk
+
+# %% ../nbs/20_clip.ipynb #ae98195a
+def _put_mlp(tower, D, device):
+    "Two new linear layers in place of the tower's projection."
+    if isinstance(tower.visual, VisionTransformer):
+        tower.visual.proj = None
+    blank = torch.zeros(1, 3, tower.size, tower.size, device=device)
+    with torch.no_grad():
+        width = tower(blank)[0].shape[-1]
+    tower.embed = nn.Sequential(nn.Linear(width, D), nn.Tanh(), nn.Linear(D, D))
 
 
 def make_student(
@@ -379,17 +429,12 @@ def make_student(
     weights='',  # of a timm student: local file; '' = timm's own; random
     embedding='clip',  # clip: the tower's projection | mlp: two new linear layers
 ) -> ImageTower:
-    "The tower that stage 1 trains. Raises `ValueError` on an unknown name, on weights that do not fit, and on a tower without patch tokens."
-    size, D = clip.visual.size, clip.width
-    tower = (
-        copy.deepcopy(clip.visual)
-        if student == 'clip'
-        else ImageTower(_Trunk(_timm_trunk(student, weights, size), size), student).eval()
-    )
+    "The tower of stage 1; `ValueError` on an unknown name, weights that do not fit, a tower without patch tokens."
+    size = clip.visual.size
+    if student == 'clip':
+        tower = copy.deepcopy(clip.visual)
+    else:
+        tower = ImageTower(_Trunk(_timm_trunk(student, weights, size), size), student).eval()
     if embedding == 'mlp':
-        if isinstance(tower.visual, VisionTransformer):
-            tower.visual.proj = None
-        with torch.no_grad():
-            width = tower(torch.zeros(1, 3, size, size, device=clip.text.positional_embedding.device))[0].shape[-1]
-        tower.embed = nn.Sequential(nn.Linear(width, D), nn.Tanh(), nn.Linear(D, D))
+        _put_mlp(tower, clip.width, clip.text.positional_embedding.device)
     return tower

@@ -24,100 +24,107 @@ from tqdm.auto import tqdm
 from .core import atomic_write, cache_dir, lookup
 from .labels import COCO_CLASSES, COCO_LT_COUNTS, VOC_CLASSES, VOC_LT_COUNTS, VOC_TO_COCO
 
+# %% ../nbs/13_icons.ipynb #7338042b
+def _named(text, separator=None):
+    "Lines `name: words`, of which an indented one goes on with the line before -> {name: [words]}."
+    lines = text.strip().replace('\n  ', ' ').splitlines()
+    pairs = [line.split(': ') for line in lines]
+    return {name: words.split(separator) for name, words in pairs}
+
 # %% ../nbs/13_icons.ipynb #502108e1
-GLYPHS = {
-    k: v.split()
-    for k, v in {
-        'person': 'human human_male human_female human_child human_handsup walk run human_greeting human_handsdown',
-        'bicycle': 'bicycle bicycle_basket bicycle_cargo bicycle_penny_farthing',
-        'car': 'car car_convertible car_hatchback car_side car_estate',
-        'motorcycle': 'motorbike moped atv',
-        'airplane': 'airplane airplane_landing airplane_takeoff',
-        'bus': 'bus bus_side bus_double_decker bus_school',
-        'train': 'train subway tram subway_variant',
-        'truck': 'truck dump_truck fire_truck tanker_truck tow_truck',
-        'boat': 'sail_boat ferry',
-        'traffic_light': 'traffic_light traffic_light_outline',
-        'fire_hydrant': 'fire_hydrant',
-        'stop_sign': 'octagon alert_octagon close_octagon',
-        'parking_meter': 'parking gas_station',
-        'bench': 'bench bench_back',
-        'bird': 'bird duck owl penguin',
-        'cat': 'cat',
-        'dog': 'dog dog_side dog_service',
-        'horse': 'horse horse_variant',
-        'sheep': 'sheep',
-        'cow': 'cow',
-        'elephant': 'elephant',
-        'bear': 'panda paw',
-        'zebra': 'unicorn donkey',
-        'giraffe': 'kangaroo',
-        'backpack': 'bag_personal bag_personal_outline',
-        'umbrella': 'umbrella umbrella_outline umbrella_beach',
-        'handbag': 'purse purse_outline shopping',
-        'tie': 'tie bow_tie',
-        'suitcase': 'bag_suitcase bag_checked briefcase',
-        'frisbee': 'disc circle_double',
-        'skis': 'ski ski_cross_country',
-        'snowboard': 'snowboard',
-        'sports_ball': 'soccer basketball volleyball baseball',
-        'kite': 'kite kite_outline',
-        'baseball_bat': 'baseball_bat',
-        'baseball_glove': 'boxing_glove hand_back_left',
-        'skateboard': 'skateboard',
-        'surfboard': 'surfing',
-        'tennis_racket': 'tennis badminton',
-        'bottle': 'bottle_soda bottle_wine bottle_tonic bottle_soda_classic',
-        'wine_glass': 'glass_wine glass_flute glass_tulip',
-        'cup': 'cup coffee tea',
-        'fork': 'silverware_fork',
-        'knife': 'knife knife_military',
-        'spoon': 'silverware_spoon',
-        'bowl': 'bowl bowl_mix rice',
-        'banana': 'moon_waning_crescent',
-        'apple': 'food_apple food_apple_outline',
-        'sandwich': 'hamburger taco',
-        'orange': 'fruit_citrus',
-        'broccoli': 'tree',
-        'carrot': 'carrot',
-        'hot_dog': 'food_hot_dog',
-        'pizza': 'pizza',
-        'donut': 'circle_slice_8 chart_donut',
-        'cake': 'cake cake_variant cupcake',
-        'chair': 'chair_rolling chair_school seat',
-        'couch': 'sofa sofa_single',
-        'potted_plant': 'flower_tulip flower sprout cactus',
-        'bed': 'bed bed_double bunk_bed',
-        'dining_table': 'table_furniture table_chair table_picnic',
-        'toilet': 'toilet',
-        'tv': 'television television_classic',
-        'laptop': 'laptop',
-        'mouse': 'mouse mouse_variant',
-        'remote': 'remote remote_tv',
-        'keyboard': 'keyboard keyboard_outline',
-        'cell_phone': 'cellphone cellphone_basic',
-        'microwave': 'microwave',
-        'oven': 'stove',
-        'toaster': 'toaster',
-        'sink': 'water_pump faucet',
-        'refrigerator': 'fridge fridge_variant',
-        'book': 'book book_open book_open_variant',
-        'clock': 'clock_outline alarm watch',
-        'vase': 'beaker',
-        'scissors': 'content_cut',
-        'teddy_bear': 'teddy_bear',
-        'hair_drier': 'hair_dryer',
-        'toothbrush': 'toothbrush toothbrush_electric',
-    }.items()
-}
+GLYPHS = _named('''
+person: human human_male human_female human_child human_handsup walk run human_greeting human_handsdown
+bicycle: bicycle bicycle_basket bicycle_cargo bicycle_penny_farthing
+car: car car_convertible car_hatchback car_side car_estate
+motorcycle: motorbike moped atv
+airplane: airplane airplane_landing airplane_takeoff
+bus: bus bus_side bus_double_decker bus_school
+train: train subway tram subway_variant
+truck: truck dump_truck fire_truck tanker_truck tow_truck
+boat: sail_boat ferry
+traffic_light: traffic_light traffic_light_outline
+fire_hydrant: fire_hydrant
+stop_sign: octagon alert_octagon close_octagon
+parking_meter: parking gas_station
+bench: bench bench_back
+bird: bird duck owl penguin
+cat: cat
+dog: dog dog_side dog_service
+horse: horse horse_variant
+sheep: sheep
+cow: cow
+elephant: elephant
+bear: panda paw
+zebra: unicorn donkey
+giraffe: kangaroo
+backpack: bag_personal bag_personal_outline
+umbrella: umbrella umbrella_outline umbrella_beach
+handbag: purse purse_outline shopping
+tie: tie bow_tie
+suitcase: bag_suitcase bag_checked briefcase
+frisbee: disc circle_double
+skis: ski ski_cross_country
+snowboard: snowboard
+sports_ball: soccer basketball volleyball baseball
+kite: kite kite_outline
+baseball_bat: baseball_bat
+baseball_glove: boxing_glove hand_back_left
+skateboard: skateboard
+surfboard: surfing
+tennis_racket: tennis badminton
+bottle: bottle_soda bottle_wine bottle_tonic bottle_soda_classic
+wine_glass: glass_wine glass_flute glass_tulip
+cup: cup coffee tea
+fork: silverware_fork
+knife: knife knife_military
+spoon: silverware_spoon
+bowl: bowl bowl_mix rice
+banana: moon_waning_crescent
+apple: food_apple food_apple_outline
+sandwich: hamburger taco
+orange: fruit_citrus
+broccoli: tree
+carrot: carrot
+hot_dog: food_hot_dog
+pizza: pizza
+donut: circle_slice_8 chart_donut
+cake: cake cake_variant cupcake
+chair: chair_rolling chair_school seat
+couch: sofa sofa_single
+potted_plant: flower_tulip flower sprout cactus
+bed: bed bed_double bunk_bed
+dining_table: table_furniture table_chair table_picnic
+toilet: toilet
+tv: television television_classic
+laptop: laptop
+mouse: mouse mouse_variant
+remote: remote remote_tv
+keyboard: keyboard keyboard_outline
+cell_phone: cellphone cellphone_basic
+microwave: microwave
+oven: stove
+toaster: toaster
+sink: water_pump faucet
+refrigerator: fridge fridge_variant
+book: book book_open book_open_variant
+clock: clock_outline alarm watch
+vase: beaker
+scissors: content_cut
+teddy_bear: teddy_bear
+hair_drier: hair_dryer
+toothbrush: toothbrush toothbrush_electric
+''')
 
 STAND_INS = 'zebra giraffe baseball_glove surfboard banana broccoli vase'.split()
 
-CLUTTER = '''anchor arrow_left_bold arrow_up_bold asterisk atom balloon bell bookmark brightness_5 bug_outline cannabis cards_club
-cards_diamond cards_heart chess_rook cloud cog compass_outline crown diamond_stone dice_5 earth eye feather fire flag flash gavel ghost
-gift hammer heart_outline home image_filter_hdr key leaf lightbulb lock magnet map_marker microphone music_note palette pine_tree puzzle
-robot rocket shield skull snowflake spider star sword umbrella_closed_variant water weather_sunny wrench yin_yang'''.split()
-CLUTTER.remove('umbrella_closed_variant')
+# %% ../nbs/13_icons.ipynb #89098852
+CLUTTER = '''
+anchor arrow_left_bold arrow_up_bold asterisk atom balloon bell bookmark brightness_5 bug_outline cannabis
+cards_club cards_diamond cards_heart chess_rook cloud cog compass_outline crown diamond_stone dice_5 earth eye
+feather fire flag flash gavel ghost gift hammer heart_outline home image_filter_hdr key leaf lightbulb lock magnet
+map_marker microphone music_note palette pine_tree puzzle robot rocket shield skull snowflake spider star sword
+water weather_sunny wrench yin_yang
+'''.split()
 
 # %% ../nbs/13_icons.ipynb #6da3262d
 FONT = Path(fonticon_mdi7.__file__).parent / 'fonts/materialdesignicons-webfont.ttf'
@@ -178,32 +185,53 @@ def background(rng, size, textures) -> np.ndarray:  # float32 [S,S,3], 0..255
         w = np.asarray(grid.resize((size, size), Image.BICUBIC)) / 255
     return (a + w[..., None] * (b - a)).astype(np.float32)
 
-# %% ../nbs/13_icons.ipynb #a4720ba9
+# %% ../nbs/13_icons.ipynb #ef2c6567
+def _turned(rng, glyph, side, angle):  # -> float32 [h,w,1], coverage in 0..1
+    "The mask of a glyph, its longer side `side` px, perhaps mirrored, turned by up to `angle` degrees."
+    mask = glyph_mask(glyph)
+    scale = side / max(mask.size)
+    mask = mask.resize([max(3, round(s * scale)) for s in mask.size], Image.BILINEAR, reducing_gap=2.0)
+    if rng.random() < 0.5:
+        mask = mask.transpose(Image.FLIP_LEFT_RIGHT)
+    mask = mask.rotate(rng.uniform(-angle, angle), Image.BILINEAR, expand=True)
+    mask = mask.crop(mask.getbbox() or (0, 0, *mask.size))
+    return np.asarray(mask, np.float32)[..., None] / 255
+
+
 def _contrasting(rng, under, least):
     "A colour at least `least` away in luma from the colour `under` (or the farthest of ten tries)."
     tries = np.stack([_colour(rng) for _ in range(10)])
     away = np.abs(_luma(tries) - _luma(under))
-    return tries[np.argmax(away >= least) if (away >= least).any() else away.argmax()]
+    enough = away >= least
+    return tries[enough.argmax() if enough.any() else away.argmax()]
 
 
-def paste(rng, canvas, glyph, side, angle, least, taken):
-    "Draw `glyph` with longer side `side` px where it covers least of `taken`; returns its box (x0, y0, x1, y1) in px."
-    m = glyph_mask(glyph)
-    f = side / max(m.size)
-    m = m.resize([max(3, round(s * f)) for s in m.size], Image.BILINEAR, reducing_gap=2.0)
-    if rng.random() < 0.5:
-        m = m.transpose(Image.FLIP_LEFT_RIGHT)
-    m = m.rotate(rng.uniform(-angle, angle), Image.BILINEAR, expand=True)
-    m = np.asarray(m.crop(m.getbbox() or (0, 0, *m.size)), np.float32)[..., None] / 255
-    h, w = m.shape[:2]
-    S = len(canvas)
-    spots = [(rng.integers(0, max(1, S - h + 1)), rng.integers(0, max(1, S - w + 1))) for _ in range(8)]
-    y, x = min(spots, key=lambda s: taken[s[0] : s[0] + h, s[1] : s[1] + w].sum())
-    m = m[: S - y, : S - x]
-    h, w = m.shape[:2]
-    under = canvas[y : y + h, x : x + w]
-    canvas[y : y + h, x : x + w] += 0.95 * m * (_contrasting(rng, under.mean((0, 1)), least) - under)
-    taken[y : y + h, x : x + w] += 1
+def _emptiest(rng, taken, h, w):  # -> y, x
+    "Of eight random places for h x w px, the one that covers least of `taken`."
+    S = len(taken)
+    places = [(rng.integers(0, max(1, S - h + 1)), rng.integers(0, max(1, S - w + 1))) for _ in range(8)]
+    return min(places, key=lambda p: taken[p[0] : p[0] + h, p[1] : p[1] + w].sum())
+
+# %% ../nbs/13_icons.ipynb #a4720ba9
+def paste(
+    rng,  # `np.random.Generator`
+    canvas,  # float32 [S,S,3], 0..255; drawn on
+    glyph,  # name
+    side,  # its longer side, px
+    angle,  # largest rotation either way, degrees
+    least,  # contrast to what lies under it, difference of luma in 0..1
+    taken,  # [S,S] how many objects cover a pixel; counted on
+):  # -> (x0, y0, x1, y1) px
+    "Draw a glyph where it covers least of what is there; returns its box."
+    mask = _turned(rng, glyph, side, angle)
+    y, x = _emptiest(rng, taken, *mask.shape[:2])
+    mask = mask[: len(canvas) - y, : len(canvas) - x]
+    h, w = mask.shape[:2]
+    here = np.s_[y : y + h, x : x + w]
+    under = canvas[here]
+    colour = _contrasting(rng, under.mean((0, 1)), least)
+    canvas[here] += 0.95 * mask * (colour - under)
+    taken[here] += 1
     return x, y, x + w, y + h
 
 # %% ../nbs/13_icons.ipynb #917c66f1
@@ -223,11 +251,13 @@ def draw(
 ) -> Scene:
     "Draw the prominent objects first, then the distractors, then the unobtrusive objects on top."
     S = world.size
-    canvas, taken = background(rng, S, world.textures), np.zeros((S, S), np.float32)
+    canvas = background(rng, S, world.textures)
+    taken = np.zeros((S, S), np.float32)
     done = []
 
     def put(names, sides, least):
-        return paste(rng, canvas, names[rng.integers(len(names))], rng.uniform(*sides) * S, world.angle, least, taken)
+        glyph = names[rng.integers(len(names))]
+        return paste(rng, canvas, glyph, rng.uniform(*sides) * S, world.angle, least, taken)
 
     for c, p in [o for o in objects if o[1]]:
         done.append((c, put(GLYPHS[COCO_CLASSES[c]], world.prominent, world.contrast[0]), p))
@@ -236,32 +266,31 @@ def draw(
     for c, p in [o for o in objects if not o[1]]:
         done.append((c, put(GLYPHS[COCO_CLASSES[c]], world.unobtrusive, world.contrast[1]), p))
     noisy = canvas + rng.normal(0, world.grain, canvas.shape)
-    return (
-        Scene(np.clip(noisy, 0, 255).astype(np.uint8), *zip(*done))
-        if done
-        else Scene(np.clip(noisy, 0, 255).astype(np.uint8), (), (), ())
-    )
+    labels, boxes, prominent = zip(*done) if done else ((), (), ())
+    return Scene(np.clip(noisy, 0, 255).astype(np.uint8), labels, boxes, prominent)
 
 # %% ../nbs/13_icons.ipynb #242d6b19
-SETTINGS = {
-    k: v.split()
-    for k, v in {
-        'street': 'person car truck bus motorcycle bicycle traffic_light stop_sign parking_meter fire_hydrant handbag backpack bench clock',
-        'station': 'person train airplane suitcase backpack handbag clock bus bench tie',
-        'kitchen': 'person oven microwave sink refrigerator toaster bowl bottle cup knife spoon chair dining_table potted_plant',
-        'dining': 'person dining_table chair cup wine_glass fork knife spoon bowl bottle pizza cake sandwich hot_dog donut broccoli carrot',
-        'market': 'person apple orange banana broccoli carrot bottle bowl umbrella handbag',
-        'living room': 'person couch chair tv remote book vase potted_plant clock cat dog teddy_bear dining_table cup bottle',
-        'office': 'laptop mouse keyboard cell_phone book chair cup tv tie scissors bottle person',
-        'bathroom': 'toilet sink toothbrush hair_drier bottle cup scissors',
-        'bedroom': 'bed book teddy_bear clock cell_phone chair lamp couch cat'.replace('lamp ', ''),
-        'sports ground': 'person sports_ball baseball_bat baseball_glove tennis_racket frisbee skateboard bench chair bottle backpack',
-        'snow': 'person skis snowboard backpack',
-        'shore': 'person surfboard boat bird kite umbrella dog bench',
-        'pasture': 'horse cow sheep dog person bird truck',
-        'wild': 'elephant giraffe zebra bear bird',
-    }.items()
-}
+SETTINGS = _named('''
+street: person car truck bus motorcycle bicycle traffic_light stop_sign parking_meter fire_hydrant handbag
+  backpack bench clock
+station: person train airplane suitcase backpack handbag clock bus bench tie
+kitchen: person oven microwave sink refrigerator toaster bowl bottle cup knife spoon chair dining_table
+  potted_plant
+dining: person dining_table chair cup wine_glass fork knife spoon bowl bottle pizza cake sandwich hot_dog donut
+  broccoli carrot
+market: person apple orange banana broccoli carrot bottle bowl umbrella handbag
+living room: person couch chair tv remote book vase potted_plant clock cat dog teddy_bear dining_table cup
+  bottle
+office: laptop mouse keyboard cell_phone book chair cup tv tie scissors bottle person
+bathroom: toilet sink toothbrush hair_drier bottle cup scissors
+bedroom: bed book teddy_bear clock cell_phone chair couch cat
+sports ground: person sports_ball baseball_bat baseball_glove tennis_racket frisbee skateboard bench chair
+  bottle backpack
+snow: person skis snowboard backpack
+shore: person surfboard boat bird kite umbrella dog bench
+pasture: horse cow sheep dog person bird truck
+wild: elephant giraffe zebra bear bird
+''')
 
 
 def _affinity(affinity=25.0):
@@ -272,6 +301,15 @@ def _affinity(affinity=25.0):
     return A
 
 # %% ../nbs/13_icons.ipynb #39c46d79
+def _fill_empty(rng, Y):
+    "An image without a label takes one from the fullest image; in place."
+    for i in np.flatnonzero(Y.sum(1) == 0):
+        rich = Y.sum(1).argmax()
+        c = rng.choice(np.flatnonzero(Y[rich]))
+        Y[rich, c] = 0
+        Y[i, c] = 1
+
+
 def label_matrix(
     counts,  # [C] images per class, exact
     n,  # number of images
@@ -280,11 +318,11 @@ def label_matrix(
 ) -> np.ndarray:  # uint8 [n,C]
     "Multi-hot labels with exactly `counts[c]` positives in column c and at least one label in every image."
     counts = np.asarray(counts)
-    rng = np.random.default_rng([seed, n])
     if counts.max() > n:
         raise ValueError(f'a class asks for {counts.max()} images, there are only {n}')
     if counts.sum() < n:
         raise ValueError(f'{counts.sum()} labels cannot fill {n} images')
+    rng = np.random.default_rng([seed, n])
     A = _affinity()[:, columns if columns is not None else slice(None)]
     share = (A / A.sum(0) * counts).sum(1)
     place = rng.choice(len(A), n, p=share / share.sum())
@@ -293,10 +331,7 @@ def label_matrix(
     for c in np.argsort(counts, kind='stable'):
         w = A[place, c] * appetite
         Y[rng.choice(n, counts[c], replace=False, p=w / w.sum()), c] = 1
-    for i in np.flatnonzero(Y.sum(1) == 0):
-        rich = Y.sum(1).argmax()
-        c = rng.choice(np.flatnonzero(Y[rich]))
-        Y[rich, c], Y[i, c] = 0, 1
+    _fill_empty(rng, Y)
     return Y
 
 # %% ../nbs/13_icons.ipynb #1163c305
@@ -316,18 +351,13 @@ class IconBenchmark:
         return np.array([round(self.test_base + self.test_share * c) for c in self.counts])
 
 
+_VOC_GLYPHS = tuple(COCO_CLASSES.index(VOC_TO_COCO[c]) for c in VOC_CLASSES)
 ICON_BENCHMARKS = {
     'icon-coco-lt': IconBenchmark(tuple(COCO_CLASSES), tuple(range(80)), tuple(COCO_LT_COUNTS), 1909, 600),
-    'icon-voc-lt': IconBenchmark(
-        tuple(VOC_CLASSES),
-        tuple(COCO_CLASSES.index(VOC_TO_COCO[c]) for c in VOC_CLASSES),
-        tuple(VOC_LT_COUNTS),
-        1142,
-        300,
-    ),
+    'icon-voc-lt': IconBenchmark(tuple(VOC_CLASSES), _VOC_GLYPHS, tuple(VOC_LT_COUNTS), 1142, 300),
 }
 
-
+# %% ../nbs/13_icons.ipynb #4f645b45
 def _objects(rng, row, p_small, p_repeat):
     "The objects of one image: each of its classes once, sometimes a second, small one."
     first = [(c, rng.random() >= p_small[c]) for c in row]
@@ -361,12 +391,11 @@ class IconScenes(NamedTuple):
         "sha256 (12 hex digits) of pixels and labels: the name under which results cite the data."
         return hashlib.sha256(self.images.numpy().tobytes() + self.targets.numpy().tobytes()).hexdigest()[:12]
 
-
+# %% ../nbs/13_icons.ipynb #efdd6676
 def _stack(scenes, targets):
     images = torch.from_numpy(np.stack([s.image for s in scenes])).permute(0, 3, 1, 2).contiguous()
-    return IconScenes(
-        images, torch.as_tensor(targets), *[[getattr(s, k) for s in scenes] for k in ('labels', 'boxes', 'prominent')]
-    )
+    objects = [[getattr(s, k) for s in scenes] for k in ('labels', 'boxes', 'prominent')]
+    return IconScenes(images, torch.as_tensor(targets), *objects)
 
 
 def draw_labels(
@@ -378,15 +407,17 @@ def draw_labels(
     progress=False,
 ) -> IconScenes:
     "A scene for every row of labels, with the benchmark's glyphs."
-    p_small, back = _p_unobtrusive(np.array(b.counts), world.p_unobtrusive), {k: c for c, k in enumerate(b.coco)}
+    p_small = _p_unobtrusive(np.array(b.counts), world.p_unobtrusive)
+    own_index = {k: c for c, k in enumerate(b.coco)}
     scenes = []
     for i, y in enumerate(tqdm(Y, desc=desc, disable=not progress, leave=False)):
         rng = np.random.default_rng([*key, i])
-        s = draw(rng, [(b.coco[c], p) for c, p in _objects(rng, np.flatnonzero(y), p_small, world.p_repeat)], world)
-        scenes.append(s._replace(labels=tuple(back[c] for c in s.labels)))
+        objects = _objects(rng, np.flatnonzero(y), p_small, world.p_repeat)
+        s = draw(rng, [(b.coco[c], p) for c, p in objects], world)
+        scenes.append(s._replace(labels=tuple(own_index[c] for c in s.labels)))
     return _stack(scenes, Y)
 
-
+# %% ../nbs/13_icons.ipynb #7d0d23c3
 def render(
     name,  # a key of `ICON_BENCHMARKS`
     split,  # train | test
@@ -397,40 +428,48 @@ def render(
     "Draw a split of an embedded benchmark; the same arguments give the same pixels."
     b = lookup(name, ICON_BENCHMARKS, 'embedded benchmark')
     k = lookup(split, dict(train=0, test=1), 'split')
-    counts, n = ((b.counts, b.n_train), (b.test_counts(), b.n_test))[k]
-    return draw_labels(
-        b,
-        label_matrix(counts, n, np.array(b.coco), seed=2 * seed + k),
-        (seed, k),
-        world,
-        f'draw {name} {split}',
-        progress,
+    if split == 'train':
+        Y = label_matrix(b.counts, b.n_train, np.array(b.coco), seed=2 * seed + k)
+    else:
+        Y = label_matrix(b.test_counts(), b.n_test, np.array(b.coco), seed=2 * seed + k)
+    return draw_labels(b, Y, (seed, k), world, f'draw {name} {split}', progress)
+
+# %% ../nbs/13_icons.ipynb #781f985f
+def _write_scenes(file, s):
+    "A split as an .npz; an object is a row: image, class, box, prominent."
+    rows = []
+    for i, objects in enumerate(zip(s.labels, s.boxes, s.prominent)):
+        rows += [(i, label, *box, flag) for label, box, flag in zip(*objects)]
+    with atomic_write(file) as f:
+        np.savez(f, images=s.images.numpy(), targets=s.targets.numpy(), objects=np.array(rows, np.int32))
+
+
+def _read_scenes(file):
+    z = np.load(file, allow_pickle=False)
+    images = torch.from_numpy(z['images'])
+    rows = z['objects']
+    objects = [rows[rows[:, 0] == i, 1:].tolist() for i in range(len(images))]
+    return IconScenes(
+        images,
+        torch.from_numpy(z['targets']),
+        labels=[[o[0] for o in of_image] for of_image in objects],
+        boxes=[[tuple(o[1:5]) for o in of_image] for of_image in objects],
+        prominent=[[bool(o[5]) for o in of_image] for of_image in objects],
     )
 
 # %% ../nbs/13_icons.ipynb #2208a766
+DRAWING = 1  # raised whenever the drawing code changes what it draws
+
+
 def load_icons(name, split, world=World(), seed=0, progress=True) -> IconScenes:
     "`render`, answered from the cache folder after the first time."
     key = hashlib.sha256(json.dumps([name, split, asdict(world), seed, DRAWING]).encode()).hexdigest()[:12]
     file = cache_dir() / f'{name}-{split}-{key}.npz'
     if not file.exists():
-        s = render(name, split, world, seed, progress)
-        flat = [(i, *o) for i, (l, b, p) in enumerate(zip(s.labels, s.boxes, s.prominent)) for o in zip(l, *zip(*b), p)]
-        with atomic_write(file) as f:
-            np.savez(f, images=s.images.numpy(), targets=s.targets.numpy(), objects=np.array(flat, np.int32))
-    z = np.load(file, allow_pickle=False)
-    per = [z['objects'][z['objects'][:, 0] == i, 1:].tolist() for i in range(len(z['images']))]
-    return IconScenes(
-        torch.from_numpy(z['images']),
-        torch.from_numpy(z['targets']),
-        [[o[0] for o in p] for p in per],
-        [[tuple(o[1:5]) for o in p] for p in per],
-        [[bool(o[5]) for o in p] for p in per],
-    )
+        _write_scenes(file, render(name, split, world, seed, progress))
+    return _read_scenes(file)
 
-
-DRAWING = 1  # raised whenever the drawing code changes what it draws
-
-# %% ../nbs/13_icons.ipynb #d7e8de2f
+# %% ../nbs/13_icons.ipynb #98b7f76c
 PRETRAIN_WORLD = World(
     prominent=(0.36, 0.75),
     unobtrusive=(0.17, 0.26),
@@ -440,24 +479,23 @@ PRETRAIN_WORLD = World(
     grain=4.0,
 )
 
-SYNONYMS = {
-    k: v.split(', ')
-    for k, v in {
-        'person': 'person, man, woman, child',
-        'motorcycle': 'motorcycle, motorbike',
-        'airplane': 'airplane, aeroplane, plane',
-        'couch': 'couch, sofa',
-        'potted_plant': 'potted plant, pottedplant, plant',
-        'dining_table': 'dining table, diningtable, table',
-        'tv': 'tv, tvmonitor, television',
-        'cell_phone': 'cell phone, phone',
-        'hair_drier': 'hair drier, hair dryer',
-        'bicycle': 'bicycle, bike',
-        'sports_ball': 'sports ball, ball',
-        'donut': 'donut, doughnut',
-        'refrigerator': 'refrigerator, fridge',
-    }.items()
-}
+# %% ../nbs/13_icons.ipynb #d7e8de2f
+_WORDS = '''
+person: person, man, woman, child
+motorcycle: motorcycle, motorbike
+airplane: airplane, aeroplane, plane
+couch: couch, sofa
+potted_plant: potted plant, pottedplant, plant
+dining_table: dining table, diningtable, table
+tv: tv, tvmonitor, television
+cell_phone: cell phone, phone
+hair_drier: hair drier, hair dryer
+bicycle: bicycle, bike
+sports_ball: sports ball, ball
+donut: donut, doughnut
+refrigerator: refrigerator, fridge
+'''
+SYNONYMS = _named(_WORDS, ', ')
 
 CAPTIONS = [
     'a photo of {}.',
@@ -473,7 +511,8 @@ CAPTIONS = [
 
 def caption(rng, names) -> str:  # e.g. 'a photo of a dog and a sofa.'
     "One sentence that names the classes `names`, in a random order, each by one of its synonyms."
-    words = [w[rng.integers(len(w))] for w in (SYNONYMS.get(n, [n.replace('_', ' ')]) for n in names)]
+    options = [SYNONYMS.get(n, [n.replace('_', ' ')]) for n in names]
+    words = [o[rng.integers(len(o))] for o in options]
     words = [('an ' if w[0] in 'aeiou' else 'a ') + w for w in rng.permutation(words)]
     return CAPTIONS[rng.integers(len(CAPTIONS))].format(' and '.join(words))
 
@@ -483,12 +522,13 @@ def scene_captions(scenes: IconScenes, classes, seed=0) -> list:  # N sentences
 
     def one(i, labels, flags):
         rng = np.random.default_rng([seed, 3, i])
-        named = list(dict.fromkeys(c for c, f in zip(labels, flags) if f)) or list(dict.fromkeys(labels))
+        prominent = [c for c, f in zip(labels, flags) if f]
+        named = list(dict.fromkeys(prominent or labels))
         return caption(rng, [classes[c] for c in rng.permutation(named)[:3]])
 
     return [one(i, l, f) for i, (l, f) in enumerate(zip(scenes.labels, scenes.prominent))]
 
-# %% ../nbs/13_icons.ipynb #cab294de
+# %% ../nbs/13_icons.ipynb #3b12b539
 class Captioned(NamedTuple):
     "Captioned scenes for contrastive pretraining."
 
@@ -501,12 +541,13 @@ def _captioned_one(i, seed, p_small):
     rng = np.random.default_rng([seed, 2, i])
     named = rng.choice(80, rng.choice([1, 2, 3], p=[0.5, 0.3, 0.2]), replace=False)
     small = rng.choice(80, rng.integers(1, 4), replace=False) if rng.random() < p_small else []
-    s = draw(rng, [(c, True) for c in named] + [(c, False) for c in small if c not in named], PRETRAIN_WORLD)
+    objects = [(c, True) for c in named] + [(c, False) for c in small if c not in named]
+    s = draw(rng, objects, PRETRAIN_WORLD)
     y = np.zeros(80, np.uint8)
     y[named] = 1
     return s.image, caption(rng, [COCO_CLASSES[c] for c in named]), y
 
-
+# %% ../nbs/13_icons.ipynb #cab294de
 def captioned_scenes(
     n,  # scenes
     seed=1,
@@ -520,14 +561,8 @@ def captioned_scenes(
         out = [one(i) for i in range(n)]
     else:
         with ProcessPoolExecutor(workers) as pool:
-            out = list(
-                tqdm(
-                    pool.map(one, range(n), chunksize=256), total=n, desc='draw captioned scenes', disable=not progress
-                )
-            )
+            drawn = pool.map(one, range(n), chunksize=256)
+            out = list(tqdm(drawn, total=n, desc='draw captioned scenes', disable=not progress))
     images, captions, targets = zip(*out)
-    return Captioned(
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
-        list(captions),
-        torch.from_numpy(np.stack(targets)),
-    )
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+    return Captioned(pixels, list(captions), torch.from_numpy(np.stack(targets)))

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COCO_CLASSES', 'VOC_CLASSES', 'VOC_TO_COCO', 'SPACED', 'SPELLINGS', 'COCO_LT_COUNTS', 'VOC_LT_COUNTS', 'BENCHMARKS',
-           'COCO_NOVEL', 'VOC_NOVEL', 'readable', 'Benchmark', 'groups']
+           'COCO_NOVEL', 'VOC_NOVEL', 'readable', 'spaced', 'Benchmark', 'groups']
 
 # %% ../nbs/10_labels.ipynb #86c1763f
 from types import MappingProxyType
@@ -13,15 +13,20 @@ from typing import NamedTuple
 import numpy as np
 
 # %% ../nbs/10_labels.ipynb #0887e4e3
-COCO_CLASSES = '''person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench bird
-cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis snowboard sports_ball kite
-baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork knife spoon bowl banana apple sandwich orange
-broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed dining_table toilet tv laptop mouse remote keyboard cell_phone
-microwave oven toaster sink refrigerator book clock vase scissors teddy_bear hair_drier toothbrush'''.split()
+COCO_CLASSES = '''
+person bicycle car motorcycle airplane bus train truck boat traffic_light fire_hydrant stop_sign parking_meter bench
+bird cat dog horse sheep cow elephant bear zebra giraffe backpack umbrella handbag tie suitcase frisbee skis
+snowboard sports_ball kite baseball_bat baseball_glove skateboard surfboard tennis_racket bottle wine_glass cup fork
+knife spoon bowl banana apple sandwich orange broccoli carrot hot_dog pizza donut cake chair couch potted_plant bed
+dining_table toilet tv laptop mouse remote keyboard cell_phone microwave oven toaster sink refrigerator book clock
+vase scissors teddy_bear hair_drier toothbrush
+'''.split()
 
 # %% ../nbs/10_labels.ipynb #c7fb7585
-VOC_CLASSES = '''aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep sofa
-train tvmonitor'''.split()
+VOC_CLASSES = '''
+aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse motorbike person pottedplant sheep
+sofa train tvmonitor
+'''.split()
 
 # %% ../nbs/10_labels.ipynb #fac2899c
 VOC_TO_COCO = {c: c for c in VOC_CLASSES} | dict(
@@ -40,93 +45,22 @@ def readable(name: str) -> str:
 
 
 SPACED = dict(diningtable='dining table', pottedplant='potted plant', tvmonitor='tv monitor')
-SPELLINGS = dict(
-    listed=readable, spaced=lambda name: SPACED.get(name, readable(name))
-)  # class name -> what a prompt says
+
+
+def spaced(name: str) -> str:
+    "The class name in words, VOC's one-word names as well."
+    return SPACED.get(name, readable(name))
+
+
+SPELLINGS = dict(listed=readable, spaced=spaced)  # class name -> what a prompt says
 
 # %% ../nbs/10_labels.ipynb #cd654a99
-COCO_LT_COUNTS = [
-    1128,
-    37,
-    276,
-    32,
-    9,
-    41,
-    18,
-    87,
-    20,
-    50,
-    11,
-    13,
-    8,
-    97,
-    19,
-    49,
-    70,
-    17,
-    7,
-    10,
-    8,
-    6,
-    7,
-    7,
-    100,
-    39,
-    189,
-    31,
-    24,
-    11,
-    12,
-    8,
-    35,
-    10,
-    25,
-    21,
-    17,
-    10,
-    20,
-    460,
-    84,
-    498,
-    126,
-    207,
-    173,
-    366,
-    39,
-    35,
-    44,
-    36,
-    29,
-    25,
-    14,
-    45,
-    16,
-    73,
-    585,
-    153,
-    164,
-    44,
-    624,
-    25,
-    200,
-    137,
-    70,
-    89,
-    73,
-    127,
-    91,
-    175,
-    9,
-    237,
-    119,
-    292,
-    87,
-    113,
-    15,
-    21,
-    6,
-    11,
-]
+_COUNTS = '''
+1128 37 276 32 9 41 18 87 20 50 11 13 8 97 19 49 70 17 7 10 8 6 7 7 100 39 189 31 24 11 12 8 35
+10 25 21 17 10 20 460 84 498 126 207 173 366 39 35 44 36 29 25 14 45 16 73 585 153 164 44 624 25
+200 137 70 89 73 127 91 175 9 237 119 292 87 113 15 21 6 11
+'''
+COCO_LT_COUNTS = [int(n) for n in _COUNTS.split()]
 VOC_LT_COUNTS = [6, 34, 8, 14, 154, 17, 249, 29, 479, 4, 240, 48, 11, 20, 775, 100, 5, 82, 7, 64]
 
 # %% ../nbs/10_labels.ipynb #3b3a3985
@@ -150,7 +84,7 @@ BENCHMARKS = MappingProxyType(
 def groups(
     counts,  # [C] training images per class
 ) -> dict:  # group name -> int array of class indices, ascending
-    "Head (100 images or more), medium (20 to 99) and tail (fewer than 20) classes, as in the authors' evaluation (study B2)."
+    "Head (100 images or more), medium (20 to 99), tail (fewer than 20) classes, as the authors evaluate (study B2)."
     counts = np.asarray(counts)
     masks = dict(head=counts >= 100, medium=(counts >= 20) & (counts < 100), tail=counts < 20)
     return {k: np.flatnonzero(m) for k, m in masks.items()}

@@ -48,19 +48,21 @@ def main_first():
         if is_main():
             wait()
 
-# %% ../nbs/01_parallel.ipynb #34f37896
+# %% ../nbs/01_parallel.ipynb #f51d44c1
 def from_main(fn):  # () -> a small object
     "What `fn()` gives in the main process, in all of them."
-    if not (g := group()):
+    g = group()
+    if not g:
         return fn()
     from accelerate.utils import broadcast_object_list
 
     return broadcast_object_list([fn() if g.is_main_process else None])[0]
 
-
+# %% ../nbs/01_parallel.ipynb #af98936b
 def local_device(name='auto') -> torch.device:
-    "`get_device`, or, with others, the device that the launcher gave this process. A `ValueError` if it is of another kind."
-    if not (g := group()):
+    "`get_device`, or the device that the launcher gave this process; `ValueError` if that is of another kind."
+    g = group()
+    if not g:
         return get_device(name)
     if name in ('auto', g.device.type):
         return g.device
@@ -69,21 +71,24 @@ def local_device(name='auto') -> torch.device:
         "leave it at 'auto', and set ACCELERATE_USE_CPU=true to launch on CPUs"
     )
 
-# %% ../nbs/01_parallel.ipynb #c09b2331
+# %% ../nbs/01_parallel.ipynb #5806a77c
 def share(n: int):  # -> index of rows
     "The rows of a batch of `n` that this process computes: all of them, if it is alone."
-    if not (g := group()):
+    g = group()
+    if not g:
         return slice(None)
-    k = -(-n // g.num_processes)
-    return torch.arange(g.process_index * k, g.process_index * k + k).clamp(max=n - 1)
+    k = -(-n // g.num_processes)  # rounded up
+    first = g.process_index * k
+    return torch.arange(first, first + k).clamp(max=n - 1)
 
 
 def gather_rows(
     x,  # [k, ...] computed from the rows `share(n)`, or None
     n: int,
 ):  # -> [n, ...]
-    "The rows of all processes. The gradient flows to the own ones, times the number of processes, by which `average_gradients` divides."
-    if x is None or not (g := group()):
+    "The rows of all processes. The gradient flows to the own ones, times the number of processes."
+    g = group()
+    if x is None or not g:
         return x
     from accelerate.utils import gather
 
@@ -94,7 +99,7 @@ def gather_rows(
         every[g.process_index * len(x) :][: len(x)] = own
     return every[:n]
 
-
+# %% ../nbs/01_parallel.ipynb #6489262f
 def average_gradients(params):
     "The mean over the processes of every gradient, sent in one message."
     if not group():
@@ -103,7 +108,8 @@ def average_gradients(params):
 
     grads = [p.grad for p in params if p.grad is not None]
     flat = reduce(torch.cat([d.flatten() for d in grads]), 'mean')
-    torch._foreach_copy_(grads, [f.view_as(d) for f, d in zip(flat.split([d.numel() for d in grads]), grads)])
+    parts = flat.split([d.numel() for d in grads])
+    torch._foreach_copy_(grads, [part.view_as(d) for part, d in zip(parts, grads)])
 
 # %% ../nbs/01_parallel.ipynb #0d1b4425
 def _one_thread(fn, *args):

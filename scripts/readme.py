@@ -1,6 +1,7 @@
 """README.md from nbs/index.ipynb: `python scripts/readme.py` writes it, `--check` only compares.
 
-Markdown cells stay as they are, with links as seen from the root; code and its text stand in fences; pictures are not embedded.
+Markdown cells stay as they are, with links as seen from the root; code and its text stand in fences; pictures are not
+embedded.
 A cell with `#| hide` is left out, one with `#| echo: false` shows only its output.
 """
 
@@ -15,7 +16,7 @@ def fence(language, lines):
 
 
 def from_root(text):
-    "Links of a notebook in nbs/ as links of a file in the root: `../x` becomes `x`, and `x.ipynb` becomes `nbs/x.ipynb`."
+    "Links of a notebook in nbs/ as links of a file in the root: `../x` becomes `x`, `x.ipynb` becomes `nbs/x.ipynb`."
     return re.sub(r'(\]\(|(?:src|href)=")(\.\./|(?=\w+\.ipynb))', lambda m: m[1] + ('' if m[2] else 'nbs/'), text)
 
 

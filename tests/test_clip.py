@@ -11,7 +11,7 @@ SAMPLE = ['a photo of a dog.', 'a photo of a potted plant on a dining table.', '
 
 
 def shrunk(arch):
-    "The config of an architecture with its kind kept and its size taken away; None where it needs another library or is a captioner."
+    "The config of an architecture, its kind kept, its size taken away; None for captioners, other libraries' towers."
     cfg = open_clip.get_model_config(arch)
     vision, text = cfg['vision_cfg'], cfg['text_cfg']
     if 'hf_model_name' in text or 'multimodal_cfg' in cfg:

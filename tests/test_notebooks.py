@@ -1,6 +1,6 @@
-"""Each notebook in a process of its own, so that nothing left by another one helps it pass, and each run through papermill.
+"""Each notebook in a process of its own, so that nothing left by another one helps it, and each run through papermill.
 
-`nbdev_test` runs the notebooks too, several in one process. These cases take as long again, so they are run where asked for.
+`nbdev_test` runs the notebooks too, several in one process. These cases take as long again: they run where asked for.
 """
 
 import json, os, subprocess, sys

@@ -1,4 +1,4 @@
-"Two processes, started by `accelerate launch`, give what one gives: same losses, weights and scores, whatever the last batch is."
+"Two processes, started by `accelerate launch`, give what one gives, losses and scores, whatever the last batch is."
 
 import os, subprocess, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +11,20 @@ from hpdval.experiment import Result
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = dict(cat=(200, 40, 40), dog=(40, 180, 60), car=(40, 60, 200))  # names that MiniCLIP tells apart
-TOLERANCE = 5e-5  # measured: L_kd differs by at most 1.8e-5 of its value (an L1 that starts on its kink), the other losses by 6e-7; scores (cosines) by 7.4e-6
-CONFIGS = dict(  # 33 training images: the last batch of 8 has one row, and the second process nothing but its repetition
-    stages='method=hp-dval select=last kd_weight=.1 kd_on=both sc_weight=.01',  # both stages
-    batch='method=dval select=last loss=db-focal loss_mode=official augment=official',  # one focal factor for the whole batch
-    joint='method=joint views=1 augment=icons sc_on=both sc_weight=.01 kd_weight=.01',  # kept views, an epoch selected
+# Measured: L_kd differs by at most 1.8e-5 of its value (an L1 that starts on its kink), the other losses by 6e-7,
+# scores (cosines) by 7.4e-6.
+TOLERANCE = 5e-5
+# Of the 33 training images the last batch of 8 has one, and the second process nothing but its repetition.
+CONFIGS = dict(
+    # both stages
+    stages='method=hp-dval select=last kd_weight=.1 kd_on=both sc_weight=.01',
+    # one focal factor for the whole batch
+    batch='method=dval select=last loss=db-focal loss_mode=official augment=official',
+    # kept views, an epoch selected
+    joint='method=joint views=1 augment=icons sc_on=both sc_weight=.01 kd_weight=.01',
+    # prompts made from images
     cocoop='method=cocoop select=last',
-)  # prompts made from images
+)
 TINY = 'benchmark=own epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 device=cpu'
 
 
@@ -39,7 +46,8 @@ def images(folder, rng):
 RUN_ALL = """
 import sys
 from hpdval.experiment import main
-for words in sys.argv[1:]: main(words.split())
+for words in sys.argv[1:]:
+    main(words.split())
 """
 TWO = ('accelerate.commands.launch', *'--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0'.split())
 
@@ -66,9 +74,9 @@ def folders(tmp_path_factory):
     (data / 'run_all.py').write_text(RUN_ALL)
     words = [f'{c} {TINY} image_root={data} lists={data}' for c in CONFIGS.values()]
     with ThreadPoolExecutor() as pool:
-        one, two = pool.map(
-            lambda c: start(data, data / c[0], *c[1:], 'run_all.py', *words), [('one',), ('two', '-m', *TWO)]
-        )
+        one = pool.submit(start, data, data / 'one', 'run_all.py', *words)
+        two = pool.submit(start, data, data / 'two', '-m', *TWO, 'run_all.py', *words)
+    one, two = one.result(), two.result()
     assert len(one) == len(two) == len(words)  # only the main process prints
     again = start(data, data / 'two', '-m', *TWO, '-m', 'hpdval.experiment', *words[0].split())
     assert again == two[:1]  # the command itself; the result is there
@@ -89,9 +97,9 @@ def test_two_processes_give_what_one_gives(folders, name):
 
 
 def test_a_bad_word_is_one_line():
-    done = subprocess.run(
-        [sys.executable, '-m', 'hpdval.experiment', 'epoch1=1'], capture_output=True, text=True, cwd=ROOT
+    command = [sys.executable, '-m', 'hpdval.experiment', 'epoch1=1']
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr.endswith("error: unknown parameter 'epoch1': did you mean 'epochs1' or 'epochs2'?\n"), (
+        done.stderr
     )
-    assert done.returncode == 1 and done.stderr.endswith(
-        "error: unknown parameter 'epoch1': did you mean 'epochs1' or 'epochs2'?\n"
-    ), done.stderr

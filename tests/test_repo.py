@@ -7,14 +7,15 @@ import pytest, yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
-MODULES = {
-    m[1]: p for p in NOTEBOOKS if (m := re.search(r'#\| default_exp (\w+)', p.read_text(encoding='utf-8')))
-}  # in their order
-PARAMETERS = set(
-    'image_root lists clip pretrained mode seeds epochs1 epochs2 batch_size device precision out smoke'.split()
-)
+DEFAULT_EXP = re.compile(r'#\| default_exp (\w+)')
+# in their order
+MODULES = {m[1]: p for p in NOTEBOOKS if (m := DEFAULT_EXP.search(p.read_text(encoding='utf-8')))}
+PARAMETERS = 'image_root lists clip pretrained mode seeds epochs1 epochs2 batch_size device precision out smoke'.split()
 # nbdev 3 has neither settings.ini nor nbdev_test, and nbdev 2 works with these versions of its parts only
-PINS = 'nbdev==2.4.14 execnb==0.1.18 fastcore==1.14.5 ghapi==1.1.1 fastgit==0.1.4 open_clip_torch==3.3.0 papermill==2.7.0'.split()
+PINS = '''
+nbdev==2.4.14 execnb==0.1.18 fastcore==1.14.5 ghapi==1.1.1 fastgit==0.1.4
+open_clip_torch==3.3.0 papermill==2.7.0
+'''.split()
 
 each_notebook = pytest.mark.parametrize('path', NOTEBOOKS, ids=lambda p: p.stem)
 each_run = pytest.mark.parametrize('path', [p for p in NOTEBOOKS if p.stem.startswith('run_')], ids=lambda p: p.stem)
@@ -35,9 +36,8 @@ def module(name):
 
 def tracked():
     "Files that are, or would be, in git."
-    listed = subprocess.run(
-        'git ls-files -z --cached --others --exclude-standard'.split(), cwd=ROOT, capture_output=True, text=True
-    )
+    command = 'git ls-files -z --cached --others --exclude-standard'.split()
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
         pytest.skip('not a git checkout')
     return [p for f in listed.stdout.split('\0') if f and (p := ROOT / f).is_file()]
@@ -74,13 +74,9 @@ def test_directives_are_the_first_lines_of_a_cell(path):
 @pytest.mark.parametrize('pair', [('run_coco_lt', 'run_voc_lt'), ('run_coco_fsl', 'run_voc_fsl')], ids=lambda p: p[0])
 def test_the_runs_of_a_protocol_differ_in_parameters_and_quotations_only(pair):
     def code(name):
-        return [
-            source(c)
-            for c in load(ROOT / f'nbs/{name}.ipynb')['cells']
-            if c['cell_type'] == 'code'
-            and 'parameters' not in c['metadata'].get('tags', [])
-            and 'quoted' not in source(c)
-        ]
+        cells = [c for c in load(ROOT / f'nbs/{name}.ipynb')['cells'] if c['cell_type'] == 'code']
+        cells = [c for c in cells if 'parameters' not in c['metadata'].get('tags', [])]
+        return [source(c) for c in cells if 'quoted' not in source(c)]
 
     assert code(pair[0]) == code(pair[1])
 
@@ -94,7 +90,7 @@ def test_a_run_has_one_cell_of_literal_parameters(path):
         assert isinstance(s, (ast.Assign, ast.AnnAssign)), ast.unparse(s)
         ast.literal_eval(s.value)
         names |= {t.id for t in (s.targets if isinstance(s, ast.Assign) else [s.target])}
-    assert PARAMETERS <= names, f'missing: {PARAMETERS - names}'
+    assert set(PARAMETERS) <= names, f'missing: {set(PARAMETERS) - names}'
 
 
 # The package
@@ -120,10 +116,8 @@ def test_a_module_imports_only_modules_before_it(name):
 
 @each_module
 def test_what_a_module_exports_has_a_docstring(name):
-    defined = [
-        n for n in module(name).body if isinstance(n, (ast.FunctionDef, ast.ClassDef)) and not n.name.startswith('_')
-    ]
-    assert not [n.name for n in defined if not ast.get_docstring(n)]
+    defined = [n for n in module(name).body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    assert not [n.name for n in defined if not n.name.startswith('_') and not ast.get_docstring(n)]
 
 
 def test_weights_are_tracked_and_small():
@@ -136,21 +130,16 @@ def test_weights_are_tracked_and_small():
 
 
 def test_no_machine_path_and_no_registry_host_in_any_file():
-    told = re.compile(
-        r'(?<![\w.])/(work|tmp|root|home|Users)/|pypi\.org|pythonhosted\.org|npmjs\.org|debian\.org|anaconda\.org'
-    )
-
-    def text(p):
+    paths = r'(?<![\w.])/(work|tmp|root|home|Users)/'
+    hosts = r'pypi\.org|pythonhosted\.org|npmjs\.org|debian\.org|anaconda\.org'
+    found = []
+    for p in tracked():
         try:
-            return p.read_text(encoding='utf-8')
+            text = p.read_text(encoding='utf-8')
         except UnicodeDecodeError:
-            return ''
-
-    found = [
-        (str(p.relative_to(ROOT)), m.string[max(m.start() - 30, 0) : m.end() + 30])
-        for p in tracked()
-        for m in told.finditer(text(p))
-    ]
+            continue  # not a text
+        for m in re.finditer(f'{paths}|{hosts}', text):
+            found.append((str(p.relative_to(ROOT)), text[max(m.start() - 30, 0) : m.end() + 30]))
     assert not found
 
 
@@ -161,11 +150,8 @@ def test_requirements_hold_the_versions_that_work_together():
 
 def test_environment_yml_installs_the_requirements():
     env = yaml.safe_load((ROOT / 'environment.yml').read_text())
-    assert env['name'] == 'hpdval' and env['dependencies'] == [
-        'python=3.11',
-        'pip',
-        {'pip': ['-r requirements.txt', '-e .']},
-    ]
+    assert env['name'] == 'hpdval'
+    assert env['dependencies'] == ['python=3.11', 'pip', {'pip': ['-r requirements.txt', '-e .']}]
 
 
 def test_readme_is_in_step_with_the_index():
@@ -179,14 +165,15 @@ def test_every_link_of_the_readme_leads_somewhere():
 
 
 def test_readme_from_cells():
-    code = lambda source, *outputs: dict(cell_type='code', source=[source], outputs=list(outputs))
+    def code(source, *outputs):
+        return dict(cell_type='code', source=[source], outputs=list(outputs))
+
     text = dict(output_type='stream', text=['2\n'])
     picture = dict(output_type='display_data', data={'image/png': 'x', 'text/plain': ['<Figure>']})
     table = dict(output_type='display_data', data={'text/markdown': ['|a|'], 'text/plain': ['<Markdown>']})
+    links = '[a](00_core.ipynb) ![b](../paper_figures/b.png) [c](https://c.org/x.ipynb)'
     cells = [
-        dict(
-            cell_type='markdown', source=['[a](00_core.ipynb) ![b](../paper_figures/b.png) [c](https://c.org/x.ipynb)']
-        ),
+        dict(cell_type='markdown', source=[links]),
         code('#| hide\nx = 1'),
         code('1 + 1', text, picture),
         code('#| echo: false\nshow()', table),

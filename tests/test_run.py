@@ -10,25 +10,12 @@ root = Path(__file__).resolve().parents[1]
 
 def papermill(tmp_path, *parameters):
     "Run run_coco_lt in a process of its own; its exit code and everything it printed."
-    flat = [x for k, v in zip(parameters[::2], parameters[1::2]) for x in ('-p', k, str(v))]
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'papermill',
-            root / 'nbs/run_coco_lt.ipynb',
-            tmp_path / 'out.ipynb',
-            '-p',
-            'out',
-            tmp_path / 'result',
-            *flat,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=root,
-        env=os.environ | dict(PYTHONWARNINGS='ignore'),
-        timeout=600,
-    )
+    command = [sys.executable, '-m', 'papermill', root / 'nbs/run_coco_lt.ipynb', tmp_path / 'out.ipynb']
+    parameters = ('out', tmp_path / 'result', *parameters)
+    for name, value in zip(parameters[::2], parameters[1::2]):
+        command += ['-p', name, str(value)]
+    env = os.environ | dict(PYTHONWARNINGS='ignore')
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=env, timeout=600)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -51,15 +38,11 @@ def test_bad_input_is_one_line_and_writes_nothing(tmp_path, parameters, message)
 def test_real_photographs(tmp_path, bench):
     "The same notebook on photographs, from real lists: five training images, so most classes have none."
     photos = bench / 'coco_real'
-    code, printed = papermill(
-        tmp_path, 'benchmark', 'coco-lt', 'image_root', photos, 'lists', photos, 'methods', 'zero-shot', 'seeds', 0
-    )
-    assert code != 0 and "classes have no training image" in printed and "empty_classes='keep'" in printed, printed[
-        -2000:
-    ]
-    code, printed = papermill(
-        tmp_path, 'benchmark', 'coco-lt', 'image_root', photos, 'lists', photos, 'empty_classes', 'keep', 'smoke', True
-    )
+    real = ('benchmark', 'coco-lt', 'image_root', photos, 'lists', photos)
+    code, printed = papermill(tmp_path, *real, 'methods', 'zero-shot', 'seeds', 0)
+    assert code != 0, printed[-2000:]
+    assert "classes have no training image" in printed and "empty_classes='keep'" in printed, printed[-2000:]
+    code, printed = papermill(tmp_path, *real, 'empty_classes', 'keep', 'smoke', True)
     assert code == 0, printed[-3000:]
     result = json.loads((tmp_path / 'result/result.json').read_text())
     assert set(result['methods']) == {'Zero-shot CLIP', 'CoOp', 'HP-DVAL, stage 1 only', 'HP-DVAL'}

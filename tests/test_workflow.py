@@ -1,4 +1,4 @@
-"The workflow that re-measures the paper: its jobs as Snakemake sees them, and a small part of it run by the local executor, in two goes."
+"The workflow that re-measures the paper: its jobs as Snakemake sees them, and a part of it run locally, in two goes."
 
 import os, re, subprocess, sys
 from pathlib import Path
@@ -42,7 +42,8 @@ def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
     snakemake(runs, *small, '--', *marks)
     first = {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')}
     assert len(first) == 4  # stage 1, and three stages 2 on top of it
-    (lost := sorted((runs / 'jobs').glob('*.done'))[0]).unlink()  # as if it had been stopped before this mark
+    lost = min((runs / 'jobs').glob('*.done'))
+    lost.unlink()  # as if it had been stopped before this mark
     snakemake(runs, *small, '--', page)
     assert lost.exists() and {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')} == first
     table = (tmp_path / 'out/table6_prompts/voc_lt/table.md').read_text()

@@ -1,0 +1,165 @@
+"""A run's name holds whatever the run reads: two configs share a name only if they compute the same, and no field is
+accepted without effect. Checked by what tiny runs really read, and by what they give."""
+import itertools
+
+import numpy as np, pytest, torch
+
+from hpdval.align import HEADS
+from hpdval.clip import load_clip
+from hpdval.config import (
+    METHODS,
+    MODES,
+    TYPES,
+    Config,
+    choices,
+    config_hash,
+    make_config,
+    method_config,
+    reads,
+    reads_patches,
+    run_key,
+    stage_names,
+    start_config,
+)
+from hpdval.experiment import load_benchmark, run
+from hpdval.model import build_model
+from hpdval.prompts import PROMPTS
+from hpdval.sources import SOURCES
+from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection
+
+TINY = dict(epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
+WHERE = set('method mode device image_root lists pretrained student_weights empty_classes'.split())
+OTHER = dict(  # another value of every number and text
+    seed=1, copies=1, val_fraction=0.3, alpha=0.7, topk=3, scale=7.0, n_ctx=7, sc_weight=3.0, kd_weight=3.0, epochs1=2,
+    epochs2=2, batch_size=8, lr1=3e-3, lr2=3e-2, weight_decay=0.5, schedule_epochs=7, ema=0.5, template='an icon of a {}.',
+    cse_weight=3.0, student='vit_tiny_patch16_224', joint=True, train_text=True,
+)
+
+
+def other_values(name, value) -> list:
+    "Values of a field that differ from this one."
+    if options := choices(name):
+        return [o for o in options if o != value and name not in ('method', 'benchmark', 'mode')]
+    return [OTHER[name]] if name in OTHER and OTHER[name] != value else []
+
+
+def changed(cfg) -> list:  # of (changes, Config)
+    "Every config that differs from `cfg` in one field and is accepted."
+    own = {k: getattr(cfg, k) for k in TYPES}
+    start = Config(**start_config(cfg.method, cfg.benchmark, cfg.mode))
+    given = {k: v for k, v in own.items() if v != getattr(start, k) and k not in ('method', 'benchmark', 'mode')}
+    out = []
+    for name in TYPES:
+        for value in other_values(name, own[name]):
+            changes = {name: value} | (dict(embedding='mlp', student_weights='random') if name == 'student' else {})
+            try:
+                out.append((changes, make_config(cfg.method, cfg.benchmark, cfg.mode, **given | changes)))
+            except (ValueError, TypeError):
+                pass  # fixed by the method, without effect, or not allowed together
+    return out
+
+
+@pytest.mark.parametrize('benchmark', SOURCES)
+@pytest.mark.parametrize('mode', MODES)
+def test_methods_that_differ_have_different_names(benchmark, mode):
+    names = {m: config_hash(make_config(m, benchmark, mode)) for m in METHODS}
+    assert len(set(names.values())) == len(METHODS), names
+
+
+@pytest.mark.parametrize('benchmark, mode', [(b, m) for b in SOURCES for m in MODES])
+def test_a_change_that_is_accepted_changes_the_name(benchmark, mode):
+    count = 0
+    for m in METHODS:
+        cfg = make_config(m, benchmark, mode)
+        for changes, other in changed(cfg):
+            if set(changes) <= WHERE | {'seed'}:
+                continue
+            count += 1
+            assert config_hash(other) != config_hash(cfg), (m, changes)
+    assert count > 100
+
+
+def test_equal_names_mean_equal_keys_over_pairs_of_changes():
+    rng = np.random.default_rng(0)
+    by_name = {}
+    for m, mode in itertools.product(METHODS, MODES):
+        singles = [c for _, c in changed(make_config(m, 'coco-lt', mode))]
+        pairs = [d for c in singles for d in changed(c)] if m == 'hp-dval' else []
+        chosen = [pairs[i] for i in rng.permutation(len(pairs))[:300]]
+        for cfg in [*singles, *[c for _, c in chosen]]:
+            by_name.setdefault(config_hash(cfg), []).append(cfg)
+    assert sum(map(len, by_name.values())) > 500
+    for cfgs in by_name.values():
+        assert all(run_key(c) == run_key(cfgs[0]) for c in cfgs)
+
+
+class Traced(Config):
+    "A config that remembers which of its fields were read."
+
+    def __getattribute__(self, name):
+        if name in TYPES:
+            object.__getattribute__(self, '__dict__').setdefault('seen', set()).add(name)
+        return object.__getattribute__(self, name)
+
+
+@pytest.fixture(scope='module')
+def data():
+    "A few images of the embedded VOC-LT."
+    full = load_benchmark(make_config('zero-shot', benchmark='icon-voc-lt'), progress=False)
+    return full._replace(train=full.train.at(range(48)), test=full.test.at(range(24)), digest='48-24')
+
+
+def traced(cfg, data, folder) -> set:
+    "The fields that are read while a config's run trains and scores."
+    cfg = Traced(**{k: getattr(cfg, k) for k in TYPES})
+    clip = load_clip()
+    names = stage_names(cfg)
+    train, select = split_for_selection(data, cfg) if names else (data.train, None)
+    vars(cfg)['seen'] = set()
+    model = build_model(cfg, clip, data.classes, 'cpu')
+    for s in names:
+        STAGES[s](model, clip, train, select, folder / f'{s}.pt', False)
+    predict_scores(model, data.test.images, Pixels(clip, cfg, torch.device('cpu')))
+    return vars(cfg)['seen']
+
+
+@pytest.mark.parametrize('mode', MODES)
+@pytest.mark.parametrize('method', METHODS)
+def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
+    small = TINY | (dict(schedule_epochs=0) if mode == 'official' else {})
+    cfg = method_config(method, 0, mode=mode, benchmark='icon-voc-lt', **small)
+    unused = {'prompts', 'head', 'train_text', *PROMPTS[cfg.prompts].reads(cfg)}  # parts are built, whatever reads them
+    if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].needs_image:
+        unused |= {'alpha', 'alpha_on', 'topk', 'template', 'class_names'}  # built, and not scored with
+    unused |= {'loss'}  # of stage 2, where it stands under loss2
+    unused |= {'kd', 'kd_weight', 'sc_weight', 'cse_weight'}  # whether a term is there at all
+    unused |= set() if reads_patches(cfg) else {'topk'}  # handed over, and not asked for
+    unused |= set() if stage_names(cfg) else {'seed'}  # a generator from which nothing is drawn
+    assert not traced(cfg, data, tmp_path) - reads(cfg) - WHERE - unused
+
+
+SAMPLE = ['zero-shot-dual', 'coop', 'linear-probe', pytest.param('hp-dval', marks=pytest.mark.thorough)]
+MAY_BE_SAME = {'select', 'loss_mode', 'precision', 'seed'}  # on so few images, or where nothing is drawn
+
+
+@pytest.mark.parametrize('method', SAMPLE)
+def test_no_field_is_accepted_without_effect(method, data, tmp_path, monkeypatch):
+    "Tiny runs: what changes the name changes the scores or the logits."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    cfg = method_config(method, 0, benchmark='icon-voc-lt', select='last', **TINY)
+
+    few = data._replace(test=data.test.at(range(8)), digest='48-8')
+
+    def outcome(c):
+        r = run(c, progress=False, data=few)
+        return np.concatenate([r.scores.ravel(), [r.scale, r.centre]])
+
+    plain, idle, tried = outcome(cfg), [], set()
+    for changes, other in changed(cfg):
+        field, value = [*changes.items()][0]
+        if field in WHERE | tried | MAY_BE_SAME or value == 'mls':  # mls is bce
+            continue
+        tried.add(field)  # one other value of each
+        if np.array_equal(outcome(other), plain):
+            idle.append(changes)
+    assert not idle
