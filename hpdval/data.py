@@ -9,9 +9,8 @@ __all__ = ['DARKEST', 'KINDS', 'LARGEST', 'TRANSFORMS', 'DECODING', 'PIXEL_STATS
            'load_coco_json']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
-import errno, hashlib, io, json, math, os, random, re, secrets, shutil, stat, zlib
+import errno, hashlib, io, json, math, os, random, re, shutil, stat, zlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -22,8 +21,8 @@ from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
-from .core import cache_dir, lookup, say
-from .lists import plural, read_coco_json, read_csv, read_list, usable_paths
+from .core import atomic_write, cache_dir, lookup, say, write_json
+from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
 
 # %% ../nbs/12_data.ipynb #85655c52
 class Split(NamedTuple):
@@ -41,10 +40,8 @@ class Split(NamedTuple):
 
     def at(self, idx):
         "The split of the rows `idx`; it has no digest."
-        pick = lambda x: [x[i] for i in idx]
-        return Split(
-            self.images[idx], self.targets[idx], self.classes, pick(self.paths), self.captions and pick(self.captions)
-        )
+        paths, captions = ([x[i] for i in idx] if x else x for x in (self.paths, self.captions))
+        return Split(self.images[idx], self.targets[idx], self.classes, paths, captions)
 
 # %% ../nbs/12_data.ipynb #fb9b3e0b
 class Unusable(ValueError):
@@ -201,8 +198,13 @@ def _centre(im, size, full, left, top):
     a, b, first_x, last_x = _window(left, size, w, full[0])
     c, d, first_y, last_y = _window(top, size, h, full[1])
     im = im.crop((first_x, first_y, last_x, last_y))
-    along_x = lambda im: im.resize((size, im.height), Image.BICUBIC, box=(a - first_x, 0, b - first_x, im.height))
-    along_y = lambda im: im.resize((im.width, size), Image.BICUBIC, box=(0, c - first_y, im.width, d - first_y))
+
+    def along_x(im):
+        return im.resize((size, im.height), Image.BICUBIC, box=(a - first_x, 0, b - first_x, im.height))
+
+    def along_y(im):
+        return im.resize((im.width, size), Image.BICUBIC, box=(0, c - first_y, im.width, d - first_y))
+
     if h - full[1] > max(0, 2 * (w - full[0])):  # as Pillow orders the two passes
         return along_x(along_y(im))
     return along_y(along_x(im))
@@ -264,8 +266,7 @@ def _named(errors, paths):
     causes = {}
     for i, e in sorted(errors.items()):
         causes.setdefault(e.cause, []).append(f'{paths[i]}: {e.detail}' if e.detail else paths[i])
-    more = lambda names: ', ...' if len(names) > 10 else ''
-    return ', '.join(f'{len(names)} {cause} ({", ".join(names[:10])}{more(names)})' for cause, names in causes.items())
+    return ', '.join(f'{len(names)} {cause} ({some(names, 10)})' for cause, names in causes.items())
 
 
 def _report(root, paths, errors):
@@ -278,19 +279,6 @@ def _report(root, paths, errors):
     )
 
 # %% ../nbs/12_data.ipynb #2bd592a7
-@contextmanager
-def _placed(file):
-    "A path beside `file`; what is written there takes the place of `file`, on disk, when the block ends well."
-    tmp = file.with_name(f'.{file.name}.{secrets.token_hex(8)}')
-    try:
-        yield tmp
-        with open(tmp, 'rb+') as f:
-            os.fsync(f.fileno())
-        os.replace(tmp, file)
-    finally:
-        tmp.unlink(missing_ok=True)
-
-
 def _reserve(f, n):
     "Take `n` bytes of disk space for the open file `f`."
     room = shutil.disk_usage(Path(f.name).parent).free
@@ -308,12 +296,12 @@ def _reserve(f, n):
     f.truncate(n)  # a file system that cannot take space ahead still knows the length
 
 
-def _allocate(path, shape):
-    "A new .npy file for uint8 of `shape`, mapped to memory, its disk space taken."
-    with open(path, 'wb') as f:
-        write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=shape))
-        _reserve(f, f.tell() + math.prod(shape))
-    return open_memmap(path, 'r+')
+def _allocate(f, shape):
+    "Make the open file `f` an .npy array of uint8 of `shape`, its disk space taken; the array, mapped to memory."
+    write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=shape))
+    f.flush()
+    _reserve(f, f.tell() + math.prod(shape))
+    return open_memmap(f.name, 'r+')
 
 # %% ../nbs/12_data.ipynb #7adac3b9
 def _checksum(crcs, digest, plain):
@@ -345,8 +333,8 @@ def _decode_all(files, paths, root, size, transform, file, progress):
         out[i] = planes
         return zlib.crc32(np.ascontiguousarray(planes)), sha, bool((planes == planes[:, :1, :1]).all())
 
-    with _placed(file) as tmp:
-        out = _allocate(tmp, (len(files), 3, size, size))
+    with atomic_write(file) as f:
+        out = _allocate(f, (len(files), 3, size, size))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = tqdm(
                 pool.map(one, range(len(files))), 'decode images', len(files), disable=not progress, leave=False
@@ -359,8 +347,7 @@ def _decode_all(files, paths, root, size, transform, file, progress):
     digest = hashlib.sha256(json.dumps([paths, shas]).encode()).hexdigest()[:12]
     plain = [p for p, one_colour in zip(paths, plain) if one_colour]
     record = dict(digest=digest, plain=plain, crc32=_checksum(crcs, digest, plain))
-    with _placed(file.with_suffix('.json')) as tmp:
-        tmp.write_text(json.dumps(record))
+    write_json(file.with_suffix('.json'), record)
     return record
 
 # %% ../nbs/12_data.ipynb #d6454919
@@ -400,9 +387,8 @@ def _say_plain(root, plain, n):
     "Say how many pictures came out in one colour."
     if not plain:
         return
-    more = ', ...' if len(plain) > 5 else ''
     end = ': is that what the files show?' if 2 * len(plain) >= n > 1 else ''
-    say(f'{len(plain)} of {plural(n, "image")} under {root} in one colour ({", ".join(plain[:5])}{more}){end}')
+    say(f'{len(plain)} of {plural(n, "image")} under {root} in one colour ({some(plain)}){end}')
 
 # %% ../nbs/12_data.ipynb #a28ce15c
 def decode_split(
@@ -488,14 +474,14 @@ def augment_icons(
     "Shift by up to `most` of the side each way (the border mirrored), mirror half of the images, shuffle the channels."
     B, S = len(batch), batch.shape[-1]
     pad = round(S * most)
-    draw = lambda n: torch.randint(n, (B, 1), generator=generator, device=generator.device).to(
-        batch.device, non_blocking=True
-    )
+
+    def draw(n):
+        drawn = torch.randint(n, (B, 1), generator=generator, device=generator.device)
+        return drawn.to(batch.device, non_blocking=True)
+
     at = torch.arange(S, device=batch.device)[None]
-    rows, cols = [
-        (lambda i: torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)))(at + draw(2 * pad + 1) - pad)
-        for _ in range(2)
-    ]
+    moved = [at + draw(2 * pad + 1) - pad for _ in range(2)]
+    rows, cols = (torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)) for i in moved)
     cols = torch.where(draw(2) == 1, cols.flip(1), cols)
     channels = (
         torch.rand(B, 3, generator=generator, device=generator.device).argsort(1).to(batch.device, non_blocking=True)

@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['MARKS', 'IMAGE_FILE', 'OTHERS', 'DELIMITERS', 'BLANK', 'TRUTH', 'PATH_NAMES', 'LABEL_NAMES', 'SEPARATORS', 'WITHIN',
            'COCO_IDS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'FAILED', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural',
-           'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'read_list',
+           'some', 'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'read_list',
            'read_captions', 'write_list', 'read_csv', 'read_coco_json', 'Source', 'check_list', 'fetch_lists',
            'reference_counts', 'visiting_order', 'cut_longtail', 'read_voc', 'voc_lt_from_annotations',
            'coco_lt_from_json', 'Episode', 'read_voc_fewshot', 'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
 # %% ../nbs/11_lists.ipynb #6c9048a5
-import codecs, csv, hashlib, http.client, io, json, math, pickle, posixpath, random, re, time, unicodedata
+import codecs, csv, hashlib, http.client, io, itertools, json, math, pickle, posixpath, random, re, time, unicodedata
 import urllib.error, urllib.request
 import xml.etree.ElementTree as ET
 from collections import Counter
@@ -66,9 +66,12 @@ def plural(
     return f'{n} {what}es' if what.endswith(('s', 'x')) else f'{n} {what}s'
 
 
-def _some(names, most=5):
-    "The first names, and whether there are more."
-    return ', '.join(map(str, names[:most])) + (', ...' if len(names) > most else '')
+def some(
+    names,  # list of anything
+    most=5,  # how many are shown
+) -> str:
+    "The first names, with dots if there are more."
+    return ', '.join([*map(str, names[:most]), *['...'] * (len(names) > most)])
 
 
 def describe(
@@ -78,7 +81,7 @@ def describe(
     Y = np.asarray(labels.targets)
     counts = Y.sum(0, dtype=int)
     names = labels.classes or [f'class {c}' for c in range(len(counts))]
-    shown = _some([f'{n} {k}' for n, k in zip(names, counts)])
+    shown = some([f'{n} {k}' for n, k in zip(names, counts)])
     facts = [
         f'{plural(len(Y), "image")}, {plural(len(counts), "class")} ({shown})',
         plural(counts.sum(), 'label'),
@@ -255,7 +258,7 @@ def one_spelling(
     twice = [_both(first[class_key(n)], n) for n in dict.fromkeys(names) if first[class_key(n)] != n]
     if twice:
         raise ValueError(
-            f'{source} spells {plural(len(twice), "class")} in two ways ({_some(twice)}): write each in one way'
+            f'{source} spells {plural(len(twice), "class")} in two ways ({some(twice)}): write each in one way'
         )
 
 # %% ../nbs/11_lists.ipynb #2bd0e777
@@ -266,7 +269,7 @@ def _refuse_others(path, counts, classes):
     "Raise if the file shows classes that are not among `classes`; `counts`: name -> images."
     if not counts:
         return
-    shown = _some([f'{n!r} in {plural(k, "image")}' for n, k in counts.items()])
+    shown = some([f'{n!r} in {plural(k, "image")}' for n, k in counts.items()])
     close = [hint + ' ' for n in counts if (hint := near(n, classes)).startswith('did you mean')]
     raise ValueError(
         f'{path} shows {plural(len(counts), "class")} not among the {len(classes)} given ({shown}): '
@@ -291,14 +294,14 @@ def _choose(
     alike = [_both(n, known[class_key(n)]) for n in names if n not in at and class_key(n) in known]
     if alike:
         raise ValueError(
-            f'{path} spells {plural(len(alike), "class")} in another way than the classes given ({_some(alike)}): '
+            f'{path} spells {plural(len(alike), "class")} in another way than the classes given ({some(alike)}): '
             'write each in one way'
         )
     counts = Counter(names[c] for row in rows for c in row if names[c] not in at)
     if others == 'error':
         _refuse_others(path, counts, classes)
     if counts:
-        notes.append(f'{plural(counts.total(), "label")} of other classes left out ({_some(list(counts))})')
+        notes.append(f'{plural(counts.total(), "label")} of other classes left out ({some(list(counts))})')
     return [[at[names[c]] for c in row if names[c] in at] for row in rows], list(classes)
 
 # %% ../nbs/11_lists.ipynb #cd77aa61
@@ -366,7 +369,7 @@ def read_captions(
     known = {normal_path(l[0]): l[1].strip() for l in lines if len(l) == 2}
     if missing := [p for p in paths if normal_path(p) not in known]:
         raise ValueError(
-            f'{path} has no caption for {plural(len(missing), "image")} ({_some(missing, 3)}): '
+            f'{path} has no caption for {plural(len(missing), "image")} ({some(missing, 3)}): '
             'expected one `path sentence` per line'
         )
     return [known[normal_path(p)] for p in paths]
@@ -487,8 +490,8 @@ def _looks_like_data(
 ):
     "Whether a first row is no header: a file, a number or the like of the second row first, or 0 and 1 after it."
     first, *rest = names
-    shape = lambda s: re.sub(r'\d+', '0', s)
-    alike = bool(re.search(r'\d', first)) and shape(first) == shape(row[0])
+    shape, other = (re.sub(r'\d+', '0', s) for s in (first, row[0]))
+    alike = '0' in shape and shape == other
     return alike or bool(IMAGE_FILE.search(first)) or _number(first) is not None or bool(rest) and _binary(rest)
 
 # %% ../nbs/11_lists.ipynb #99d64647
@@ -517,7 +520,7 @@ def _table(
     names, columns = [names[k] for k in kept], [columns[k] for k in kept]
     if _looks_like_data(names, [c[0] for c in columns]):
         raise ValueError(
-            f'{path} has no header, its first row looks like data ({_some(names, 3)}): add a line such as `path,labels`'
+            f'{path} has no header, its first row looks like data ({some(names, 3)}): add a line such as `path,labels`'
         )
     unnamed = [k for k, n in enumerate(names, 1) if not n and k > 1]
     if unnamed:
@@ -527,7 +530,7 @@ def _table(
     twice = [n for n, k in Counter(names).items() if k > 1]
     if twice:
         raise ValueError(
-            f'{path}: {plural(len(twice), "name")} over two columns each ({_some(twice)}): rename or drop one'
+            f'{path}: {plural(len(twice), "name")} over two columns each ({some(twice)}): rename or drop one'
         )
     return numbers, dict(zip(names, columns))
 
@@ -583,7 +586,7 @@ def _label_column(
             f"labels={numbers[0]!r} if '0' and '1' are the classes"
         )
     if len(called) > 1:
-        raise ValueError(f'{path}: {len(called)} columns may hold the labels ({_some(called)}): pass labels=')
+        raise ValueError(f'{path}: {len(called)} columns may hold the labels ({some(called)}): pass labels=')
     if not called and len(columns) == 1:
         called = [n for n, cells in columns.items() if not all(_number(c or '0') is not None for c in cells)]
         _doubt_header(path, first, called)
@@ -671,7 +674,7 @@ def _from_names(path, numbers, cells, sep, blanks, long, notes):
     one_spelling(path, list(written))
     names = sorted(map(_composed, written))
     if names and all(_number(n) is not None for n in names):
-        notes.append(f'its classes are numbers ({_some(names)})')
+        notes.append(f'its classes are numbers ({some(names)})')
     at = {p: names.index(_composed(p)) for p in written}
     return [[at[p] for p in row] for row in parts], names
 
@@ -706,7 +709,7 @@ def _from_columns(path, numbers, columns, classes, blanks, uncertain, others, no
         ones = {n: sum(_value(c, 0, 0) == 1 for c in columns[n]) for n in rest if _binary(columns[n])}
         _refuse_others(path, {n: k for n, k in ones.items() if k}, wanted)
     if rest:
-        notes.append(f'{plural(len(rest), "column")} left out ({_some(rest)})')
+        notes.append(f'{plural(len(rest), "column")} left out ({some(rest)})')
     chosen = {c: columns[by_name[_composed(c)]] for c in wanted}
     Y = _read_columns(path, numbers, chosen, blanks, uncertain) if chosen else np.zeros((len(numbers), 0), np.uint8)
     return [np.flatnonzero(y).tolist() for y in Y], wanted
@@ -729,7 +732,7 @@ def _from_table(path, numbers, first, columns, paths, classes, labels, sep, blan
         notes.append(f'labels in column {column!r}')
     unread = [n for n in columns if n != column]
     if unread:
-        notes.append(f'{plural(len(unread), "column")} not read ({_some(unread)})')
+        notes.append(f'{plural(len(unread), "column")} not read ({some(unread)})')
     long = len(set(paths)) < len(paths)
     rows, names = _from_names(path, numbers, columns[column], sep, blanks, long, notes)
     rows, names = _choose(path, rows, names, classes, others or 'error', notes)
@@ -792,8 +795,8 @@ def _coco(path, encoding):
         raise ValueError(
             f'{path} is no JSON (line {e.lineno}, column {e.colno}: {e.msg}): is the file complete?'
         ) from None
-    listed = lambda k: isinstance(data, dict) and isinstance(data.get(k), list) and data[k]
-    missing = [k for k in ('images', 'categories', 'annotations') if not listed(k)]
+    parts = data if isinstance(data, dict) else {}
+    missing = [k for k in ('images', 'categories', 'annotations') if not (isinstance(parts.get(k), list) and parts[k])]
     if missing:
         raise ValueError(f"{path} is not a COCO detection file: no {', '.join(missing)}")
     return data, name
@@ -819,7 +822,7 @@ def _by_id(path, entries, what, key, notes):
         notes.append(f'{plural(len(entries) - len(found), "repeated " + what)} left out')
     shared = {e['id']: e[key] for e in entries if found[e['id']] != e[key]}
     if shared:
-        named = _some([f'{i}: {found[i]!r} and {other!r}' for i, other in shared.items()], 3)
+        named = some([f'{i}: {found[i]!r} and {other!r}' for i, other in shared.items()], 3)
         raise ValueError(
             f'{path}: {plural(len(shared), what + " id")} for two entries each ({named}): give each its own'
         )
@@ -835,7 +838,7 @@ def _categories(path, entries, notes):
         of.setdefault(class_key(n), []).append(i)
     shared = [ids for ids in of.values() if len(ids) > 1]
     if shared:
-        named = _some([f'{" and ".join(map(str, ids))}: {names[ids[0]]!r}' for ids in shared], 3)
+        named = some([f'{" and ".join(map(str, ids))}: {names[ids[0]]!r}' for ids in shared], 3)
         raise ValueError(
             f'{path}: {plural(len(shared), "name")} for two categories each ({named}): merge or rename them'
         )
@@ -894,7 +897,7 @@ def read_coco_json(
     paths = usable_paths(path, [prefix + f for f in images.values()], what='image', notes=notes)
     twice = [p for p, k in Counter(map(normal_path, paths)).items() if k > 1]
     if twice:
-        raise ValueError(f'{path}: {plural(len(twice), "file")} under two image ids each ({_some(twice, 3)}): keep one')
+        raise ValueError(f'{path}: {plural(len(twice), "file")} under two image ids each ({some(twice, 3)}): keep one')
     form = f'COCO annotations, {len(counted)} of {len(data["annotations"])} counted, {name}'
     return _given(path, (paths, _multi_hot(rows, len(names)), names), form, notes)
 
@@ -970,14 +973,13 @@ def check_list(
     "Raise a `ValueError` unless the file's bytes are those of the official list of its name."
     path = _existing(path, 'fetch it with `hpdval.lists.fetch_lists`')
     want, data = lookup(path.name, sources, 'official list').sha256, path.read_bytes()
-    digest = lambda b: hashlib.sha256(b).hexdigest()
-    if digest(data) == want:
+    got, with_plain_ends = (hashlib.sha256(b).hexdigest() for b in (data, data.replace(b'\r\n', b'\n')))
+    if got == want:
         return
-    ends = digest(data.replace(b'\r\n', b'\n')) == want
-    hint = 'only its line ends differ, convert them to \\n' if ends else 'delete it and fetch it again'
-    raise ValueError(
-        f'{path} is not the official list (sha256 {digest(data)[:12]}..., expected {want[:12]}...): {hint}'
-    )
+    hint = 'delete it and fetch it again'
+    if with_plain_ends == want:
+        hint = 'only its line ends differ, convert them to \\n'
+    raise ValueError(f'{path} is not the official list (sha256 {got[:12]}..., expected {want[:12]}...): {hint}')
 
 # %% ../nbs/11_lists.ipynb #5bbca398
 FAILED = OSError, http.client.HTTPException  # what a connection may raise
@@ -1188,12 +1190,10 @@ def _unpickle(file):
 def _coco_episodes(source):
     "name -> (positions, class id -> positions), from LaSO's folder or a JSON file."
     if Path(source).is_dir():
-        load = lambda s, r, what: _unpickle(Path(source) / f'{s}shotRun{r}{what}.pkl')
-        raw = {
-            f'{s}shot_run{r}': (load(s, r, 'UsedIndices'), load(s, r, 'ClassIdxDict'))
-            for s in (1, 5)
-            for r in range(1, 11)
-        }
+        raw = {}
+        for s, r in itertools.product((1, 5), range(1, 11)):
+            files = [Path(source) / f'{s}shotRun{r}{what}.pkl' for what in ('UsedIndices', 'ClassIdxDict')]
+            raw[f'{s}shot_run{r}'] = tuple(map(_unpickle, files))
     else:
         episodes = json.loads(_existing(source, "expected LaSO's folder of pickles or a JSON file").read_text())[
             'episodes'
