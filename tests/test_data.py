@@ -1,6 +1,8 @@
 "Properties of decoding, holding out and augmenting that hold for any input; the examples are in nbs/12_data.ipynb."
 
-import warnings
+import os, subprocess, sys, warnings
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
@@ -8,7 +10,8 @@ from PIL import Image
 
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
-    from hpdval.data import AUGMENTS, TRANSFORMS, augment, augment_clip, decode_split, holdout, load_image
+    from hpdval.data import AUGMENTS, LARGEST, TRANSFORMS, augment, augment_clip, decode_split, holdout, load_image
+    from hpdval.data import _short_side
 
 few = settings(max_examples=60, deadline=None)
 
@@ -81,3 +84,128 @@ def test_a_failure_while_decoding_leaves_no_file(tmp_path, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         decode_split(['a.png'], [[1]], ['x'], tmp_path / 'im', 8)
     assert list((tmp_path / 'cache').iterdir()) == []
+
+
+@few
+@given(st.integers(1, 12), st.integers(20, 400), st.booleans(), st.integers(4, 40), st.integers(0, 10**6))
+def test_the_centre_of_a_thin_picture_is_that_of_the_whole(short, long, tall, size, seed):
+    shape = (long, short, 3) if tall else (short, long, 3)
+    im = Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8))
+    whole, centre = (np.asarray(_short_side(im, size, largest)).astype(int) for largest in (LARGEST, 0))
+    assert np.abs(whole - centre).max() <= 3 and np.abs(whole - centre).mean() < 0.05  # Pillow rounds the window
+
+
+THIN = '''
+import resource
+from PIL import Image
+from hpdval.data import load_image
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+for size in ((60000, 1), (1, 60000)):
+    load_image(Image.new('RGB', size), 224)
+print(peak() - before)
+'''
+
+
+def test_a_thin_picture_takes_little_memory():
+    done = subprocess.run([sys.executable, '-c', THIN], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 60_000  # KB; all of it resized would take 12 GB
+
+
+def pictures(folder, n=6, colour=0):
+    "A folder of small pictures; their names."
+    folder.mkdir()
+    names = [f'{i}.bmp' for i in range(n)]
+    for i, name in enumerate(names):
+        values = np.arange(300).reshape(10, 10, 3) * 7 + 31 * i + colour
+        Image.fromarray(values.astype(np.uint8)).save(folder / name)
+        os.utime(folder / name, (0, 0))
+    return names
+
+
+def decoded(folder, names, **how):
+    return decode_split(names, np.eye(len(names)), names, folder, how.pop('size', 8), progress=False, **how)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    "An empty cache folder."
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    return tmp_path / 'cache'
+
+
+def test_the_digest_is_that_of_paths_and_bytes(tmp_path, cache):
+    names = pictures(tmp_path / 'a')
+    pictures(tmp_path / 'b')
+    pictures(tmp_path / 'c', colour=1)
+    first = decoded(tmp_path / 'a', names).digest
+    assert len(first) == 12 and int(first, 16) >= 0
+    same = [decoded(tmp_path / 'b', names), decoded(tmp_path / 'a', names, size=9)]
+    same += [decoded(tmp_path / 'a', names, transform='official'), decoded(tmp_path / 'a', names)]
+    other = [decoded(tmp_path / 'c', names), decoded(tmp_path / 'a', names[::-1]), decoded(tmp_path / 'a', names[1:])]
+    assert {s.digest for s in same} == {first} and len({s.digest for s in other} | {first}) == 4
+    assert decoded(tmp_path / 'a', names).at([0]).digest == ''
+
+
+def test_folders_and_replaced_files_have_their_own_pixels(tmp_path, cache):
+    names = pictures(tmp_path / 'a')
+    pictures(tmp_path / 'b', colour=100)
+    a, b = (decoded(tmp_path / f, names).images for f in 'ab')
+    assert (a != b).any()
+    os.replace(tmp_path / 'b/0.bmp', tmp_path / 'a/0.bmp')  # of equal size and time
+    assert (decoded(tmp_path / 'a', names).images[0] == b[0]).all()
+    (tmp_path / 'link').symlink_to(tmp_path / 'a')
+    before = len(list(cache.iterdir()))
+    decoded(tmp_path / 'link', names)
+    assert len(list(cache.iterdir())) == before  # the same folder by another name
+
+
+@few
+@given(st.data())
+def test_a_damaged_array_is_named_and_made_again(tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp('damage')
+    names = pictures(folder / 'a')
+    said = []
+    with mock.patch.dict(os.environ, HPDVAL_CACHE=str(folder / 'cache')), mock.patch('hpdval.data.say', said.append):
+        right = decoded(folder / 'a', names)
+        file = data.draw(st.sampled_from(sorted((folder / 'cache').iterdir())))
+        content = bytearray(file.read_bytes())
+        at = data.draw(st.integers(0, len(content) - 1))
+        how = data.draw(st.sampled_from(['cut', 'flip', 'add']))
+        if how == 'cut':
+            content = content[:at]
+        elif how == 'flip':
+            content[at] ^= 1 << data.draw(st.integers(0, 7))
+        else:
+            content += b'\0'
+        file.write_bytes(content)
+        again = decoded(folder / 'a', names)
+    assert len(said) == 1 and str(file.with_suffix('.npy')) in said[0] and 'is damaged' in said[0]
+    assert (again.images.numpy() == np.stack([load_image(folder / 'a' / n, 8) for n in names])).all()
+    assert again.digest == right.digest
+
+
+def test_two_at_a_time_do_not_disturb_each_other(tmp_path, cache):
+    names = pictures(tmp_path / 'a', 40)
+    with ThreadPoolExecutor(4) as pool:
+        splits = list(pool.map(lambda _: decoded(tmp_path / 'a', names), range(4)))
+    assert all((s.images == splits[0].images).all() and s.digest == splits[0].digest for s in splits)
+    assert len(list(cache.iterdir())) == 2
+
+
+SMALL_FILES_ALONE = '''
+import resource, sys
+import numpy as np
+from hpdval.data import decode_split
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+decode_split(['0.bmp'], np.eye(1), ['x'], sys.argv[1], 64, progress=False)
+'''
+
+
+def test_too_little_room_is_said_and_nothing_is_left(tmp_path):
+    pictures(tmp_path / 'a')
+    env = os.environ | dict(HPDVAL_CACHE=str(tmp_path / 'cache'))
+    command = [sys.executable, '-c', SMALL_FILES_ALONE, str(tmp_path / 'a')]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert done.returncode == 1 and 'OSError: decoded images need 0.0 MB' in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / 'cache').iterdir())

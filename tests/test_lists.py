@@ -8,18 +8,24 @@ from hypothesis import given, settings, strategies as st
 from hpdval.lists import (
     Source,
     check_list,
+    class_key,
     cut_longtail,
     fetch_lists,
+    normal_path,
+    overlap,
     read_csv,
     read_list,
     reference_counts,
     restrict,
+    usable_paths,
     visiting_order,
     write_list,
 )
 
 few = settings(max_examples=60, deadline=None)
-names = st.text('abcXYZ019_-./äß,"', min_size=1, max_size=12).filter(lambda s: s.strip())
+names = st.text('abcXYZ019_-./äß,"', min_size=1, max_size=12).filter(
+    lambda s: not s.startswith('/') and normal_path(s).split('/')[0] != '..'
+)
 labels = st.integers(1, 6).flatmap(
     lambda c: st.lists(st.lists(st.booleans(), min_size=c, max_size=c), min_size=1, max_size=8)
 )
@@ -29,7 +35,7 @@ labels = st.integers(1, 6).flatmap(
 @given(st.data())
 def test_a_list_reads_back_as_written(tmp_path_factory, data):
     Y = np.array(data.draw(labels), np.uint8)
-    paths = data.draw(st.lists(names, min_size=len(Y), max_size=len(Y)))
+    paths = data.draw(st.lists(names, min_size=len(Y), max_size=len(Y), unique_by=normal_path))
     file = tmp_path_factory.mktemp('lists') / 'a.txt'
     write_list(file, paths, Y)
     got_paths, got = read_list(file, Y.shape[1])
@@ -47,6 +53,51 @@ def test_names_and_columns_say_the_same(tmp_path_factory, rows):
     (d / 'columns.csv').write_text(csv(','.join(['path', *classes]), lambda y: ','.join(map(str, y))))
     a, b = read_csv(d / 'names.csv', classes), read_csv(d / 'columns.csv')
     assert a[0] == b[0] and a[2] == b[2] == classes and (a[1] == Y).all() and (b[1] == Y).all()
+
+
+@few
+@given(st.lists(st.lists(st.sampled_from(['cat', 'hot dog', 'cow']), unique=True, max_size=3), min_size=1, max_size=6))
+@pytest.mark.parametrize('sep', [';', '|', ', '])
+@pytest.mark.parametrize('delimiter', [',', ';', '\t'])
+def test_any_separators_give_the_same_labels(tmp_path_factory, sep, delimiter, rows):
+    file = tmp_path_factory.mktemp('csv') / 'a.csv'
+    lines = [f'{i}.jpg{delimiter}"{sep.join(r)}"' for i, r in enumerate(rows)]
+    file.write_text('\n'.join([f'path{delimiter}tags', *lines]))
+    names = sorted({n for r in rows for n in r})
+    if not names:
+        with pytest.raises(ValueError, match='names no class'):
+            read_csv(file)
+        return
+    for paths, Y, classes in (read_csv(file), read_csv(file, sep=sep.strip(), delimiter=delimiter, labels='tags')):
+        assert classes == names and paths == [f'{i}.jpg' for i in range(len(rows))]
+        assert [[names[c] for c in np.flatnonzero(y)] for y in Y] == [sorted(r) for r in rows]
+
+
+@few
+@given(st.text('abAB-_ é', min_size=1, max_size=6).filter(str.strip), st.sampled_from(['upper', 'title', 'swapcase']))
+def test_spellings_of_a_name_have_one_key(name, case):
+    assert class_key(name) == class_key(getattr(name, case)()) == class_key(f' {name.replace("_", "-")} ')
+
+
+@few
+@given(st.lists(names, min_size=1, max_size=6), st.lists(names, min_size=1, max_size=6))
+def test_overlap_compares_normal_paths(train, test):
+    common = overlap([f'./{p}' for p in train], [p.replace('/', '\\') for p in test])
+    assert sorted(map(normal_path, common)) == sorted(
+        q for p in test if (q := normal_path(p)) in map(normal_path, train)
+    )
+
+
+@few
+@given(st.text('ab./\\', min_size=1, max_size=10).filter(str.strip))
+def test_a_usable_path_stays_in_its_folder(tmp_path_factory, path):
+    try:
+        (kept,) = usable_paths('a.txt', [path])
+    except ValueError as e:
+        assert '\n' not in str(e) and 'a.txt: 1 of 1 lines' in str(e)
+        return
+    root = tmp_path_factory.getbasetemp()
+    assert root.joinpath(kept).resolve().is_relative_to(root.resolve())
 
 
 @few

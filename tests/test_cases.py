@@ -1,0 +1,817 @@
+"""Files of the kinds that people have: what is read, with its right values; what is refused, with the whole message.
+
+`CASES` is also the table from which scripts/errors.py writes docs/errors.md.
+"""
+
+import json, os, runpy, warnings, zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import numpy as np, pytest, torch
+from PIL import Image
+
+from hpdval.lists import COCO_IDS, describe, read_captions, read_coco_json, read_csv, read_list, write_list
+
+with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'IProgress not found')
+    from hpdval.data import check_classes, decode_split, load_image, open_image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+# What is refused
+
+
+class Case(NamedTuple):
+    "An input, and the message that it gives."
+
+    part: str  # of the table
+    given: str  # the input in words
+    call: Callable  # of the folder in which it makes the input
+    message: str  # without the folder; ~ stands for Pillow's own words
+
+
+def put(folder, name, content):
+    "A file with this text, these bytes or this JSON."
+    file = folder / name
+    if isinstance(content, bytes):
+        file.write_bytes(content)
+    else:
+        file.write_text(content if isinstance(content, str) else json.dumps(content), encoding='utf-8', newline='')
+    return file
+
+
+def listed(given, text, message, n_classes=3):
+    "A list that is refused."
+    return Case('Lists', given, lambda d: read_list(put(d, 'train.txt', text), n_classes), message)
+
+
+def table(given, text, message, **how):
+    "A CSV that is refused."
+    return Case('CSV', given, lambda d: read_csv(put(d, 'train.csv', text), **how), message)
+
+
+def image(i, name=None, **more):
+    return dict(id=i, file_name=name or f'{i}.png', **more)
+
+
+def category(i, name):
+    return dict(id=i, name=name)
+
+
+def annotation(image_id, category_id, **fields):
+    return dict(image_id=image_id, category_id=category_id, **fields)
+
+
+BOX = dict(bbox=[0, 0, 20, 20], area=400)
+CATS = category(3, 'cat'), category(17, 'dog'), category(90, 'hot dog')
+TWO = image(0), image(1)
+SHOWN = (0, 3), (0, 17), (1, 90)  # image, category
+
+
+def coco(images=TWO, categories=CATS, annotations=()):
+    return dict(images=list(images), categories=list(categories), annotations=list(annotations))
+
+
+def detections(given, content, message, **how):
+    "COCO annotations that are refused."
+    return Case('COCO JSON', given, lambda d: read_coco_json(put(d, 'train.json', content), **how), message)
+
+
+def png(width, height, bits, colour, rows):
+    "A PNG of any depth, which Pillow cannot write."
+    chunk = lambda kind, data: len(data).to_bytes(4, 'big') + kind + data + zlib.crc32(kind + data).to_bytes(4, 'big')
+    size = width.to_bytes(4, 'big') + height.to_bytes(4, 'big')
+    data = zlib.compress(b''.join(b'\0' + r for r in rows))
+    head = chunk(b'IHDR', size + bytes([bits, colour, 0, 0, 0]))
+    return b'\x89PNG\r\n\x1a\n' + head + chunk(b'IDAT', data) + chunk(b'IEND', b'')
+
+
+RGB, GRAY = 2, 0  # PNG's numbers of the colour types
+GOOD = png(2, 2, 8, RGB, [bytes([9, 99, 199, 200, 100, 10])] * 2)
+DEEP = png(2, 1, 16, RGB, [b'\0\x09\0\x63\0\xc7\0\xc8\0\x64\0\x0a'])  # 8-bit values in 16 bits a channel
+
+
+def picture(given, content, message):
+    "A file that is no picture."
+    return Case('Pictures', given, lambda d: load_image(put(d, 'a.png', content), 8), message)
+
+
+def pixels(given, values, message):
+    "An array that is no picture."
+    return Case('Pictures', given, lambda d: load_image(values, 8), message)
+
+
+def made(given, make, message):
+    "Something in the place of a file, made by `make(path)`."
+
+    def call(d):
+        make(d / 'a.png')
+        load_image(d / 'a.png', 8)
+
+    return Case('Pictures', given, call, message)
+
+
+def split(given, make, message, paths=('a.png', 'b.png'), targets=((1, 0), (0, 1)), root='images'):
+    "A list of pictures that is refused; `make(folder)` makes them."
+
+    def call(d):
+        (d / 'images').mkdir()
+        make(d / 'images')
+        with mock.patch.dict(os.environ, HPDVAL_CACHE=str(d / 'cache')):
+            decode_split(list(paths), list(targets), ['cat', 'dog'], root and d / root, 8, progress=False)
+
+    return Case('Folders of pictures', given, call, message)
+
+
+def both_pictures(folder):
+    put(folder, 'a.png', GOOD)
+    put(folder, 'b.png', GOOD)
+
+
+def one_of_each_kind(folder):
+    put(folder, 'a.png', b'')
+    put(folder, 'b.png', GOOD[:50])
+
+
+def no_room(d):
+    "A disk with 100 bytes left."
+    both_pictures(d)
+    with mock.patch('shutil.disk_usage', lambda _: mock.Mock(free=100)):
+        with mock.patch.dict(os.environ, HPDVAL_CACHE=str(d)):
+            decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], d, 8, progress=False)
+
+
+def write(folder):
+    write_list(folder / 'train.txt', ['my cat.jpg'], np.eye(1))
+
+
+def no_captions(folder):
+    read_captions(put(folder, 'captions.txt', 'a.jpg a cat\n'), ['a.jpg', 'b.jpg'])
+
+
+COLUMNS = 'pass classes=[...] for the columns that are classes, or labels= for the one that holds names'
+IDS = 'write `path id id ...`, ids counted from 0 in the list of classes'
+AGAIN = 'take them out, or export the file again'
+FROM_ROOT = 'paths start from the image folder, such as `train/1.jpg`'
+ONE_LINE = 'keep one line per image, with all of its labels'
+HEADER = 'add a line such as `path,labels`'
+SHAPES = 'expected numbers, [H,W], [H,W,3] or [3,H,W]'
+
+CASES = [
+    Case(
+        'Lists',
+        'a list that is not there',
+        lambda d: read_list(d / 'train.txt', 3),
+        'no file train.txt: fetch the official lists with `hpdval.lists.fetch_lists`, or write your own with '
+        '`write_list`',
+    ),
+    listed('an empty list', '\n', 'train.txt is empty: expected one `path id id ...` per line'),
+    listed(
+        'an id that is too large',
+        'a.jpg 0\nb.jpg 3\n',
+        f'train.txt: 1 of 2 lines cannot be used (line 2: class id 3 is not in 0..2): {IDS}',
+    ),
+    listed(
+        'names in the place of ids',
+        'a.jpg cat\n',
+        f"train.txt: 1 of 1 lines cannot be used (line 1: 'cat' is not a class id): {IDS}",
+    ),
+    listed(
+        'a vector of 0 and 1 in the place of ids',
+        'a.jpg 0 1 0\nb.jpg 1 0 1\nc.jpg 0 0 1\n',
+        'train.txt: 3 of 3 lines look like a 0/1 vector, not class ids: write the positions of the ones, or a CSV with '
+        'one column per class',
+    ),
+    listed(
+        'commas in the place of spaces',
+        'a.jpg,0,2\n',
+        f"train.txt: 1 of 1 lines cannot be used (line 1: 'a.jpg,0,2' has no space between path and ids): {IDS}",
+    ),
+    listed(
+        'a path with a space',
+        'my cat.jpg 0\n',
+        "train.txt: 1 of 1 lines cannot be used (line 1: 'cat.jpg' is not a class id; a path with a space needs a "
+        f'CSV): {IDS}',
+    ),
+    Case(
+        'Lists',
+        'a path with a space, to be written',
+        write,
+        "train.txt: 1 of 1 paths cannot be used (path 1: 'my cat.jpg' has a space; use CSV)",
+    ),
+    listed(
+        'an absolute path',
+        'C:\\data\\a.jpg 0\n',
+        f"train.txt: 1 of 1 lines cannot be used (line 1: 'C:/data/a.jpg' is an absolute path): {FROM_ROOT}",
+    ),
+    listed(
+        'a path out of the image folder',
+        'a.jpg 0\nx/../../a.jpg 0\n',
+        f"train.txt: 1 of 2 lines cannot be used (line 2: 'x/../../a.jpg' leaves the image folder): {FROM_ROOT}",
+    ),
+    listed(
+        'a URL',
+        'https://x.org/a.jpg 0\n',
+        f"train.txt: 1 of 1 lines cannot be used (line 1: 'https://x.org/a.jpg' is a URL): {FROM_ROOT}",
+    ),
+    listed(
+        'an image twice, with other labels',
+        'a.jpg 0\nb.jpg 1\n./a.jpg 1\n',
+        f'train.txt: 1 of 3 lines cannot be used (line 3: a.jpg stands in line 1 with other labels): {ONE_LINE}',
+    ),
+    listed(
+        'a list in cp1252',
+        'straße.jpg 0\n'.encode('cp1252'),
+        "train.txt is not utf-8 (first in line 1): pass encoding='cp1252' if a spreadsheet saved it, or save it "
+        "as UTF-8",
+    ),
+    Case(
+        'Lists',
+        'images without a caption',
+        no_captions,
+        'captions.txt has no caption for 1 image (b.jpg): expected one `path sentence` per line',
+    ),
+    Case(
+        'CSV',
+        'a CSV that is not there',
+        lambda d: read_csv(d / 'train.csv'),
+        'no file train.csv: expected a CSV with a path column and labels',
+    ),
+    table(
+        'a header alone',
+        'path,labels\n',
+        'train.csv has no rows: expected a header such as `path,labels`, and one line per image',
+    ),
+    table(
+        'no header, columns of 0 and 1',
+        'a.png,1,0,1\nb.png,0,1,0\n',
+        f'train.csv has no header, its first row looks like data (a.png, 1, 0, ...): {HEADER}',
+    ),
+    table(
+        'no header, names',
+        'img_001,cat\nimg_002,dog\n',
+        f'train.csv has no header, its first row looks like data (img_001, cat): {HEADER}',
+    ),
+    table(
+        'a header that may be data',
+        'lion,cat\ntulip,flower\n',
+        'train.csv: cannot tell whether its first row (lion, cat) is a header: add `path,labels` above it, or pass '
+        "labels='cat' if it is",
+    ),
+    table(
+        'a column without a name',
+        'path,cat,\na.png,1,0\n',
+        'train.csv: 1 column with values but no name (column 3): write its name',
+    ),
+    table(
+        'two columns of one name',
+        'path,cat,cat\na.png,1,0\n',
+        'train.csv: 1 name over two columns each (cat): rename or drop one',
+    ),
+    table(
+        'lines of other lengths than the header',
+        'path,labels\na.png,cat,dog\nb.png\nc.png,cat\n',
+        'train.csv: 2 of 3 lines cannot be used (line 2: 3 cells under a header of 2; line 3: 1 cell under a '
+        'header of '
+        '2): quote a cell that holds the separator, and write all cells of a line',
+    ),
+    table(
+        'a quote that does not close',
+        'path,labels\na.png,"cat\nb.png,dog\n',
+        'train.csv: the CSV breaks off at line 3 (unexpected end of data): close the quotes, double those in a cell',
+    ),
+    table(
+        'two separators of columns',
+        'path;labels,more\na;b,c\n',
+        "train.csv: cannot tell what stands between the columns of 'path;labels,more': pass delimiter=",
+    ),
+    table(
+        'cp1252, as spreadsheets save it',
+        'path,labels\na.png,Café\n'.encode('cp1252'),
+        "train.csv is not utf-8 (first in line 2): pass encoding='cp1252' if a spreadsheet saved it, or save it "
+        "as UTF-8",
+    ),
+    table(
+        'another old encoding',
+        'path,labels\na.png,Кошка\n'.encode('cp1251'),
+        "train.csv is not utf-8 (first in line 2): pass encoding=, which may be 'cp1251' or 'gbk', or save it as UTF-8",
+    ),
+    table(
+        'UTF-16 without its mark',
+        'path,labels\na.png,cat\n'.encode('utf-16-le'),
+        "train.csv holds 22 zero bytes: pass encoding='utf-16-le', or save it as UTF-8",
+    ),
+    table(
+        'letters that an earlier program has lost',
+        'path,labels\na.png,Caf\ufffd\n',
+        'train.csv has lost 1 character (U+FFFD): export it again from its source, as UTF-8',
+    ),
+    table(
+        'an encoding that does not exist',
+        'path,labels\na.png,cat\n',
+        "train.csv: unknown encoding 'cp125': try utf-8, cp1252 or utf-16",
+        encoding='cp125',
+    ),
+    table(
+        'two spellings of a class',
+        'path,labels\na.png, Cat ;dog\nb.png,cat;dog \n',
+        "train.csv spells 1 class in two ways ('Cat' and 'cat'): write each in one way",
+    ),
+    table(
+        'two Unicode forms of a class',
+        'path,labels\na.png,Caf\u00e9\nb.png,Cafe\u0301\n',
+        r"train.csv spells 1 class in two ways ('Caf\xe9' and 'Cafe\u0301'): write each in one way",
+    ),
+    table(
+        'two spellings of a column',
+        'path,hot dog,hot_dog\na.png,1,0\n',
+        "train.csv spells 1 class in two ways ('hot dog' and 'hot_dog'): write each in one way",
+    ),
+    table(
+        'two separators of names',
+        'path,labels\na.png,cat;dog\nb.png,cat|dog\n',
+        "train.csv: the labels hold ';' in 1 cell, '|' in 1 cell: pass sep=, the one that stands between two names",
+    ),
+    table(
+        'a space between names or in one',
+        'image_name,tags\na,haze primary\nb,primary\n',
+        "train.csv: cannot tell whether 'haze primary' is one class: pass sep=' ' if it is not, or sep=';' if it is",
+    ),
+    table(
+        'a vector of 0 and 1 in a cell',
+        'path,labels\na.png,"[0, 1]"\nb.png,"[1, 0]"\n',
+        "train.csv: 2 of 2 cells look like a 0/1 vector ('[0, 1]'), not names: write one column per class, or "
+        "the names",
+    ),
+    table(
+        'a list in brackets that is cut off',
+        'path,labels\na.png,[\'cat\' ... \'dog\']\n',
+        "train.csv: 1 of 1 lines cannot be used (line 2: 'cat' ... 'dog'): write names with one separator "
+        "between them, "
+        'such as cat;dog',
+    ),
+    table(
+        'a blank that was written as a word',
+        'path,labels\na.png,cat\nb.png,nan\n',
+        "train.csv: 1 of 2 lines cannot be used (line 3: 'nan' stands for no value): pass blanks=0 if it means "
+        "no label, "
+        'or leave the cell empty',
+    ),
+    table(
+        'two columns that may hold the labels',
+        'path,tags,label\na.png,cat,x\n',
+        'train.csv: 2 columns may hold the labels (tags, label): pass labels=',
+    ),
+    table(
+        'a column `label` of 0 and 1',
+        'path,label\na.png,1\nb.png,0\n',
+        "train.csv: column 'label' holds 0 and 1, not names: rename it after its class, or pass labels='label' if '0' "
+        "and '1' are the classes",
+    ),
+    table(
+        'a column that is not there',
+        'path,labels\na.png,cat\n',
+        "unknown column of train.csv 'label': did you mean 'labels'?",
+        labels='label',
+    ),
+    table(
+        'blanks among 0 and 1 (CheXpert)',
+        'Path,No Finding,Edema\na.png,1.0,\nb.png,,1.0\n',
+        "train.csv: 2 of 2 lines cannot be used (line 2: a blank: '' in column 'Edema'; line 3: a blank: '' in column "
+        "'No Finding'): pass blanks=0 if a blank means that the class is not there",
+    ),
+    table(
+        '-1 among 0 and 1 (CheXpert, CelebA)',
+        'path,smiling,young\na.png,-1,1\nb.png,0,1\n',
+        "train.csv: 1 of 2 lines cannot be used (line 2: -1: '-1' in column 'smiling'): pass uncertain=0 or "
+        "uncertain=1 "
+        'to say what -1 is read as',
+    ),
+    table(
+        'a column that is no class',
+        'path,cat,width\na.png,1,640\nb.png,0,480\n',
+        "train.csv: 2 of 2 lines cannot be used (line 2: a value other than 0 and 1: '640' in column 'width'; "
+        "line 3: a "
+        f"value other than 0 and 1: '480' in column 'width'): {COLUMNS}",
+    ),
+    table(
+        'a meaning of blanks other than 0 and 1',
+        'path,cat\na.png,1\n',
+        "blanks must be 0, 1 or None, got 'no'",
+        blanks='no',
+    ),
+    table(
+        'a class that the training file does not have',
+        'path,labels\na.png,cat;aple\nb.png,aple\n',
+        "train.csv shows 1 class not among the 2 given ('aple' in 2 images): did you mean 'apple'? correct them, "
+        "add them "
+        "to the training file, or pass others='drop'",
+        classes=['apple', 'cat'],
+    ),
+    table(
+        'a 0/1 column that the training file does not have',
+        'path,cat,zebra,note\na.png,1,0,x\nb.png,0,1,y\n',
+        "train.csv shows 1 class not among the 1 given ('zebra' in 1 image): correct them, add them to the "
+        "training file, "
+        "or pass others='drop'",
+        classes=['cat'],
+        others='error',
+    ),
+    table(
+        'another spelling than in the training file',
+        'path,labels\na.png,Cat\n',
+        "train.csv spells 1 class in another way than the classes given ('Cat' and 'cat'): write each in one way",
+        classes=['cat', 'dog'],
+    ),
+    table(
+        'a class without its 0/1 column',
+        'path,cat,dog\na.png,1,0\n',
+        "unknown column of train.csv 'dogs': did you mean 'dog'?",
+        classes=['cat', 'dogs'],
+    ),
+    table(
+        'an image twice, with several labels that differ',
+        'path,labels\na.png,cat;dog\na.png,cat\n',
+        f'train.csv: 1 of 2 lines cannot be used (line 3: a.png stands in line 2 with other labels): {ONE_LINE}',
+    ),
+    table(
+        'an empty path',
+        'path,labels\n,cat\nb.png,dog\n',
+        f'train.csv: 1 of 2 lines cannot be used (line 2: the path is empty): {FROM_ROOT}',
+    ),
+    table(
+        'no class at all',
+        'path\na.png\n',
+        'train.csv names no class: add a column `labels` or one 0/1 column per class, or pass delimiter=',
+    ),
+    detections(
+        'JSON that is cut off',
+        '{"images": [',
+        'train.json is no JSON (line 1, column 13: Expecting value): is the file complete?',
+    ),
+    detections('other JSON', [1, 2], 'train.json is not a COCO detection file: no images, categories, annotations'),
+    detections(
+        'image ids that collide',
+        coco([image(0, 'a/0.png'), image(0, 'b/0.png')], annotations=[annotation(0, 3, **BOX)]),
+        "train.json: 1 image id for two entries each (0: 'a/0.png' and 'b/0.png'): give each its own",
+    ),
+    detections(
+        'one file under two image ids',
+        coco([image(0, 'a.png'), image(1, './a.png')], annotations=[annotation(0, 3, **BOX)]),
+        'train.json: 1 file under two image ids each (a.png): keep one',
+    ),
+    detections(
+        'images without a file',
+        coco([dict(id=0)], annotations=[annotation(0, 3, **BOX)]),
+        'train.json: 1 of 1 images cannot be used (image 1: no id or no file_name)',
+    ),
+    detections(
+        'two categories of one name',
+        coco(categories=[category(0, 'hot dog'), category(3, ' Hot_Dog')], annotations=[annotation(0, 3, **BOX)]),
+        "train.json: 1 name for two categories each (0 and 3: 'hot_dog'): merge or rename them",
+    ),
+    detections(
+        'annotations of other images and categories',
+        coco(annotations=[annotation(0, 3, **BOX), annotation(7, 3, **BOX), annotation('0', 3), annotation(0, 1)]),
+        "train.json: 3 of 4 annotations cannot be used (annotation 2: unknown image 7; annotation 3: unknown "
+        "image '0'; "
+        f'annotation 4: unknown category 1): {AGAIN}',
+    ),
+    detections(
+        'a box of two numbers',
+        coco(annotations=[annotation(0, 3, bbox=[1, 2])]),
+        'train.json: 1 of 1 annotations cannot be used (annotation 1: its box is not [x, y, width, height], or '
+        f'its area is no number): {AGAIN}',
+    ),
+    detections(
+        'empty boxes alone',
+        coco(annotations=[annotation(0, 3, bbox=[0, 0, 0, 0], area=0)]),
+        'train.json: 1 annotation, and every box is empty: leave `bbox` out if there is none',
+    ),
+    detections(
+        'a category that the training file does not have',
+        coco(annotations=[annotation(*k) for k in SHOWN]),
+        "train.json shows 1 class not among the 2 given ('hot_dog' in 1 image): did you mean 'dog'? correct them, "
+        "add them to the training file, or pass others='drop'",
+        classes=['dog', 'cat'],
+    ),
+    made('a picture that is not there', lambda f: None, '[Errno 2] no such file: a.png'),
+    made('a folder', Path.mkdir, 'a.png: a folder'),
+    made('a pipe', os.mkfifo, 'a.png: a pipe or a device'),
+    made('a link to itself', lambda f: f.symlink_to(f), 'a.png: behind a loop of links (~)'),
+    picture('a file of zero bytes', b'', 'a.png: empty (0 bytes)'),
+    picture('a file that is cut off', GOOD[:50], 'a.png: cut off (~)'),
+    picture('a web page', '<!DOCTYPE html><html>404</html>', 'a.png: a web page'),
+    picture('HEIC', b'\0\0\0\x18ftypheic' + bytes(64), 'a.png: in HEIC, which Pillow does not read'),
+    picture('DICOM', bytes(128) + b'DICM', 'a.png: in DICOM'),
+    picture('a pointer of Git LFS', 'version https://git-lfs.github.com/spec/v1', 'a.png: a pointer of Git LFS'),
+    picture('zeros, as a crash leaves them', bytes(99), 'a.png: zeros only'),
+    picture('a file of another kind', 'hello', 'a.png: in no format that Pillow knows'),
+    picture('a picture that is too large', png(20000, 20000, 8, GRAY, [b'']), 'a.png: too large (~)'),
+    picture(
+        '16 bits a channel that Pillow reads as black',
+        DEEP,
+        'a.png: black: 16 bits a channel, of which Pillow reads the upper 8 (save with 8 bits)',
+    ),
+    picture(
+        '16 bits with the values of a mask',
+        png(2, 1, 16, GRAY, [b'\0\0\0\1']),
+        'a.png: with values that are no picture (0 to 1, uint16; expected 0..1 or 0..255)',
+    ),
+    pixels(
+        'an array normalised around 0',
+        np.linspace(-1, 1, 75).reshape(5, 5, 3),
+        'the picture: with values that are no picture (-1 to 1, float64; expected 0..1 or 0..255)',
+    ),
+    pixels(
+        'a batch of images',
+        torch.zeros(2, 3, 8, 8),
+        f'the picture: of a shape that is no picture (float32, shape (2, 3, 8, 8); {SHAPES})',
+    ),
+    pixels(
+        'an array with channels first or last',
+        np.zeros((3, 8, 3), np.uint8),
+        f'the picture: of a shape that is no picture (uint8, shape (3, 8, 3); {SHAPES})',
+    ),
+    pixels(
+        'a list in the place of an array', [1], 'a picture is a path, a file object, a PIL.Image or an array; got list'
+    ),
+    split(
+        'an image folder that is not there',
+        both_pictures,
+        "no image folder 'elsewhere': set `image_root` to the folder that holds a.png",
+        root='elsewhere',
+    ),
+    split(
+        'no image folder given',
+        both_pictures,
+        "no image folder '': set `image_root` to the folder that holds a.png",
+        root='',
+    ),
+    split(
+        'images that are missing',
+        lambda d: put(d, 'a.png', GOOD),
+        '1 of 2 images under images cannot be used: 1 missing (b.png): is `image_root` the folder that the paths '
+        'of the '
+        'list start from?',
+    ),
+    split(
+        'images that are none',
+        one_of_each_kind,
+        '2 of 2 images under images cannot be used: 1 empty (a.png: 0 bytes), 1 cut off (b.png: ~): convert '
+        'them, fetch '
+        'them again, or take them out of the list',
+    ),
+    split(
+        'a path out of the image folder',
+        both_pictures,
+        f"the list: 1 of 2 paths cannot be used (path 2: '../b.png' leaves the image folder): {FROM_ROOT}",
+        paths=('a.png', '../b.png'),
+    ),
+    split(
+        'fewer labels than images',
+        both_pictures,
+        'need as many targets as paths, at least one: 1 and 2',
+        targets=((1, 0),),
+    ),
+    Case(
+        'Folders of pictures',
+        'a disk that is full',
+        no_room,
+        'decoded images need 0.0 MB in ., 0.0 MB are free (too little is free): make room, or set HPDVAL_CACHE to a '
+        'folder on another disk',
+    ),
+    Case(
+        'Folders of pictures',
+        'a class without a training image',
+        lambda d: check_classes(np.eye(2, 3), ['cat', 'dog', 'cow']),
+        '1 of 3 classes have no training image: cow; add some or drop them',
+    ),
+    Case(
+        'Folders of pictures',
+        'fewer names than columns',
+        lambda d: check_classes(np.eye(2, 3), ['cat', 'dog']),
+        '2 class names, but targets with 3 columns',
+    ),
+]
+
+
+@pytest.mark.parametrize('case', CASES, ids=lambda c: f'{c.part}: {c.given}')
+def test_a_bad_input_is_refused_in_one_line(case, tmp_path):
+    with pytest.raises((ValueError, OSError, TypeError)) as e:
+        case.call(tmp_path)
+    said = str(e.value).replace(f'{tmp_path}/', '').replace(str(tmp_path), '.').replace("'a.png'", 'a.png')
+    start, free, end = case.message.replace("'a.png'", 'a.png').partition('~')
+    assert said.startswith(start) and said.endswith(end) and '\n' not in said
+    assert free or said == start
+    assert not list(tmp_path.rglob('.*.npy*'))  # nothing half-written is left
+
+
+def test_inputs_of_the_table_are_told_apart():
+    assert len({(c.part, c.given) for c in CASES}) == len(CASES) >= 40
+
+
+def test_the_page_of_errors_is_in_step():
+    page = runpy.run_path(str(ROOT / 'scripts/errors.py'))['page']
+    written = (ROOT / 'docs/errors.md').read_text(encoding='utf-8')
+    assert page(CASES) == written, 'run `python scripts/errors.py` and commit the result'
+
+
+# What is read
+
+
+def shown(labels):
+    "{path: sorted names} of what a reader gave."
+    paths, Y, classes = labels
+    return {p: sorted(classes[c] for c in np.flatnonzero(y)) for p, y in zip(paths, Y)}
+
+
+SAME = {'a.png': ['cat', 'dog'], 'b.png': ['dog']}
+TABLES = {  # what is said -> a CSV that gives SAME
+    '': [
+        'path,labels\na.png,cat;dog\nb.png,dog\n',
+        'path,cat,dog\na.png,1,1\nb.png,0,1\n',
+        ',labels\na.png,dog;cat\nb.png,dog\n',
+    ],
+    "columns separated by ';'": [
+        'path;labels\na.png;"cat;dog"\nb.png;dog\n',
+        'path;cat;dog\na.png;1.0;True\nb.png;0.0;1\n',
+    ],
+    "columns separated by '\\t'": ['path\tlabels\na.png\tcat;dog\nb.png\tdog\n'],
+    "columns separated by '|'": ['path|labels\na.png|cat;dog\nb.png|dog\n'],
+    "labels separated by '|'": [
+        'path,labels\na.png,cat|dog\nb.png,dog\n',
+        'path,labels\na.png,cat | dog |\nb.png, dog\n',
+    ],
+    "labels separated by ','": [
+        'path,labels\na.png,"cat, dog"\nb.png,dog\n',
+        'path,labels\na.png,"\'cat\',\'dog\'"\nb.png,dog\n',
+    ],
+    "labels separated by '\\n'": ['path,labels\na.png,"cat\ndog"\nb.png,dog\n'],
+    'separators at the end of the lines left out': ['path,labels\na.png,cat;dog,\nb.png,dog,,\n'],
+    'row numbers in 1 column at the front left out': [
+        ',path,labels\n0,a.png,cat;dog\n1,b.png,dog\n',
+        'Unnamed: 0,path,labels\n7,a.png,cat;dog\n9,b.png,dog\n',
+    ],
+    "labels in column 'label'": ['path,label\na.png,cat;dog\nb.png,dog\n'],
+    "labels in column 'Finding'": ['Image Index,Finding\na.png,cat;dog\nb.png,dog\n'],
+    "labels in column 'Seen in it'": ['path,Seen in it\na.png,cat;dog\nb.png,dog\n'],
+    "paths in column 'file_name', 1 column before it not read": ['id,file_name,labels\n0,a.png,cat;dog\n1,b.png,dog\n'],
+    '2 columns not read (age, note)': ['path,age,labels,note\na.png,7,cat;dog,x\nb.png,8,dog,y\n'],
+    '2 rows with one label each joined into 1 image': [
+        'path,labels\na.png,cat\na.png,dog\nb.png,dog\n',
+        'path,cat,dog\na.png,1,0\na.png,0,1\nb.png,0,1\n',
+    ],
+    '1 repeated row left out': ['path,labels\na.png,cat;dog\nb.png,dog\n./b.png,dog\n'],
+    'labels read as lists in brackets': [
+        'path,labels\na.png,"[\'cat\', \'dog\']"\nb.png,[\'dog\']\n',
+        'path,labels\na.png,"[cat, dog]"\nb.png,[dog]\n',
+    ],
+}
+
+
+@pytest.mark.parametrize('said,text', [(said, text) for said, texts in TABLES.items() for text in texts])
+@pytest.mark.parametrize('saved', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('end', ['\n', '\r\n'])
+def test_a_table_is_read_and_what_was_decided_is_said(said, text, saved, end, tmp_path, capsys):
+    labels = read_csv(put(tmp_path, 'a.csv', text.replace('\n', end).encode(saved)))
+    assert shown(labels) == SAME and labels.classes == ['cat', 'dog']
+    assert labels.notes == ((said,) if said else ())
+    assert capsys.readouterr().err == (f'{tmp_path}/a.csv: {said}\n' if said else '')
+    assert said in describe(labels) and saved in describe(labels)
+
+
+CHEXPERT = 'Path,Sex,No Finding,Edema\na.png,F,1.0,\nb.png,M,,-1\n'
+EXTRA = 'path,cat,dog,is_valid\na.png,1,1,0\nb.png,0,1,1\n'
+TAGS = 'image_name,tags\na.png,cat dog\nb.png,dog\n'
+CHOSEN = [
+    (
+        'blanks are absent',
+        CHEXPERT,
+        dict(classes=['No Finding', 'Edema'], blanks=0, uncertain=0),
+        {'a.png': ['No Finding'], 'b.png': []},
+    ),
+    ('-1 is present', CHEXPERT, dict(classes=['Edema'], blanks=0, uncertain=1), {'a.png': [], 'b.png': ['Edema']}),
+    ('classes chosen', EXTRA, dict(classes=['dog', 'cat']), SAME),
+    ('all columns', EXTRA, {}, {'a.png': ['cat', 'dog'], 'b.png': ['dog', 'is_valid']}),
+    (
+        'names chosen',
+        EXTRA.replace('is_valid', 'x'),
+        dict(classes=['cat'], others='drop'),
+        {'a.png': ['cat'], 'b.png': []},
+    ),
+    ('names dropped', 'path,labels\na.png,cat;dog;cow\nb.png,dog\n', dict(classes=['cat', 'dog'], others='drop'), SAME),
+    ('a space separates', TAGS, dict(sep=' '), SAME),
+    ('a space does not', TAGS, dict(sep=';'), {'a.png': ['cat dog'], 'b.png': ['dog']}),
+    ('a column named', 'path,tags,label\na.png,x,cat;dog\nb.png,x,dog\n', dict(labels='label'), SAME),
+    ('blank words', 'path,labels\na.png,cat;dog\nb.png,dog\nc.png,nan\n', dict(blanks=0), SAME | {'c.png': []}),
+    (
+        'a delimiter named',
+        'path;labels,more\na.png;cat\n',
+        dict(delimiter=';', labels='labels,more'),
+        {'a.png': ['cat']},
+    ),
+    ('ids as names', 'path,label\na.png,1\nb.png,0\n', dict(labels='label'), {'a.png': ['1'], 'b.png': ['0']}),
+]
+
+
+@pytest.mark.parametrize('name,text,how,right', CHOSEN, ids=lambda x: x if isinstance(x, str) and '\n' not in x else '')
+def test_a_parameter_says_what_can_mean_two_things(name, text, how, right, tmp_path):
+    labels = read_csv(put(tmp_path, 'a.csv', text), **how)
+    assert shown(labels) == right
+    if 'classes' in how:
+        assert labels.classes == how['classes']
+
+
+def test_an_encoding_can_be_named(tmp_path):
+    file = put(tmp_path, 'a.csv', 'path,labels\nstraße.png,Café;dog\n'.encode('cp1252'))
+    assert shown(read_csv(file, encoding='cp1252')) == {'straße.png': ['Café', 'dog']}
+    list_file = put(tmp_path, 'a.txt', 'straße.png 1\n'.encode('cp1252'))
+    assert read_list(list_file, 2, encoding='cp1252').paths == ['straße.png']
+
+
+RIGHT = {'0.png': ['cat', 'dog'], '1.png': ['hot_dog']}
+SAID = {  # how annotations of the same labels are written -> their fields
+    'ids of 0': dict(id=0, **BOX),
+    'no ids': BOX,
+    'area 0': dict(bbox=[0, 0, 20, 20], area=0),
+    'area null': dict(bbox=[0, 0, 20, 20], area=None),
+    'no area': dict(bbox=[0, 0, 20, 20]),
+    'relative boxes': dict(bbox=[0.1, 0.2, 0.3, 0.4], area=0.12),
+    'RLE alone': dict(segmentation=dict(size=[9, 9], counts='x'), area=0, iscrowd=1),
+    'polygons and an empty box': dict(segmentation=[[0, 0, 9, 0, 9, 9]], area=0, bbox=[0, 0, 0, 0]),
+    'no box': dict(bbox=None, area=0),
+    'an empty list': dict(bbox=[]),
+    'nothing more': {},
+}
+
+
+@pytest.mark.parametrize('fields', SAID.values(), ids=SAID)
+def test_annotations_in_any_form_give_the_same_labels(fields, tmp_path):
+    file = put(tmp_path, 'a.json', coco(annotations=[annotation(*k, **fields) for k in SHOWN]))
+    labels = read_coco_json(file)
+    assert shown(labels) == RIGHT and labels.notes == ()
+    assert shown(read_coco_json(file, classes=['hot_dog', 'dog', 'cow', 'cat'])) == RIGHT
+
+
+def test_annotations_that_hold_nothing_are_left_out_and_counted(tmp_path, capsys):
+    full = [annotation(*k, **BOX) for k in SHOWN]
+    empty = annotation(1, 3, bbox=[5, 5, 0, 9], area=0)
+    labels = read_coco_json(put(tmp_path, 'a.json', coco(annotations=[*full, empty])))
+    assert shown(labels) == RIGHT and '1 of 4 annotations left out' in capsys.readouterr().err
+
+
+def test_files_of_coco_keep_the_rule_of_coco_lt(tmp_path):
+    own = [category(i, f'class {i}') for i in COCO_IDS]
+    kinds = [dict(bbox=[0, 0, 9, 9], area=0), dict(bbox=[0, 0, 0.5, 9], area=4), dict(bbox=[0, 0, 1, 1], area=1)]
+    anns = [annotation(0, i, **k) for i, k in enumerate(kinds, 1)]
+    assert shown(read_coco_json(put(tmp_path, 'a.json', coco([image(0)], own, anns)))) == {'0.png': ['class_3']}
+
+
+def test_the_cases_of_the_reference_folder(bench, tmp_path):
+    folder = bench / 'cases'
+    if not folder.is_dir():
+        pytest.skip('no cases in the reference folder')
+    readers = {'.csv': read_csv, '.json': read_coco_json, '.txt': lambda f: read_list(f, 3)}
+    expected = json.loads((folder / 'expected.json').read_text())['files']
+    for name, right in expected.items():
+        reader = readers[Path(name).suffix]
+        if right == 'refused':
+            with pytest.raises(ValueError) as e:
+                reader(folder / name)
+            assert name in str(e.value) and '\n' not in str(e.value)
+        else:
+            got = shown(reader(folder / name))
+            assert {p: got[p] for p in right} == right, name
+
+
+# Pictures
+
+
+def test_the_pictures_of_the_reference_folder_are_not_black(bench):
+    folder = bench / 'cases/images'
+    if not folder.is_dir():
+        pytest.skip('no cases in the reference folder')
+    a, b = (load_image(folder / name, 64).astype(int) for name in ('gray16_0_255.png', 'gray_F_0_1.tif'))
+    assert a.min() > 20 and a.max() > 200 and np.abs(a - b).max() <= 1
+
+
+def test_wide_pictures_are_scaled_by_what_their_values_say():
+    gray = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    right = np.stack([gray] * 3)
+    wide = gray.astype(np.uint16)
+    for values in (wide, wide * 16, wide * 257, wide.astype(np.int32) * 257, gray / 255, gray.astype(np.float32)):
+        assert (load_image(values, 16, 'official') == right).all()
+        assert (np.asarray(open_image(Image.fromarray(values))) == right.transpose(1, 2, 0)).all()
+
+
+def test_our_own_mistakes_are_not_taken_for_damaged_files(tmp_path, monkeypatch):
+    both_pictures(tmp_path)
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    monkeypatch.setattr('hpdval.data._planes', lambda *a: len(0))
+    with pytest.raises(TypeError) as e:
+        decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], tmp_path, 8, progress=False)
+    assert 'while decoding' in e.value.__notes__[0]
