@@ -7,7 +7,10 @@ __version__ = "0.1.0"
 __all__ = ['NAMES']
 
 # %% ../nbs/99_package.ipynb #7dc1978b
+import warnings
 from importlib import import_module
+
+warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm falls back to its text bar: that is wanted
 
 NAMES = dict(
     run='experiment',

@@ -7,14 +7,12 @@ __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'say', 'atomic_write', 'write
            'cache_dir', 'runs_dir', 'seed_everything', 'get_device', 'autocast', 'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
-import difflib, hashlib, importlib.metadata, json, os, random, secrets, subprocess, sys, warnings
+import difflib, hashlib, importlib.metadata, json, os, random, secrets, subprocess, sys
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
-
-warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm falls back to its text bar: that is wanted
 
 
 def testing() -> bool:
@@ -44,8 +42,17 @@ def lookup(
     return registry[name] if hasattr(registry, 'keys') else name
 
 # %% ../nbs/00_core.ipynb #5a9c1e02
-def say(line: str):
+_SAID = set()
+
+
+def say(
+    line: str,
+    once=False,  # True: not again in this process
+):
     "One line for the person in front of the screen, on stderr."
+    if once and line in _SAID:
+        return
+    _SAID.add(line)
     print(line, file=sys.stderr, flush=True)
 
 # %% ../nbs/00_core.ipynb #012af6e9

@@ -388,7 +388,7 @@ def _say_plain(root, plain, n):
     if not plain:
         return
     end = ': is that what the files show?' if 2 * len(plain) >= n > 1 else ''
-    say(f'{len(plain)} of {plural(n, "image")} under {root} in one colour ({some(plain)}){end}')
+    say(f'{len(plain)} of {plural(n, "image")} under {root} in one colour ({some(plain)}){end}', once=True)
 
 # %% ../nbs/12_data.ipynb #a28ce15c
 def decode_split(

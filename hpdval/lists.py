@@ -6,7 +6,7 @@
 __all__ = ['MARKS', 'IMAGE_FILE', 'OTHERS', 'DELIMITERS', 'BLANK', 'TRUTH', 'PATH_NAMES', 'LABEL_NAMES', 'SEPARATORS', 'WITHIN',
            'COCO_IDS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'FAILED', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural',
            'some', 'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'read_list',
-           'read_captions', 'write_list', 'read_csv', 'read_coco_json', 'Source', 'check_list', 'fetch_lists',
+           'read_captions', 'write_list', 'read_csv', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists',
            'reference_counts', 'visiting_order', 'cut_longtail', 'read_voc', 'voc_lt_from_annotations',
            'coco_lt_from_json', 'Episode', 'read_voc_fewshot', 'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
@@ -50,7 +50,7 @@ def _given(path, parts, form, notes):
     labels.form = form
     labels.notes = tuple(notes)
     if notes:
-        say(f'{path}: {"; ".join(notes)}')
+        say(f'{path}: {"; ".join(notes)}', once=True)
     return labels
 
 # %% ../nbs/11_lists.ipynb #439248e0
@@ -902,7 +902,7 @@ def read_coco_json(
     return _given(path, (paths, _multi_hot(rows, len(names)), names), form, notes)
 
 # %% ../nbs/11_lists.ipynb #8b90c0b2
-class Source(NamedTuple):
+class Origin(NamedTuple):
     "Where a file is published, and what its bytes must hash to."
 
     repo: str  # owner/name on GitHub
@@ -911,19 +911,19 @@ class Source(NamedTuple):
     sha256: str
 
 
-def _sources(repo, commit, folder, table):
-    "name -> `Source`, from lines `name sha256`."
-    return {n: Source(repo, commit, f'{folder}{n}', h) for n, h in (l.split() for l in table.strip().splitlines())}
+def _origins(repo, commit, folder, table):
+    "name -> `Origin`, from lines `name sha256`."
+    return {n: Origin(repo, commit, f'{folder}{n}', h) for n, h in (l.split() for l in table.strip().splitlines())}
 
 
-LT_LISTS = _sources(
+LT_LISTS = _origins(
     'richard-peng-xia/LMPT',
     '6a2dd5b53a624494df1bb2c8fe8459ac3860d22c',
     'data/coco/',
     '''
 coco_lt_train.txt 8e0c354ae2214d7ced46f4a5ae24236149296be4dcd2df74f00eba2abe6be0ce
 coco_lt_test.txt 4dda722463b0ed3aada172ce1c75f46f1391e4d2bee7643760549f916a8022e5''',
-) | _sources(
+) | _origins(
     'richard-peng-xia/LMPT',
     '6a2dd5b53a624494df1bb2c8fe8459ac3860d22c',
     'data/voc/',
@@ -932,7 +932,7 @@ voc_lt_train.txt 2111a5e58ae8b67a112a2b2c8aa98fe8fa926ac3e1d73e2e4e0e4844c90cc04
 voc_lt_test.txt 43b2929a86e9fe685cdf3b6b72fb90b6838ff9f9f427807e8b9502111e73750a''',
 )
 
-VOC_FEWSHOT = _sources(
+VOC_FEWSHOT = _origins(
     'jiexuanyan/hp_dval',
     '7ace2c545ab9b442378885dffe72ba28816d6b9a',
     'idx/voc/',

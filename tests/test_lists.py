@@ -6,7 +6,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
 from hpdval.lists import (
-    Source,
+    Origin,
     check_list,
     class_key,
     cut_longtail,
@@ -152,7 +152,7 @@ def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys)
     monkeypatch.setenv('no_proxy', '127.0.0.1')
     with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Origin) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sources = {'a.txt': Source('o/r', 'c' * 40, 'a.txt', hashlib.sha256(body).hexdigest())}
+        sources = {'a.txt': Origin('o/r', 'c' * 40, 'a.txt', hashlib.sha256(body).hexdigest())}
         fetch_lists(tmp_path / 'new/folder', ['a.txt'], sources, f'http://127.0.0.1:{server.server_port}')
         server.shutdown()
     check_list(tmp_path / 'new/folder/a.txt', sources)

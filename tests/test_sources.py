@@ -1,4 +1,5 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
+
 import io
 
 import numpy as np, pytest
@@ -53,8 +54,8 @@ def test_a_hugging_face_data_set_and_pairs_are_the_same_data(splits, tmp_path, m
     a, b = (load_benchmark(cfg, data=source, progress=False) for source in (pairs, rows))
     assert a.digest == b.digest and a.classes == tuple(NAMES)
     r = run(cfg, progress=False, data=pairs)
-    assert run(cfg, progress=False, data=rows).seconds == r.seconds                # found, not run again
-    assert list(tmp_path.iterdir()) and not list(tmp_path.rglob('*.png'))          # nothing else was written
+    assert run(cfg, progress=False, data=rows).seconds == r.seconds  # found, not run again
+    assert list(tmp_path.iterdir()) and not list(tmp_path.rglob('*.png'))  # nothing else was written
 
 
 def as_files(folder, splits):
@@ -71,7 +72,7 @@ def test_folders_with_a_validation_split_of_their_own(splits, tmp_path, monkeypa
     as_files(tmp_path / 'pictures', splits)
     cfg = make_config('dval', 'folder', image_root=str(tmp_path / 'pictures'), **TINY)
     r = run(cfg, progress=False)
-    assert sum(r.counts) == 48                                                     # none of them is held out
+    assert sum(r.counts) == 48  # none of them is held out
     data = load_benchmark(cfg, progress=False)
     assert len(data.val.targets) == 12 and all(h['mAP'] > 0 for h in r.history)
 
