@@ -139,7 +139,7 @@ def test_restrict_keeps_what_shows_a_kept_class(rows, data):
 def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys):
     body = b'1.jpg 0\n' * 10000
 
-    class Origin(http.server.BaseHTTPRequestHandler):
+    class Host(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
             self.send_response(200)
             self.send_header('Content-Length', str(len(body)))
@@ -150,7 +150,7 @@ def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys)
             pass
 
     monkeypatch.setenv('no_proxy', '127.0.0.1')
-    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Origin) as server:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         sources = {'a.txt': Origin('o/r', 'c' * 40, 'a.txt', hashlib.sha256(body).hexdigest())}
         fetch_lists(tmp_path / 'new/folder', ['a.txt'], sources, f'http://127.0.0.1:{server.server_port}')

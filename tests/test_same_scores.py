@@ -1,5 +1,5 @@
-"""Scores of every method on a small config, as they were recorded (tests/recorded_scores.npz): a change of the house must
-not change an answer. `python tests/test_same_scores.py` records them anew, for a change that means to.
+"""Scores of every method on a small config, as they were recorded (tests/recorded_scores.npz): a change of the house
+must not change an answer. `python tests/test_same_scores.py` records them anew, for a change that means to.
 
 On the machine kind and versions that they were recorded with, they are the same to the bit; elsewhere, to rounding."""
 
