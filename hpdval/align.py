@@ -37,6 +37,7 @@ def topk_mean(
 # %% ../nbs/22_align.ipynb #1bffa23e
 class Score(NamedTuple):
     "How the similarities of one view become scores."
+
     unit: bool  # compare unit vectors (cosine), or vectors as they are
     per_view: object  # similarities [B,C] -> scores [B,C]
 
@@ -98,6 +99,7 @@ def heat_maps(
 # %% ../nbs/22_align.ipynb #082e3bd8
 class Head(nn.Module):
     "The interface, and the alignment with prompts as the head that learns nothing."
+
     learns = False  # True: `score` takes the place of eq. 5, and stage 2 trains the head
 
     def __init__(self, clip: Clip, classes):  # C names
@@ -123,6 +125,7 @@ class Head(nn.Module):
 
 class LinearHead(Head):
     "A weight vector and a bias for every class, on the normalised global embedding."
+
     learns = True
 
     def __init__(self, clip: Clip, classes):

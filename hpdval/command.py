@@ -7,7 +7,7 @@ __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'LISTED', 'one_line', 'Com
            'given', 'main', 'run', 'CompareCommand', 'compare', 'predict', 'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
-import json, os, sys, time
+import json, os, time
 from pathlib import Path
 
 import click
@@ -106,6 +106,8 @@ def run(method, fresh, quiet, as_json, **options):
 
 
 class CompareCommand(ConfigCommand):
+    "The same for several seeds."
+
     leave_out = ('method', 'seed')
 
 

@@ -6,9 +6,9 @@
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
            'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'choices', 'typed',
            'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash', 'stage1_config',
-           'notebook_parameters', 'parse_names', 'parse_seeds', 'trial']
+           'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name']
 
-# %% ../nbs/25_config.ipynb #5ff58ab6
+# %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, re
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class Config:
     # model
     clip: str = 'mini'  # an open_clip architecture, or 'mini'
     pretrained: str = ''  # open_clip tag or local weights file; '' = the weights in the package (mini only)
-    student: str = 'clip'  # clip (starts as CLIP's tower) | a timm Vision Transformer (row 1: the paper's is ImageNet's)
+    student: str = 'clip'  # clip (starts as CLIP's tower) | a timm ViT (row 1: the paper's is ImageNet's)
     student_weights: str = ''  # local weights file of a timm student; '' = timm's own (a download) | random
     embedding: str = 'clip'  # clip (CLIP's projection) | mlp (two linear layers, section III-A, row 3; timm needs it)
     train_text: bool = False  # stage 1 also trains the text tower (row 18)
@@ -57,9 +57,9 @@ class Config:
     alpha: float = 0.4  # weight of the view named by alpha_on, 0..1
     alpha_on: str = 'global'  # global (eq. 5) | local (row 6)
     topk: int = 0  # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
-    scale: float = 0.0  # logit = scale * (score - centre); 0 = both fitted before a stage, else centre = 0; open (row 5)
+    scale: float = 0.0  # logit = scale * (score - centre); 0 = both are fitted, else centre = 0; open (row 5)
     # prompts, section III-C
-    prompts: str = 'hierarchical'  # fixed | hierarchical | global, local (Table VI) | shared (CoOp) | conditional (CoCoOp)
+    prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | conditional
     n_ctx: int = 4  # M, learnable vectors per prompt
     ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (row 9)
     sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (row 8) | both
@@ -103,6 +103,7 @@ def field_help() -> dict:  # name -> comment
 # %% ../nbs/25_config.ipynb #16e1bfbd
 class Method(NamedTuple):
     "One way to classify."
+
     label: str  # in tables and figures
     fixes: dict  # the fields of `Config` that make it what it is
     source: str  # where it comes from
@@ -187,7 +188,7 @@ def method_label(name: str) -> str:
     "What a method is called in tables. A `ValueError` for an unknown name."
     return lookup(name, METHODS, 'method').label
 
-# %% ../nbs/25_config.ipynb #c88c8361
+# %% ../nbs/25_config.ipynb #dfafc06e
 def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     "Can a method show heat maps, name classes it was not trained on, and does it need captions?"
     fixes = lookup(name, METHODS, 'method').fixes
@@ -253,7 +254,7 @@ def reads_patches(cfg) -> bool:
     "Does the score have a local view?"
     return global_weight(cfg.alpha, cfg.alpha_on) < 1
 
-# %% ../nbs/25_config.ipynb #34851f13
+# %% ../nbs/25_config.ipynb #95a0575e
 _ALWAYS = 'benchmark transform clip student embedding precision scale'.split()
 _TRAINED = '''seed augment copies val_fraction select loss_mode batch_size weight_decay schedule schedule_epochs
 ema terms'''.split()
@@ -335,7 +336,7 @@ def choices(name: str):  # -> list of names, or None
         return ['', *LOSSES]
     return list(CHOICES[name]) if name in CHOICES else None
 
-# %% ../nbs/25_config.ipynb #e9e10fd0
+# %% ../nbs/25_config.ipynb #1b23204d
 def typed(name, value):
     "`value` as the type of field `name`, or a `TypeError`."
     want = TYPES[name]
@@ -362,7 +363,9 @@ def _check_ranges(cfg: Config):
         for name in names.split():
             value = getattr(cfg, name)
             if not low <= value <= (float('inf') if high is None else high):
-                allowed = f'lie in {low}..{high}' if high else 'be positive' if low else 'not be negative'
+                allowed = 'be positive' if low else 'not be negative'
+                if high:
+                    allowed = f'lie in {low}..{high}'
                 raise ValueError(f'{name} must {allowed}, got {value}')
 
 
@@ -401,7 +404,9 @@ def start_config(method: str, benchmark: str, mode: str) -> dict:
     "The fields of a method on a benchmark in a mode, before anything is changed."
     m = lookup(method, METHODS, 'method')
     source = lookup(benchmark, SOURCES, 'benchmark')
-    own = m.official if mode == 'official' else m.embedded if source.size else {}
+    own = m.embedded if source.size else {}
+    if mode == 'official':
+        own = m.official
     return {
         **source.preset,
         **lookup(mode, MODES, 'mode'),
@@ -417,8 +422,15 @@ _ABOUT = set('method mode seed device image_root lists pretrained student_weight
 
 def without_effect(cfg: Config, start: Config, names) -> list:  # of names
     "Those of the changed fields that could as well have been left at their start: the run would be the same."
-    changed = [k for k in names if k not in _ABOUT and getattr(cfg, k) != getattr(start, k)]
-    return [k for k in changed if run_key(replace(cfg, **{k: getattr(start, k)})) == run_key(cfg)]
+    idle, key = [], run_key(cfg)
+    for name in names:
+        if name in _ABOUT or getattr(cfg, name) == getattr(start, name):
+            continue
+        without = replace(cfg, **{name: getattr(start, name)})
+        if run_key(without) == key:
+            idle.append(name)
+            cfg = without  # two fields may each be idle beside the other
+    return idle
 
 
 def make_config(
@@ -441,7 +453,7 @@ def make_config(
         raise ValueError(f"{', '.join(idle)} has no effect with method {method!r} as it is set: leave it out")
     return cfg
 
-# %% ../nbs/25_config.ipynb #149d6026
+# %% ../nbs/25_config.ipynb #e399fa6b
 def method_config(
     method: str,
     seed: int,
@@ -458,10 +470,10 @@ def method_config(
     idle = without_effect(trial_cfg, Config(**start), mine)
     left = [k for k in params if k in idle or k in fixed and params[k] != fixed[k]]
     if left and not quiet:
-        say(f"{METHODS[method].label}: {', '.join(left)} left out, {'it has' if len(left) == 1 else 'they have'} no part in it")
+        say(f"{METHODS[method].label} goes without {', '.join(left)}: no part of this method")
     return make_config(method, seed=seed, **{k: v for k, v in mine.items() if k not in idle})
 
-# %% ../nbs/25_config.ipynb #97c2115e
+# %% ../nbs/25_config.ipynb #5bb88772
 def config_hash(
     cfg: Config,
     *more,  # further strings that the result depends on, such as the digests of data and weights
@@ -495,6 +507,8 @@ def notebook_parameters(
     "The notebook's parameters. Raises `ValueError` on a name that the notebook does not know, with the near ones."
     plain = (bool, int, float, str, type(None), list, tuple, dict, set)
     given = {k: v for k, v in namespace.items() if isinstance(v, plain) and k not in _IPYTHON and k[0] != '_'}
+    constants = [k for k, v in given.items() if k.isupper() and isinstance(v, (tuple, dict))]
+    given = {k: v for k, v in given.items() if k not in constants}
     for name in given:
         lookup(name, known, 'parameter of this notebook')
     values = {k: _parameter(k, given[k]) for k in known if k in given}
@@ -526,7 +540,7 @@ def parse_seeds(seeds) -> list:  # list of int
         raise ValueError(f'every seed must stand once, got {seeds!r}')
     return numbers
 
-# %% ../nbs/25_config.ipynb #26259813
+# %% ../nbs/25_config.ipynb #10a1cb45
 def trial(
     params: dict,  # of the notebook, with `smoke` and `seeds`
     small: dict = {},  # further fields of the notebook's own
@@ -543,3 +557,9 @@ def trial(
         if params.get('benchmark') == 'icon-coco-lt':
             params['benchmark'] = 'icon-voc-lt'
     return params, True
+
+# %% ../nbs/25_config.ipynb #0138380a
+def folder_name(name: str, params: dict, small: bool) -> str:
+    "Where a notebook writes if nobody says: a trial and another mode have folders of their own."
+    mode = params.get('mode') or 'paper'
+    return '-'.join([name] + ([mode] if mode != 'paper' else []) + (['trial'] if small else []))

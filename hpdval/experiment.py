@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'cached_clip', 'load_benchmark', 'needs_captions', 'Result', 'run_parts', 'run_code', 'run_name', 'run',
-           'load_model', 'table_name', 'joined', 'summed', 'compare_configs', 'compare', 'launch']
+           'load_model', 'table_name', 'joined', 'summed', 'conditions', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import json, math, time
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from .prompts import PROMPTS
 from .sources import Data, load_data
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 
-# %% ../nbs/31_experiment.ipynb #b3b5f592
+# %% ../nbs/31_experiment.ipynb #9206758a
 @lru_cache(2)
 def _clip(arch: str, pretrained: str, stamp) -> Clip:
     return load_clip(arch, pretrained)
@@ -157,7 +157,7 @@ class Result:
         "Which epoch of which stage was reported; 0 is the start."
         return {h['phase']: h['epoch'] for h in self.history if h['reported']}
 
-# %% ../nbs/31_experiment.ipynb #d1aa43bf
+# %% ../nbs/31_experiment.ipynb #1c4c2479
 def run_parts(cfg: Config) -> list:
     "The functions and classes that a run goes through."
     parts = [build_model, predict_scores, average_precision, summary, SCORES[cfg.score]]
@@ -240,7 +240,7 @@ def _measured(cfg, name, clip, data, model, scores, device) -> dict:
         centre=model.centre.item(),
     )
 
-# %% ../nbs/31_experiment.ipynb #657e4817
+# %% ../nbs/31_experiment.ipynb #3625b0a4
 def _found(cfg: Config, folder: Path):  # -> Result or None
     "The result in a folder, as one of this request."
     if not (folder / 'result.json').is_file():
@@ -333,7 +333,23 @@ def summed(results: list) -> dict:
         hashes=[r.hash for r in results],
     )
 
-# %% ../nbs/31_experiment.ipynb #fe69b67e
+# %% ../nbs/31_experiment.ipynb #112b1714
+def conditions(results: list) -> dict:
+    "On what some results were measured; config, data and weights are those of the last one."
+    one = results[-1]
+    return dict(
+        config=one.config,
+        hash=table_name(r.hash for r in results),
+        data=one.data,
+        weights=one.weights,
+        code=text_digest(*sorted({r.code for r in results})),
+        device=one.environment['device'],
+        environment=joined(r.environment for r in results),
+        seconds=sum({r.hash: r.seconds for r in results}.values()),  # what is shared counts once
+        seeds=list(dict.fromkeys(r.config['seed'] for r in results)),
+    )
+
+# %% ../nbs/31_experiment.ipynb #17bde944
 def compare_configs(
     configs: dict,  # {row: [Config per seed]}
     progress=True,
@@ -343,22 +359,8 @@ def compare_configs(
     for c, *_ in configs.values():
         load_benchmark(c, None, progress, data)  # says what is missing before anything is trained
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}
-    *_, last = results.values()
-    one = last[0]
-    flat = [r for rs in results.values() for r in rs]
-    said = dict(
-        config=one.config,
-        hash=table_name(r.hash for r in flat),
-        data=one.data,
-        weights=one.weights,
-        code=text_digest(*sorted({r.code for r in flat})),
-        device=one.environment['device'],
-        environment=joined(r.environment for r in flat),
-        seconds=sum({r.hash: r.seconds for r in flat}.values()),
-        seeds=[r.config['seed'] for r in last],
-        methods={row: summed(rs) for row, rs in results.items()},
-    )
-    return said, results
+    said = conditions([r for rs in results.values() for r in rs])
+    return said | dict(methods={row: summed(rs) for row, rs in results.items()}), results
 
 
 def compare(

@@ -230,6 +230,7 @@ FEWSHOT_PARAMETERS = tuple(f.name for f in fields(Fewshot) if f.name != 'benchma
 # %% ../nbs/33_fewshot.ipynb #c3738bcb
 class FewshotBenchmark(NamedTuple):
     "A few-shot benchmark: what it is built on."
+
     settings_of: str  # the long-tailed benchmark whose settings it takes
     changes: dict = {}  # and what it changes in them
 
@@ -610,7 +611,8 @@ def compare_fewshot(
     progress=True,
     **params,
 ) -> tuple:  # the summary (contract C1), and {method: {'1-shot': [FewshotResult per seed]}}
-    "Run methods x shots x seeds. An episode's value is its mean over the seeds; mean and interval are over the episodes."
+    """Run methods x shots x seeds. An episode's value is its mean over the seeds; mean and interval are over the
+    episodes."""
     if min(shots) < 1:
         raise ValueError(f'shots must be 1 or more, got {min(shots)}')  # 0 is run anyway
     configs = {}

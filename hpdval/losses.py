@@ -78,7 +78,8 @@ def class_counts(
     counts = torch.as_tensor(class_freq, dtype=torch.float64, device='cpu')
     if counts.ndim != 1 or n < 2 or not ((0 <= counts) & (counts <= n)).all():
         raise ValueError(
-            f'class_freq must be a vector of counts in 0..n with n at least 2, got n={n} and counts up to {counts.max():g}'
+            'class_freq must be a vector of counts in 0..n with n at least 2, '
+            f'got n={n} and counts up to {counts.max():g}'
         )
     return counts.clamp(1, n - 1)
 
@@ -291,6 +292,7 @@ def class_specific(
 # %% ../nbs/23_losses.ipynb #e1e62a8c
 class Seen(NamedTuple):
     "What a term may read of a training step: the whole batch, over all processes. None where no term asks for it."
+
     g: object = None  # [B,D] global embeddings of the student
     p: object = None  # [B,N,D] its patch embeddings
     teacher_g: object = None  # [B,D] and those of the teacher
@@ -303,13 +305,18 @@ class Seen(NamedTuple):
     counts: object = None  # [C] training images of each class
 
 
+def _no_fields(cfg):
+    return ()
+
+
 class Term(NamedTuple):
     "A part of a stage's loss that reads embeddings."
+
     fn: object  # (Seen, cfg) -> scalar, without its weight
     reads: object  # cfg -> names of fields of `Seen`
     weight: object = None  # cfg -> weight, 0 = left out; None = given by name in `Config.terms`
     stages: tuple = ('stage1', 'stage2', 'joint')  # where it applies
-    fields: object = lambda cfg: ()  # cfg -> fields of `Config` that it depends on
+    fields: object = _no_fields  # cfg -> fields of `Config` that it depends on
 
 # %% ../nbs/23_losses.ipynb #f5b2a317
 VIEWS = {'global': ('g',), 'patch': ('p',), 'both': ('g', 'p')}

@@ -43,6 +43,7 @@ def fixed_prompts(clip: Clip, classes, template='a photo of a {}.', spelling='li
 # %% ../nbs/21_prompts.ipynb #5a863c98
 class Prompts(nn.Module):
     "What turns class names into text embeddings: the interface, and the fixed prompts as the simplest kind."
+
     needs_image = False  # True: no text embeddings without an image; `score` is used in their place
 
     def __init__(
@@ -89,6 +90,7 @@ def n_tokens(clip: Clip, text: str) -> int:
 
 class LearnedPrompts(Prompts):
     "`n` contexts of M vectors in front of every class name."
+
     n = 1
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):
@@ -151,6 +153,7 @@ class SharedPrompts(LearnedPrompts):
 
 class HierarchicalPrompts(LearnedPrompts):
     "A context for the global view and one for the local view (eq. 6-7)."
+
     n = 2
 
 
@@ -170,6 +173,7 @@ class LocalPrompts(LearnedPrompts):
 # %% ../nbs/21_prompts.ipynb #8aa06a4e
 class ConditionalPrompts(LearnedPrompts):
     "CoCoOp: one context, shifted by a vector that the image decides."
+
     needs_image = True
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np, torch
 import torch.nn.functional as F
+from PIL import Image
 
-from .core import file_digest, lookup, say, text_digest
+from .core import file_digest, lookup, text_digest
 from .data import Split, check_classes, decode_split, load_coco_json, load_csv, load_image, load_list
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
@@ -25,6 +26,7 @@ from .lists import read_captions, read_csv
 # %% ../nbs/14_sources.ipynb #31aaecb3
 class Data(NamedTuple):
     "A benchmark, ready to train and test on."
+
     train: Split
     test: Split
     digest: str  # names the data in a result
@@ -180,10 +182,8 @@ def folders(cfg, size: int, progress=True) -> Data:
     missing = [n for n in ('train', 'test') if not (cfg.image_root and (root / n).is_dir())]
     if missing:
         where = cfg.image_root or 'the empty path'
-        layout = 'each with a folder of pictures per class, or with metadata.csv'
-        raise FileNotFoundError(
-            f"no folder {' and '.join(missing)} in {where}: set `image_root` to a folder with train/ and test/, {layout}"
-        )
+        wanted = 'train/ and test/, each with a folder of pictures per class, or with metadata.csv'
+        raise FileNotFoundError(f"no {' and '.join(missing)} in {where}: set `image_root` to a folder with {wanted}")
     splits = {}
     for name in ('train', 'test', 'val'):
         if (root / name).is_dir():
@@ -314,8 +314,6 @@ def from_samples(
 
 def to_picture(image):
     "An array [H,W,3] or [H,W] of bytes as a Pillow image; everything else as it is."
-    from PIL import Image
-
     return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
@@ -326,6 +324,7 @@ def in_memory(cfg, size: int, progress=True) -> Data:
 # %% ../nbs/14_sources.ipynb #2311ca9e
 class Source(NamedTuple):
     "A place that images and labels come from; `Config.benchmark` is its name."
+
     load: object  # (cfg, size, progress) -> Data
     what: str  # a line for whoever looks for one
     preset: dict = {}  # fields of `Config`, below the mode

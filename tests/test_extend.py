@@ -1,4 +1,5 @@
 "Every block of docs/extend.md is run as it stands, small; what it registers is found everywhere without another edit."
+
 import re
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_loss(block):
     check(results['dval'], 'stage 1')
     names = {results['dval'][0].hash}
     _, changed = block('A loss', other=('(n / counts).sqrt()', '(n / counts)'))
-    assert changed['dval'][0].hash not in names                      # another function, another run
+    assert changed['dval'][0].hash not in names  # another function, another run
 
 
 def test_a_prompt(block):

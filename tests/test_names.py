@@ -1,5 +1,6 @@
 """A run's name holds whatever the run reads: two configs share a name only if they compute the same, and no field is
 accepted without effect. Checked by what tiny runs really read, and by what they give."""
+
 import itertools
 
 import numpy as np, pytest, torch
@@ -30,9 +31,28 @@ from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection
 TINY = dict(epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
 WHERE = set('method mode device image_root lists pretrained student_weights empty_classes'.split())
 OTHER = dict(  # another value of every number and text
-    seed=1, copies=1, val_fraction=0.3, alpha=0.7, topk=3, scale=7.0, n_ctx=7, sc_weight=3.0, kd_weight=3.0, epochs1=2,
-    epochs2=2, batch_size=8, lr1=3e-3, lr2=3e-2, weight_decay=0.5, schedule_epochs=7, ema=0.5, template='an icon of a {}.',
-    cse_weight=3.0, student='vit_tiny_patch16_224', joint=True, train_text=True,
+    seed=1,
+    copies=1,
+    val_fraction=0.3,
+    alpha=0.7,
+    topk=3,
+    scale=7.0,
+    n_ctx=7,
+    sc_weight=3.0,
+    kd_weight=3.0,
+    epochs1=2,
+    epochs2=2,
+    batch_size=8,
+    lr1=3e-3,
+    lr2=3e-2,
+    weight_decay=0.5,
+    schedule_epochs=7,
+    ema=0.5,
+    template='an icon of a {}.',
+    cse_weight=3.0,
+    student='vit_tiny_patch16_224',
+    joint=True,
+    train_text=True,
 )
 
 

@@ -1,6 +1,6 @@
 "What must hold for the repository as a whole."
 
-import ast, importlib, json, re, runpy, subprocess, sys
+import ast, importlib, json, re, runpy, subprocess, sys, tomllib
 from pathlib import Path
 
 import pytest, yaml
@@ -10,6 +10,7 @@ NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
 DEFAULT_EXP = re.compile(r'#\| default_exp (\w+)')
 # in their order
 MODULES = {m[1]: p for p in NOTEBOOKS if (m := DEFAULT_EXP.search(p.read_text(encoding='utf-8')))}
+MODULES.pop('__init__')  # 99_package: names of the others, fetched when they are asked for
 PARAMETERS = 'image_root lists clip pretrained mode seeds epochs1 epochs2 batch_size device precision out smoke'.split()
 # nbdev 3 has neither settings.ini nor nbdev_test, and nbdev 2 works with these versions of its parts only
 PINS = '''
@@ -110,7 +111,10 @@ def test_a_module_names_its_notebook_and_exports_what_it_says(name):
 @each_module
 def test_a_module_imports_only_modules_before_it(name):
     order = list(MODULES)
-    imports = [n.module for n in ast.walk(module(name)) if isinstance(n, ast.ImportFrom) and n.level and n.module]
+    imports = []
+    for n in ast.walk(module(name)):
+        if isinstance(n, ast.ImportFrom) and n.module and (n.level or n.module.startswith('hpdval.')):
+            imports.append(n.module.removeprefix('hpdval.'))
     assert not [i for i in imports if order.index(i) >= order.index(name)]
 
 
@@ -143,15 +147,35 @@ def test_no_machine_path_and_no_registry_host_in_any_file():
     assert not found
 
 
-def test_requirements_hold_the_versions_that_work_together():
-    lines = (ROOT / 'requirements.txt').read_text().split()
-    assert not [p for p in PINS if p not in lines]
+def requirements(text):
+    "Names of the packages in a list of requirements."
+    return {re.match(r'[\w-]+', r)[0].lower().replace('_', '-') for r in text}
 
 
-def test_environment_yml_installs_the_requirements():
+def test_the_library_depends_on_what_it_imports_and_on_nothing_else():
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['project']
+    called = {'PIL': 'pillow', 'fonticon_mdi7': 'fonticon-materialdesignicons7', 'open_clip': 'open-clip-torch'}
+    imported = set()
+    for path in (ROOT / 'hpdval').glob('*.py'):
+        for n in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            names = [a.name for a in n.names] if isinstance(n, ast.Import) else []
+            names += [n.module] if isinstance(n, ast.ImportFrom) and not n.level else []
+            imported |= {name.split('.')[0] for name in names}
+    imported -= set(sys.stdlib_module_names) | {'hpdval'}
+    imported = {called.get(n, n).replace('_', '-') for n in imported}
+    silent = {'tabulate', 'torchvision'}  # pandas writes Markdown with one, open_clip needs a version of the other
+    assert imported | silent == requirements(project['dependencies'])
+    assert not [p for p in PINS if p not in str(project)]
+
+
+def test_environment_yml_installs_everything():
     env = yaml.safe_load((ROOT / 'environment.yml').read_text())
-    assert env['name'] == 'hpdval'
-    assert env['dependencies'] == ['python=3.11', 'pip', {'pip': ['-r requirements.txt', '-e .']}]
+    assert env == dict(name='hpdval', dependencies=['python=3.11', 'pip', {'pip': ['-e .[dev]']}])
+
+
+def test_code_is_formatted():
+    done = subprocess.run([sys.executable, '-m', 'ruff', 'format', '--check'], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_readme_is_in_step_with_the_index():

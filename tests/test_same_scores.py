@@ -2,6 +2,7 @@
 not change an answer. `python tests/test_same_scores.py` records them anew, for a change that means to.
 
 On the machine kind and versions that they were recorded with, they are the same to the bit; elsewhere, to rounding."""
+
 import json, os, platform, sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +16,8 @@ from hpdval.fewshot import fewshot_config, run_fewshot
 RECORDED = Path(__file__).parent / 'recorded_scores.npz'
 SMALL = dict(benchmark='icon-voc-lt', epochs1=2, epochs2=2, batch_size=32, device='cpu', select='last')
 OFFICIAL = dict(SMALL, mode='official', schedule_epochs=0)
-CASES = {m: (m, {}) for m in METHODS if m in np.load(RECORDED)} if RECORDED.is_file() else {m: (m, {}) for m in METHODS}
+known = np.load(RECORDED).files if RECORDED.is_file() else METHODS
+CASES = {m: (m, {}) for m in METHODS if m in known}  # a new method is recorded when it is measured
 CASES |= {
     'views': ('hp-dval', dict(copies=1)),
     'kd both, l2': ('dval', dict(kd_on='both', kd='l2')),

@@ -1,50 +1,95 @@
-"The workflow that re-measures the paper: its jobs as Snakemake sees them, and a part of it run locally, in two goes."
+"""The workflow that re-measures the paper: its jobs as Snakemake sees them, and a small part of it run by the local
+executor, interrupted and taken up again, in a copy of the repository."""
 
-import os, re, subprocess, sys
+import os, re, shutil, subprocess, sys
 from pathlib import Path
 
+import pytest
+
+from hpdval import command
+from hpdval.config import TYPES, config_hash, make_config
+from hpdval.experiment import run_code
 from hpdval.paper import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
+SMALL = ('seeds=0', 'epochs=1')
 
 
-def snakemake(runs, *args):
-    env = os.environ | dict(
-        HPDVAL_RUNS=str(runs),
-        OMP_NUM_THREADS='1',
-        PATH=f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
-    )
+@pytest.fixture(scope='module')
+def copy(tmp_path_factory) -> Path:
+    "What the workflow reads of the repository."
+    folder = tmp_path_factory.mktemp('copy')
+    for name in ('hpdval', 'nbs', 'workflow'):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns('__pycache__', '.snakemake'))
+    shutil.copy(ROOT / 'settings.ini', folder)
+    return folder
+
+
+def call(copy, *args):
+    "Snakemake in the copy: exit status, and what it printed."
+    tools = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    env = os.environ | dict(HPDVAL_RUNS='runs', OMP_NUM_THREADS='1', PATH=tools, PYTHONPATH=str(copy))
+    command = [sys.executable, '-m', 'snakemake', '--cores', '2', '--nolock', *args]
     done = subprocess.run(
-        [sys.executable, '-m', 'snakemake', '--cores', '2', '--nolock', *args],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
+        command, cwd=copy, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
     )
-    assert done.returncode == 0, done.stdout[-3000:]
-    return done.stdout
+    return done.returncode, done.stdout
 
 
-def test_every_page_of_the_paper_is_planned(tmp_path):
-    printed = snakemake(tmp_path / 'runs', '--dry-run', '--quiet', 'host')
+def snakemake(copy, *args):
+    code, printed = call(copy, *args)
+    assert code == 0, printed[-3000:]
+    return printed
+
+
+def planned(copy, *args) -> dict:  # rule -> jobs
+    "What a dry run would do."
+    printed = snakemake(copy, '--dry-run', '--quiet', 'host', *args)
+    return {k: int(n) for k, n in re.findall(r'^(\w+) +(\d+)$', printed, re.M)}
+
+
+def test_the_command_reads_the_words_of_a_job():
+    for name, job in jobs().items():
+        options = command.run.make_context('run', list(job.words)).params
+        cfg = make_config(**{k: v for k, v in options.items() if k in TYPES and v is not None})
+        assert config_hash(cfg, run_code(cfg)) == name
+
+
+def test_every_page_of_the_paper_is_planned(copy):
+    printed = snakemake(copy, '--dry-run', '--quiet', 'host')
     count = {k: int(n) for k, n in re.findall(r'^(\w+) +(\d+)$', printed, re.M)}
-    tables = {p.stem for p in (ROOT / 'nbs').glob('*.ipynb') if re.match(r'table\d|fig\d', p.stem)}
-    assert count['few_shot_table'] == 1 and count['page'] >= len(tables) - 1 and count['fewshot'] == 6
-    assert count['run'] > 100 and all(t in printed for t in tables)
+    notebooks = {p.stem for p in (ROOT / 'nbs').glob('*.ipynb') if re.match(r'table\d|fig\d', p.stem)}
+    assert count['few_shot_table'] == 1 and count['page'] >= len(notebooks) - 1 and count['fewshot'] == 6
+    assert count['run'] == len(jobs()) > 100
+    assert all(f'paper_figures/{n}/' in printed for n in notebooks)
 
 
-def test_an_interrupted_sweep_goes_on_where_it_stopped(tmp_path):
-    runs, small = tmp_path / 'runs', ('--config', 'seeds=0', 'epochs=1', f'out={tmp_path}/out')
-    page = f'{runs}/pages/table6_prompts/voc_lt.ipynb'
-    marks = [f'{runs}/jobs/{j}.done' for j in jobs([0], ['table6'], ['icon-voc-lt'], epochs1=1, epochs2=1)]
-    snakemake(runs, *small, '--', *marks)
+@pytest.mark.parametrize('option,near', [('tables=tabel1', 'table1'), ('epoch=1', 'epochs')])
+def test_a_mistyped_option_is_an_error(copy, option, near):
+    code, printed = call(copy, '--dry-run', '--config', option)
+    assert code != 0 and f"did you mean '{near}'" in printed
+
+
+def test_a_sweep_goes_on_where_it_stopped_and_makes_again_what_changed(copy):
+    runs, page = copy / 'runs', 'table6_prompts/voc_lt/table.md'
+    todo = [f'runs/jobs/{j}.done' for j in jobs([0], ['table6'], ['icon-voc-lt'], epochs1=1, epochs2=1)]
+
+    def wanted(out):
+        return '--config', *SMALL, f'out={out}', '--', f'{out}/{page}'
+
+    snakemake(copy, '--config', *SMALL, '--', *todo)
     first = {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')}
     assert len(first) == 4  # stage 1, and three stages 2 on top of it
-    lost = min((runs / 'jobs').glob('*.done'))
+    lost = copy / todo[0]
     lost.unlink()  # as if it had been stopped before this mark
-    snakemake(runs, *small, '--', page)
-    assert lost.exists() and {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')} == first
-    table = (tmp_path / 'out/table6_prompts/voc_lt/table.md').read_text()
+    snakemake(copy, *wanted('a'))
+    assert lost.exists()
+    table = (copy / 'a' / page).read_text()
     assert 'measured here: total' in table and 'quoted from the paper: total' in table and 'seeds [0]' in table
+    assert planned(copy, *wanted('a')) == {}
+    snakemake(copy, *wanted('b'))  # another folder
+    assert (copy / 'b' / page).read_text() == table
+    assert {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')} == first  # nothing was trained again
+    with open(copy / 'hpdval/labels.py', 'a') as f:
+        f.write('# a remark\n')
+    assert planned(copy, *wanted('b')) == dict(page=1, total=1)  # the page, and no run

@@ -1,0 +1,104 @@
+"Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
+import io
+
+import numpy as np, pytest
+from PIL import Image
+
+import hpdval
+from hpdval.config import make_config
+from hpdval.experiment import load_benchmark, run
+
+NAMES = ['apple', 'car', 'dog']
+COLOURS = dict(apple=(200, 40, 40), car=(40, 60, 200), dog=(40, 180, 60))
+TINY = dict(loss='bce', augment='none', epochs1=2, batch_size=16, lr1=1e-3, device='cpu')
+
+
+def pictures(n, seed):
+    "Pairs of a picture and the names of the coloured squares in it."
+    rng = np.random.default_rng(seed)
+    out = []
+    for i in range(n):
+        shown = [name for k, name in enumerate(NAMES) if rng.random() < 0.5 or i % 3 == k]
+        a = rng.integers(90, 160, (64, 64, 3)).astype(np.uint8)
+        for k, name in enumerate(NAMES):
+            if name in shown:
+                a[4 + 20 * k : 20 + 20 * k, 10:50] = COLOURS[name]
+        out.append((Image.fromarray(a), shown))
+    return out
+
+
+def hugging_face(pairs):
+    "The same as a data set with an image column and a column of class labels."
+    datasets = pytest.importorskip('datasets')
+    features = datasets.Features(image=datasets.Image(), labels=datasets.Sequence(datasets.ClassLabel(names=NAMES)))
+    rows = []
+    for im, shown in pairs:
+        file = io.BytesIO()
+        im.save(file, 'png')
+        rows.append(dict(image=dict(bytes=file.getvalue()), labels=[NAMES.index(s) for s in shown]))
+    return datasets.Dataset.from_list(rows, features=features)
+
+
+@pytest.fixture(scope='module')
+def splits():
+    return pictures(48, 0), pictures(24, 1), pictures(12, 2)
+
+
+def test_a_hugging_face_data_set_and_pairs_are_the_same_data(splits, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    train, test, _ = splits
+    cfg = make_config('dval', 'memory', **TINY)
+    pairs = hpdval.from_samples(train, test)
+    rows = hpdval.from_samples(hugging_face(train), hugging_face(test))
+    a, b = (load_benchmark(cfg, data=source, progress=False) for source in (pairs, rows))
+    assert a.digest == b.digest and a.classes == tuple(NAMES)
+    r = run(cfg, progress=False, data=pairs)
+    assert run(cfg, progress=False, data=rows).seconds == r.seconds                # found, not run again
+    assert list(tmp_path.iterdir()) and not list(tmp_path.rglob('*.png'))          # nothing else was written
+
+
+def as_files(folder, splits):
+    "The same pictures in a folder for each split, one class per picture."
+    for name, pairs in zip(('train', 'test', 'val'), splits):
+        for i, (im, shown) in enumerate(pairs):
+            (folder / name / shown[0]).mkdir(parents=True, exist_ok=True)
+            im.save(folder / name / shown[0] / f'{i}.png')
+
+
+def test_folders_with_a_validation_split_of_their_own(splits, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    as_files(tmp_path / 'pictures', splits)
+    cfg = make_config('dval', 'folder', image_root=str(tmp_path / 'pictures'), **TINY)
+    r = run(cfg, progress=False)
+    assert sum(r.counts) == 48                                                     # none of them is held out
+    data = load_benchmark(cfg, progress=False)
+    assert len(data.val.targets) == 12 and all(h['mAP'] > 0 for h in r.history)
+
+
+def test_tables_with_a_validation_split_of_their_own(splits, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    for name, pairs in zip(('train', 'test', 'val'), splits):
+        lines = ['path,labels']
+        for i, (im, shown) in enumerate(pairs):
+            im.save(tmp_path / f'{name}{i}.png')
+            lines.append(f"{name}{i}.png,{';'.join(shown)}")
+        (tmp_path / f'{name}.csv').write_text('\n'.join(lines) + '\n')
+    where = dict(lists=str(tmp_path), image_root=str(tmp_path))
+    with_val = load_benchmark(make_config('dval', 'own', **where, **TINY), progress=False)
+    assert [len(s.targets) for s in (with_val.train, with_val.val, with_val.test)] == [48, 12, 24]
+    (tmp_path / 'val.csv').unlink()
+    without = load_benchmark(make_config('dval', 'own', **where, **TINY), progress=False)
+    assert without.val is None and without.digest != with_val.digest
+
+
+def test_other_pixels_are_other_data(splits, tmp_path, monkeypatch):
+    "Equal names and labels, another folder of pictures: another name, in one process."
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    digests = set()
+    for folder, change in (('a', lambda im: im), ('b', lambda im: Image.new('RGB', im.size))):
+        changed = [[(change(im), shown) for im, shown in pairs] for pairs in splits[:2]]
+        as_files(tmp_path / folder, changed)
+        cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path / folder), device='cpu')
+        digests.add(load_benchmark(cfg, progress=False).digest)
+    assert len(digests) == 2
