@@ -302,7 +302,11 @@ def _choose(
         _refuse_others(path, counts, classes)
     if counts:
         notes.append(f'{plural(counts.total(), "label")} of other classes left out ({some(list(counts))})')
-    return [[at[names[c]] for c in row if names[c] in at] for row in rows], list(classes)
+    kept = [[at[names[c]] for c in row if names[c] in at] for row in rows]
+    absent = sorted(set(range(len(classes))) - {i for row in kept for i in row})
+    if absent:
+        notes.append(f'no image of {plural(len(absent), "class")} ({some([classes[i] for i in absent])})')
+    return kept, list(classes)
 
 # %% ../nbs/11_lists.ipynb #cd77aa61
 def _why_bad(tok, n_classes):
