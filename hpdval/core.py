@@ -9,6 +9,7 @@ __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'say', 'atomic_write', 'write
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, hashlib, importlib.metadata, json, os, random, secrets, subprocess, sys
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,11 @@ def lookup(
     return registry[name] if hasattr(registry, 'keys') else name
 
 # %% ../nbs/00_core.ipynb #5a9c1e02
-_SAID = set()
+def _print(line: str):
+    print(line, file=sys.stderr, flush=True)
+
+
+_print_once = lru_cache(None)(_print)
 
 
 def say(
@@ -50,10 +55,7 @@ def say(
     once=False,  # True: not again in this process
 ):
     "One line for the person in front of the screen, on stderr."
-    if once and line in _SAID:
-        return
-    _SAID.add(line)
-    print(line, file=sys.stderr, flush=True)
+    (_print_once if once else _print)(line)
 
 # %% ../nbs/00_core.ipynb #012af6e9
 @contextmanager

@@ -16,7 +16,7 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip, load_clip
 from .core import get_device, lookup, runs_dir, say
-from .data import load_image, to_rgb
+from .data import load_image, open_image
 from .experiment import Result, load_model
 from .model import DualView, for_classes
 from .train import Pixels
@@ -70,8 +70,6 @@ class Classifier:
         return cls(result, clip, load_model(result, clip, device), device)
 
     def _image(self, image) -> torch.Tensor:  # uint8 [3,S,S]
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
         return torch.as_tensor(load_image(image, self.clip.visual.size, self.model.cfg.transform))
 
     def _probabilities(self, model: DualView, images, texts) -> np.ndarray:  # [B,C]
@@ -108,10 +106,7 @@ class Classifier:
         "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
         c = self.classes.index(lookup(label, self.classes, 'class'))
         text = self.model.local_texts()[[c]]
-        if isinstance(image, np.ndarray):
-            image = Image.fromarray(image)
-        im = to_rgb(image if isinstance(image, Image.Image) else Image.open(image))
-        W, H = im.size
+        W, H = open_image(image).size
         _, p = self.model.visual(self.pixels(self._image(im)[None]))
         seen = heat_maps(p[0].float(), text, self.model.visual.grid, self.clip.visual.size)
         h, w = (H, W) if self.model.cfg.transform == 'official' else (min(H, W), min(H, W))

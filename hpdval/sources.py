@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIST_NAMES', 'PICTURES', 'LABEL_COLUMNS', 'SOURCES', 'Data', 'split_digest', 'content_digest', 'resize', 'embedded',
            'find_lists', 'check_same_classes', 'listed', 'read_data', 'folders', 'label_form', 'from_samples',
-           'to_picture', 'in_memory', 'Source', 'check_data', 'load_data']
+           'in_memory', 'Source', 'check_data', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
 import hashlib
@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np, torch
 import torch.nn.functional as F
-from PIL import Image
 
 from .core import lookup, say, text_digest
 from .data import Split, check_classes, decode_split, load_coco_json, load_csv, load_image, load_list
@@ -127,10 +126,8 @@ def _read(file: Path, classes, **where) -> Split:  # classes: those of the train
     "The images of a list, CSV or COCO JSON; `where`: image_root, size, transform, progress."
     if file.suffix == '.txt':
         return load_list(file, classes, **where)
-    if file.suffix == '.csv':
-        split = load_csv(file, classes=classes, **where)
-    else:
-        split = load_coco_json(file, **where)
+    load = load_csv if file.suffix == '.csv' else load_coco_json
+    split = load(file, **where, **(dict(classes=classes, others='error') if classes else {}))
     if classes:
         check_same_classes(file, split.classes, classes)
     return split
@@ -317,18 +314,13 @@ def from_samples(
         for n, (images, _, _) in parts.items():
             pixels = np.empty((len(images), 3, size, size), np.uint8)
             for i, im in enumerate(images):
-                pixels[i] = load_image(to_picture(im), size, cfg.transform)
+                pixels[i] = load_image(im, size, cfg.transform)
             paths = [f'{n}/{i:05d}' for i in range(len(images))]
             splits[n] = Split(torch.from_numpy(pixels), targets[n], tuple(names), paths)
         digest = content_digest(*splits.values())
         return Data(splits['train'], splits['test'], f'memory {digest}', val=splits.get('val'))
 
     return load
-
-
-def to_picture(image):
-    "An array [H,W,3] or [H,W] of bytes as a Pillow image; everything else as it is."
-    return Image.fromarray(image) if isinstance(image, np.ndarray) else image
 
 
 def in_memory(cfg, size: int, progress=True) -> Data:

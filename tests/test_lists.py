@@ -1,6 +1,6 @@
 "Properties of the list formats that hold for any content; the examples are in nbs/11_lists.ipynb."
 
-import hashlib, http.server, random, threading
+import hashlib, http.server, json, random, threading
 
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -13,6 +13,7 @@ from hpdval.lists import (
     fetch_lists,
     normal_path,
     overlap,
+    read_coco_json,
     read_csv,
     read_list,
     reference_counts,
@@ -157,3 +158,23 @@ def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys)
         server.shutdown()
     check_list(tmp_path / 'new/folder/a.txt', sources)
     assert 'a.txt' in capsys.readouterr().err
+
+
+def test_coco_annotations_say_what_pycocotools_says(tmp_path):
+    "On a file as COCO's own are: the same classes in every image."
+    coco = pytest.importorskip('pycocotools.coco')
+    rng = np.random.default_rng(0)
+    images = [dict(id=int(i), file_name=f'{i}.jpg') for i in rng.permutation(30)]
+    categories = [dict(id=c, name=f'class {c}') for c in (1, 2, 5, 9)]
+    annotations = []
+    for k in range(90):
+        image, category = int(rng.integers(30)), int(rng.choice([1, 2, 5, 9]))
+        annotations.append(dict(id=k, image_id=image, category_id=category, bbox=[0, 0, 9, 9], area=81, iscrowd=0))
+    file = tmp_path / 'a.json'
+    file.write_text(json.dumps(dict(images=images, categories=categories, annotations=annotations)))
+    paths, targets, classes = read_coco_json(file)
+    theirs = coco.COCO(file)
+    for path, row in zip(paths, targets):
+        ids = theirs.getAnnIds(imgIds=[int(path.split('.')[0])])
+        names = {theirs.loadCats(a['category_id'])[0]['name'] for a in theirs.loadAnns(ids)}
+        assert {c.replace('_', ' ') for c, y in zip(classes, row) if y} == names

@@ -22,7 +22,7 @@ from hpdval.config import (
     stage_names,
     start_config,
 )
-from hpdval.experiment import load_benchmark, run
+from hpdval.experiment import load_benchmark, run, run_code
 from hpdval.model import build_model
 from hpdval.prompts import PROMPTS
 from hpdval.sources import SOURCES
@@ -127,6 +127,14 @@ def data():
     "A few images of the embedded VOC-LT."
     full = load_benchmark(make_config('zero-shot', benchmark='icon-voc-lt'), progress=False)
     return full._replace(train=full.train.at(range(48)), test=full.test.at(range(24)), digest='48-24')
+
+
+def test_the_fingerprint_is_of_the_code_and_not_of_what_it_did(data, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    cfg = method_config('hp-dval', 0, benchmark='icon-voc-lt', **TINY)
+    before = run_code(cfg)
+    run(cfg, progress=False, data=data)
+    assert run_code(cfg) == before
 
 
 def traced(cfg, data, folder) -> set:
