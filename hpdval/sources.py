@@ -20,7 +20,7 @@ from .core import lookup, say, text_digest
 from .data import Split, check_classes, decode_split, load_coco_json, load_csv, load_image, load_list
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
-from .lists import describe, overlap, read_captions, read_csv
+from .lists import describe, overlap, read_captions, read_csv, some
 
 # %% ../nbs/14_sources.ipynb #31aaecb3
 class Data(NamedTuple):
@@ -118,8 +118,12 @@ def check_same_classes(file, classes, wanted):
     "A `ValueError` unless a file names the classes of the training file in their order."
     if tuple(classes) == tuple(wanted):
         return
-    got, want = [f"{len(c)} classes ({', '.join(c[:3])}, ...)" for c in (tuple(classes), tuple(wanted))]
-    raise ValueError(f'{file} and the training file must have the same classes in the same order: {got} and {want}')
+    new, gone = [some([c for c in a if c not in b]) for a, b in ((classes, wanted), (wanted, classes))]
+    if new or gone:
+        why = f"only it has {new or 'none'}, only training has {gone or 'none'}"
+    else:
+        why = f'{some(classes)} and {some(wanted)}'
+    raise ValueError(f'{file} and the training file must have the same classes in the same order: {why}')
 
 
 def _read(file: Path, classes, **where) -> Split:  # classes: those of the training file, or None
@@ -170,9 +174,13 @@ def read_data(
 PICTURES = {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 
 
-def _by_folder(folder: Path, root: Path) -> tuple:  # paths, targets uint8 [N,C], classes
-    "One folder per class, one class per image."
+def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targets uint8 [N,C], classes
+    "One folder per class, one class per image. A `ValueError` for a folder that is none of `classes`, if they are given."
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
+    if classes:
+        if strange := [n for n in names if n not in classes]:
+            raise ValueError(f'{folder} has folders that train/ has not: {some(strange)}')
+        names = list(classes)  # a class may have no picture here
     found = [(f, c) for c, n in enumerate(names) for f in sorted((folder / n).rglob('*'))]
     found = [(f, c) for f, c in found if f.suffix.lower() in PICTURES]
     if not found:
@@ -185,7 +193,7 @@ def _folder_split(root: Path, name: str, classes) -> tuple:  # as `_by_folder`
     "What one of the folders train, val, test says."
     folder = root / name
     if not (folder / 'metadata.csv').is_file():
-        return _by_folder(folder, root)
+        return _by_folder(folder, root, classes)
     paths, targets, names = read_csv(folder / 'metadata.csv', classes)
     return [f'{name}/{p}' for p in paths], targets, names
 
