@@ -6,11 +6,12 @@
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
            'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'choices', 'typed',
            'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash', 'stage1_config',
-           'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name']
+           'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, re
 from dataclasses import dataclass, fields, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -563,3 +564,11 @@ def folder_name(name: str, params: dict, small: bool) -> str:
     "Where a notebook writes if nobody says: a trial and another mode have folders of their own."
     mode = params.get('mode') or 'paper'
     return '-'.join([name] + ([mode] if mode != 'paper' else []) + (['trial'] if small else []))
+
+
+def out_folder(out, default) -> Path:
+    "The folder to write to: `out`, or `default` if nothing was said. A `ValueError` if there is a file of that name."
+    folder = Path(out or default)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f'out={str(folder)!r} is a file: give a folder')
+    return folder

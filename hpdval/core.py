@@ -98,16 +98,25 @@ def repo_root() -> Path:
     return next((p for p in (here, *here.parents) if (p / 'settings.ini').exists()), here)
 
 
-def cache_dir() -> Path:
-    "Where decoded images, drawn scenes and features are kept."
-    path = Path(os.environ.get('HPDVAL_CACHE') or repo_root() / 'runs/cache')
-    path.mkdir(parents=True, exist_ok=True)
+def _made(path: Path, variable: str) -> Path:
+    "The folder, made if it is not there. An `OSError` that says how to take another one."
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise OSError(f'{path} cannot be made ({e.strerror}): set {variable} to a folder that can be written') from None
+    if not os.access(path, os.W_OK):
+        raise OSError(f'{path} cannot be written: set {variable} to a folder that can')
     return path
 
 
+def cache_dir() -> Path:
+    "Where decoded images, drawn scenes and features are kept; it is made. An `OSError` if it cannot be."
+    return _made(Path(os.environ.get('HPDVAL_CACHE') or repo_root() / 'runs/cache'), 'HPDVAL_CACHE')
+
+
 def runs_dir() -> Path:
-    "Where results are kept, by the hash of their config."
-    return Path(os.environ.get('HPDVAL_RUNS') or repo_root() / 'runs')
+    "Where results are kept, by the names of the runs; it is made. An `OSError` if it cannot be."
+    return _made(Path(os.environ.get('HPDVAL_RUNS') or repo_root() / 'runs'), 'HPDVAL_RUNS')
 
 # %% ../nbs/00_core.ipynb #1a3b9127
 def seed_everything(seed: int):

@@ -27,6 +27,7 @@ from hpdval.config import (
     config_hash,
     make_config,
     method_label,
+    out_folder,
     run_key,
     stage1_config,
     stage_names,
@@ -254,7 +255,7 @@ def page(
     rows = _rows(wanted, rows) if wanted else list(rows)
     if small and rows:
         rows = list(dict.fromkeys([rows[0], rows[-1]]))
-    return Page(params, Path(out or _page_folder(name, params, small)), seeds, rows, small)
+    return Page(params, out_folder(out, _page_folder(name, params, small)), seeds, rows, small)
 
 # %% ../nbs/42_paper.ipynb #44f4cd02
 _STAGE_LABELS = dict(stage1='stage 1', joint='joint training', stage2='stage 2')

@@ -175,7 +175,7 @@ PICTURES = {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 
 
 def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targets uint8 [N,C], classes
-    "One folder per class, one class per image. A `ValueError` for a folder that is none of `classes`, if they are given."
+    "One folder per class, one class per image. A `ValueError` for a folder that is none of the given `classes`."
     names = sorted(p.name for p in folder.iterdir() if p.is_dir() and not p.name.startswith('.'))
     if classes:
         if strange := [n for n in names if n not in classes]:

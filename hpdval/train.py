@@ -6,11 +6,12 @@
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
            'Training', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed', 'gathered',
-           'text_fields', 'make_teacher', 'stage1_losses', 'stage1_params', 'extras', 'encode_captions', 'FeatureFeed',
-           'tensors_digest', 'stage2_losses', 'train_stage1', 'train_stage2', 'split_for_selection']
+           'text_fields', 'make_teacher', 'stage1_losses', 'stage1_params', 'extras', 'encode_captions', 'save_array',
+           'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'train_stage1', 'train_stage2',
+           'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
-import hashlib, math, time
+import hashlib, json, math, time, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tqdm.auto import tqdm
 
 from .clip import Clip
 from .config import Config, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, say
+from .core import atomic_write, autocast, cache_dir, say, write_json
 from .data import PIXEL_STATS, augment, holdout, to_float
 from .losses import Seen, active_terms, make_loss
 from .metrics import average_precision
@@ -517,6 +518,28 @@ def encode_captions(clip: Clip, train, batch=256):  # -> [N,D]
     ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
     return torch.cat([clip.text(part) for part in ids.split(batch)])
 
+# %% ../nbs/30_train.ipynb #faf25e50
+def save_array(file: Path, array: np.ndarray):
+    "Write an array and, beside it, its checksum."
+    with atomic_write(file) as f:
+        np.save(f, array)
+    write_json(file.with_suffix('.json'), dict(crc32=zlib.crc32(np.load(file, mmap_mode='r'))))
+
+
+def is_whole(file: Path) -> bool:
+    "Is the array there and what was written? A damaged one is named and thrown away."
+    if not file.is_file():
+        return False
+    try:
+        known = json.loads(file.with_suffix('.json').read_text())['crc32']
+        whole = zlib.crc32(np.load(file, mmap_mode='r')) == known
+    except (OSError, ValueError, KeyError, EOFError):
+        whole = False
+    if not whole:
+        say(f'{file} is damaged: thrown away, and made again')
+        file.unlink()
+    return whole
+
 # %% ../nbs/30_train.ipynb #a69c38e8
 class FeatureFeed:
     """Embeddings of augmented training images by a frozen tower, this process's rows: one set for each epoch, or
@@ -546,12 +569,11 @@ class FeatureFeed:
     def _kept(self, v) -> tuple:
         "The same from a file, which is written if it is not there."
         file = cache_dir() / f'features-{self.name}-{v}.npy'
-        if not from_main(file.is_file):
+        if not from_main(lambda: is_whole(file)):
             g, p = self._encode(v)
             if is_main():
                 z = torch.cat([g[:, None], p], 1) if self.patches else g[:, None]
-                with atomic_write(file) as f:
-                    np.save(f, z.half().cpu().numpy())
+                save_array(file, z.half().cpu().numpy())
             wait()
         z = torch.from_numpy(np.load(file, mmap_mode='c'))
         return z[:, 0], z[:, 1:]
