@@ -101,6 +101,7 @@ class Head(nn.Module):
     "The interface, and the alignment with prompts as the head that learns nothing."
 
     learns = False  # True: `score` takes the place of eq. 5, and stage 2 trains the head
+    needs_patches = False  # True: that `score` reads the patch embeddings, not the global one alone
 
     def __init__(self, clip: Clip, classes):  # C names
         super().__init__()

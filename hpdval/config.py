@@ -9,7 +9,7 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', '
            'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
-import hashlib, inspect, json, re
+import hashlib, inspect, json, math, re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -360,6 +360,12 @@ _RANGES = {  # (lowest, highest or None, are both allowed?) of numbers
 
 
 def _check_ranges(cfg: Config):
+    "A `ValueError` for a number that is none, or out of its range."
+    for name, kind in TYPES.items():
+        if kind is float and not math.isfinite(getattr(cfg, name)):
+            raise ValueError(f'{name} must be a finite number, got {getattr(cfg, name)}')
+    if cfg.seed < 0:
+        raise ValueError(f'seed must not be negative, got {cfg.seed}')
     for names, (low, high) in _RANGES.items():
         for name in names.split():
             value = getattr(cfg, name)
@@ -384,8 +390,13 @@ def _check_together(cfg: Config):
     if one_view and (cfg.sc_weight or cfg.cse_weight or cfg.joint or reads_patches(cfg)):
         what = f'prompts={cfg.prompts!r}' if PROMPTS[cfg.prompts].needs_image else f'head={cfg.head!r}'
         raise ValueError(
-            f"{what} scores by the global view and has no consistency loss: take method='cocoop' or 'linear-probe'"
+            f'{what} makes its own score of the global view: '
+            "set alpha=1.0, alpha_on='global', sc_weight=0.0, cse_weight=0.0 and joint=False"
         )
+    if learns(cfg) and cfg.prompts in ('global', 'local') and stage_names(cfg) != ('stage1',):
+        w = global_weight(cfg.alpha, cfg.alpha_on)
+        if w == (0 if cfg.prompts == 'global' else 1):
+            raise ValueError(f'prompts={cfg.prompts!r} learns the prompt of a view whose weight is 0: change alpha')
     if HEADS[cfg.head].learns and cfg.prompts != 'fixed':
         raise ValueError(f"head={cfg.head!r} does not read prompts: set prompts='fixed', got {cfg.prompts!r}")
 
@@ -471,7 +482,7 @@ def method_config(
     idle = without_effect(trial_cfg, Config(**start), mine)
     left = [k for k in params if k in idle or k in fixed and params[k] != fixed[k]]
     if left and not quiet:
-        say(f"{METHODS[method].label} goes without {', '.join(left)}: no part of this method")
+        say(f"{METHODS[method].label} goes without {', '.join(left)}: no part of this method", once=True)
     return make_config(method, seed=seed, **{k: v for k, v in mine.items() if k not in idle})
 
 # %% ../nbs/25_config.ipynb #5bb88772

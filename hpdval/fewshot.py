@@ -37,7 +37,7 @@ from hpdval.core import (
     write_json,
 )
 from .data import Split, check_classes, decode_split
-from .experiment import cached_clip, joined, run_code, run_name, table_name
+from .experiment import REGISTRIES, cached_clip, joined, run_code, run_name, table_name
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -45,7 +45,8 @@ from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
 from .parallel import from_main, is_main, local_device, main_first, wait
 from .sources import Data, content_digest, resize, split_digest
-from .train import STAGES, Pixels, predict_scores, split_for_selection
+from .fingerprint import code_digest
+from .train import STAGES, Pixels, is_whole, predict_scores, save_array, split_for_selection
 
 # %% ../nbs/33_fewshot.ipynb #96d21ef2
 def draw_support(
@@ -201,7 +202,7 @@ def load_split(
 class Fewshot:
     "The few-shot part of a run. A wrong type or range is an error."
 
-    benchmark: str = 'icon-coco-fsl'  # a key of `SETTINGS`
+    benchmark: str = 'icon-coco-fsl'  # a key of `FEWSHOT_BENCHMARKS`
     shots: int = 1  # K; 0 = the base model as it is
     episodes: int = 10
     overlap: str = 'drop'  # drop | keep (the authors): base images that also show a novel class, unlabelled (coco-fsl)
@@ -518,7 +519,7 @@ class Setting(NamedTuple):
 
 def _episode(s: Setting, file: Path, support) -> tuple:  # scores, record
     "Adapt (if there is a support), score, and write scores and record unless they are there."
-    if not from_main(file.is_file):
+    if not from_main(lambda: is_whole(file) and _record_of(file).is_file()):
         start, history = time.time(), []
         if support:
             model, history = adapt(s.cfg, s.clip, s.base, support, s.fs.draws, file.with_suffix(''), s.device)
@@ -527,12 +528,16 @@ def _episode(s: Setting, file: Path, support) -> tuple:  # scores, record
         scores = predict_scores(model, s.test.images, Pixels(s.clip, s.cfg, s.device)).numpy()
         if is_main():
             record = dict(environment=environment(s.device), seconds=time.time() - start, history=history)
-            write_json(file.with_suffix('.json'), record)
-            with atomic_write(file) as f:
-                np.save(f, scores)
+            save_array(file, scores)
+            write_json(_record_of(file), record)
             drop_checkpoints(file.with_suffix(''))
         wait()
-    return np.load(file), json.loads(file.with_suffix('.json').read_text())
+    return np.load(file), json.loads(_record_of(file).read_text())
+
+
+def _record_of(file: Path) -> Path:
+    "The file that says how an episode's scores came about."
+    return file.with_suffix('.record.json')
 
 # %% ../nbs/33_fewshot.ipynb #48a46e9c
 def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] percent
@@ -555,7 +560,8 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     base, adapted = train_base(cfg, data, progress), adapt_config(cfg, fs)
     learns = fs.shots > 0 and any(stages(adapted))
     extra = (data.digests[2], f'{fs.shots} shots, {fs.draws} draws') if learns else ()
-    name = run_name(adapted if learns else cfg, clip, 'few-shot', base.name, data.digests[1], *extra)
+    how = code_digest(adapt, novel_model, balanced_draws, draw_supports, average_precision, apart=REGISTRIES)
+    name = run_name(adapted if learns else cfg, clip, 'few-shot', how, base.name, data.digests[1], *extra)
     todo = [('no_support.npy', None)]
     if learns:
         todo = [(f'episode_{e:02d}.npy', s) for e, s in enumerate(data.supports, 1)]
@@ -610,7 +616,7 @@ def compare_fewshot(
     shots,  # list of int
     progress=True,
     **params,
-) -> tuple:  # the summary (contract C1), and {method: {'1-shot': [FewshotResult per seed]}}
+) -> tuple:  # the summary, and {method: {'1-shot': [FewshotResult per seed]}}
     """Run methods x shots x seeds. An episode's value is its mean over the seeds; mean and interval are over the
     episodes."""
     if min(shots) < 1:

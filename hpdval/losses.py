@@ -9,6 +9,7 @@ __all__ = ['REDUCTIONS', 'DB_PARAMS', 'LOSSES', 'DISTANCES', 'VIEWS', 'PROMPTED'
            'semantic_consistency', 'class_specific', 'Seen', 'Term', 'parse_terms', 'active_terms']
 
 # %% ../nbs/23_losses.ipynb #7e563f33
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -383,14 +384,16 @@ def parse_terms(text: str) -> dict:  # name -> weight
     out = {}
     for part in filter(None, (p.strip() for p in text.split(','))):
         name, _, weight = (p.strip() for p in part.partition('='))
+        if name in out:
+            raise ValueError(f'the term {name!r} stands twice in {text!r}')
         if lookup(name, TERMS, 'term').weight:
             raise ValueError(f"the weight of the term {name!r} is a field of its own, not one of `terms`")
         try:
             out[name] = float(weight)
         except ValueError:
             raise ValueError(f"terms must be name=weight with commas between them, got {part!r}") from None
-        if out[name] <= 0:
-            raise ValueError(f"the weight of the term {name!r} must be positive, got {weight}")
+        if not 0 < out[name] < math.inf:
+            raise ValueError(f"the weight of the term {name!r} must be a positive number, got {weight}")
     return out
 
 

@@ -15,6 +15,7 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip, load_clip
+from .config import METHODS
 from .core import get_device, lookup, runs_dir, say
 from .data import load_image, open_image
 from .experiment import Result, load_model
@@ -42,7 +43,7 @@ def run_folder(folder, method=None) -> Path:
     said = json.loads(file.read_text())
     if 'methods' not in said:
         return Path(folder)
-    label = method or list(said['methods'])[-1]
+    label = METHODS[method].label if method in METHODS else method or list(said['methods'])[-1]
     name = lookup(label, said['methods'], f'method in {folder}:')['hashes'][0]
     say(f'{folder} holds {len(said["methods"])} methods: {label} is taken, {runs_dir() / name}')
     return run_folder(runs_dir() / name)
@@ -87,6 +88,10 @@ class Classifier:
     ) -> pd.DataFrame:  # image (its path or number), label, probability 0..1; the likeliest first
         """What is in the images. Probabilities are the sigmoid of the logits that the loss saw; they rank well, but are
         not calibrated. A `ValueError` if the run cannot name other classes."""
+        if isinstance(classes, str):
+            raise TypeError(f'classes must be a list of names, got {classes!r}')
+        if top is not None and top < 1:
+            raise ValueError(f'top must be 1 or more, got {top}')
         images = as_images(images)
         model = self.model if classes is None else for_classes(self.model, list(classes))
         names, texts, rows = list(model.classes), model.texts(), []
@@ -107,7 +112,7 @@ class Classifier:
         c = self.classes.index(lookup(label, self.classes, 'class'))
         text = self.model.local_texts()[[c]]
         W, H = open_image(image).size
-        _, p = self.model.visual(self.pixels(self._image(im)[None]))
+        _, p = self.model.visual(self.pixels(self._image(image)[None]))
         seen = heat_maps(p[0].float(), text, self.model.visual.grid, self.clip.visual.size)
         h, w = (H, W) if self.model.cfg.transform == 'official' else (min(H, W), min(H, W))
         out, top, left = np.full((H, W), np.nan, np.float32), (H - h) // 2, (W - w) // 2

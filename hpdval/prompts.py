@@ -45,6 +45,7 @@ class Prompts(nn.Module):
     "What turns class names into text embeddings: the interface, and the fixed prompts as the simplest kind."
 
     needs_image = False  # True: no text embeddings without an image; `score` is used in their place
+    needs_patches = False  # True: that `score` reads the patch embeddings, not the global one alone
 
     def __init__(
         self,

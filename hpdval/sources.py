@@ -171,7 +171,7 @@ def read_data(
     return Data(train, test, f'{name} {digests}', val=val[0] if val else None)
 
 # %% ../nbs/14_sources.ipynb #2b3672cd
-PICTURES = {'.bmp', '.gif', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
+PICTURES = {'.bmp', '.gif', '.jfif', '.jpe', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp'}
 
 
 def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targets uint8 [N,C], classes
@@ -183,6 +183,8 @@ def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targe
         names = list(classes)  # a class may have no picture here
     found = [(f, c) for c, n in enumerate(names) for f in sorted((folder / n).rglob('*'))]
     found = [(f, c) for f, c in found if f.suffix.lower() in PICTURES]
+    if loose := [f.name for f in folder.iterdir() if f.suffix.lower() in PICTURES]:
+        raise ValueError(f'{folder} has pictures outside the folders of its classes: {some(loose)}')
     if not found:
         raise ValueError(f'{folder} has neither metadata.csv nor a folder of pictures for each class')
     targets = np.eye(len(names), dtype=np.uint8)[[c for _, c in found]]
@@ -206,6 +208,9 @@ def folders(cfg, size: int, progress=True) -> Data:
         where = cfg.image_root or 'the empty path'
         wanted = 'train/ and test/, each with a folder of pictures per class, or with metadata.csv'
         raise FileNotFoundError(f"no {' and '.join(missing)} in {where}: set `image_root` to a folder with {wanted}")
+    for other in ('valid', 'validation', 'dev'):
+        if (root / other).is_dir():
+            raise ValueError(f'{root / other} is none of train/, test/ and val/: rename it, or move it away')
     splits = {}
     for name in ('train', 'test', 'val'):
         if (root / name).is_dir():
@@ -232,6 +237,12 @@ def _column(items, first, given, usual, what):  # -> name of the column
 
 def _pairs(items, image, label) -> tuple:  # list of images, list of labels, class names or None
     "Images and labels of a sequence of pairs, or of rows with columns."
+    if isinstance(items, dict):
+        raise ValueError(
+            f"these are several splits ({', '.join(map(str, items))}): hand over one as train, one as test"
+        )
+    if not hasattr(items, '__len__'):
+        items = list(items)
     if not len(items):
         raise ValueError('there are no samples: give a sequence of (image, labels)')
     first = items[0]
@@ -248,10 +259,12 @@ def _pairs(items, image, label) -> tuple:  # list of images, list of labels, cla
 
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
-    if isinstance(label, (str, int, np.integer)):
-        return [label]
-    if isinstance(label, torch.Tensor):
+    if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
         label = label.tolist()
+    if isinstance(label, (str, int)):
+        return [label]
+    if isinstance(label, dict) or not hasattr(label, '__iter__'):
+        raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
     values = [v.item() if isinstance(v, np.generic) else v for v in label]
     return [int(v) if isinstance(v, (bool, float)) and v in (0, 1) else v for v in values]
 
@@ -278,10 +291,11 @@ def _targets(rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
     bad = []
     for i, row in enumerate(rows):
         if form == 'vectors':
-            row = list(np.flatnonzero(row)) if len(row) == len(classes) else [len(row)]
+            usable = len(row) == len(classes) and set(row) <= {0, 1}
+            row = list(np.flatnonzero(row)) if usable else [row]
         for v in row:
             k = index.get(v, -1) if form == 'names' else v
-            if 0 <= k < len(classes):
+            if isinstance(k, (int, np.integer)) and 0 <= k < len(classes):
                 out[i, k] = 1
             else:
                 bad.append((i, v))
@@ -312,6 +326,11 @@ def from_samples(
     "A source of objects in memory, for `run(cfg, data=...)`. Raises one-line errors on labels that are no class."
     parts = {n: _pairs(s, image, label) for n, s in (('train', train), ('test', test), ('val', val)) if s is not None}
     rows = {n: [_plain(y) for y in labels] for n, (_, labels, _) in parts.items()}
+    if isinstance(classes, str) or classes and len(set(classes)) < len(classes):
+        raise ValueError(f'classes must be a list of names, each once, got {classes!r}')
+    own = {n: list(names) for n, (_, _, names) in parts.items() if names}
+    if any(names != own.get('train', names) for names in own.values()):
+        raise ValueError(f'the parts number their classes differently: {own}')
     known = classes or parts['train'][2]
     form = form or label_form([r for part in rows.values() for r in part], known and len(known))
     names = _class_names(rows['train'], lookup(form, ('names', 'ids', 'vectors'), 'form of labels'), known)
@@ -381,6 +400,9 @@ def check_data(data: Data, cfg, size: int) -> Data:
         if split is None:
             continue
         check_same_classes(f'the {name} split', split.classes, data.classes)
+        if split.images.ndim != 4 or split.images.dtype != torch.uint8:
+            kind = f'{split.images.dtype} {list(split.images.shape)}'
+            raise ValueError(f'the {name} images must be bytes [N,3,S,S] (torch.uint8), got {kind}')
         side = split.images.shape[-1]
         if side != size:
             raise ValueError(f'the {name} images are {side} px, and {cfg.clip} takes {size} px: hand over a source')

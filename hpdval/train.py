@@ -11,7 +11,7 @@ __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixel
            'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
-import hashlib, json, math, time, zlib
+import hashlib, json, math, time, zipfile, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,7 +89,9 @@ class Pixels:
 
     def __init__(self, clip: Clip, cfg: Config, device):
         self.cfg, self.device = cfg, device
-        self.stats = (clip.mean, clip.std) if cfg.transform == 'clip' else PIXEL_STATS[cfg.transform]
+        self.stats = (clip.mean, clip.std)
+        if cfg.transform != 'clip':
+            self.stats = PIXEL_STATS.get(cfg.transform, self.stats)
 
     def __call__(
         self,
@@ -203,6 +205,9 @@ def load_checkpoint(path):
     if not Path(path).is_file():
         return None
     try:
+        with zipfile.ZipFile(path) as z:
+            if part := z.testzip():  # it holds a checksum of every part
+                raise ValueError(f'{part} is not what was written')
         return torch.load(path, map_location='cpu', weights_only=True)
     except Exception as e:
         say(f'{path} is damaged ({type(e).__name__}): thrown away, the stage begins anew')
@@ -611,7 +616,7 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
     wanted = wanted_by(terms, cfg)
     pixels, y_all, classify = prepare(model, clip, train, cfg.loss2 or cfg.loss, True, progress)
     params = [*model.learner.requires_grad_(True).parameters()]
-    patches = reads_patches(cfg) or 'p' in wanted
+    patches = reads_patches(cfg) or 'p' in wanted or model.learner.needs_patches
     feed = FeatureFeed(train.images, model.visual, pixels, progress=progress, patches=patches)
     more = extras(model, clip, train, wanted)
 
