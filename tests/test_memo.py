@@ -1,0 +1,120 @@
+"An answer is never stale and never somebody else's: what a second reader broke, kept from breaking again."
+
+import importlib, sys
+
+import numpy as np, pytest, torch
+from PIL import Image
+
+import hpdval
+from hpdval.config import METHODS, Method, make_config, method_config
+from hpdval.data import TRANSFORMS
+from hpdval.experiment import Result, compare, load_benchmark, run, run_code
+from hpdval.losses import LOSSES
+
+TINY = dict(benchmark='icon-voc-lt', epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
+LOSS = '''
+from hpdval.losses import Loss, bce
+
+class helper:
+    scale = 1.0
+
+def mine(x, y):
+    return FACTOR * helper.scale * bce(x, y)
+
+def build(counts, n, params):
+    return Loss(mine)
+'''
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    return tmp_path / 'runs'
+
+
+@pytest.fixture(scope='module')
+def data():
+    "A few images of the embedded VOC-LT."
+    full = load_benchmark(make_config('zero-shot', benchmark='icon-voc-lt'), progress=False)
+    return full._replace(train=full.train.at(range(40)), test=full.test.at(range(16)), digest='40-16')
+
+
+def test_the_code_that_runs_counts_and_not_its_file(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, 'dont_write_bytecode', True)
+    file = tmp_path / 'own_loss.py'
+    file.write_text(LOSS.replace('FACTOR', '1.0'))
+    own = importlib.import_module('own_loss')
+    monkeypatch.setitem(LOSSES, 'own', dict(paper=own.build))
+    cfg = make_config('dval', loss='own', **{k: v for k, v in TINY.items() if k != 'epochs2'})
+    first = run_code(cfg)
+    file.write_text(LOSS.replace('FACTOR', '20.0'))
+    assert run_code(cfg) == first  # saved, and not what runs
+    importlib.reload(own)
+    LOSSES['own'] = dict(paper=own.build)
+    second = run_code(cfg)
+    assert second != first
+    own.helper.scale = 3.0  # an attribute of something that the loss names
+    assert run_code(cfg) not in (first, second)
+
+
+def test_fresh_does_not_go_on_from_what_was_left(data, runs):
+    cfg = method_config('dval', 0, **TINY)
+    first = run(cfg, progress=False, data=data)
+    (runs / first.hash / 'stage1.pt').write_bytes(b'left by another training')
+    again = run(cfg, progress=False, data=data, fresh=True)
+    assert np.array_equal(again.scores, first.scores)
+
+
+def test_a_result_that_was_changed_is_named(data, runs):
+    r = run(method_config('zero-shot', 0, **TINY), progress=False, data=data)
+    file = runs / r.hash / 'result.json'
+    file.write_text(file.read_text().replace('"total": ', '"total": 1'))
+    with pytest.raises(ValueError, match='is damaged'):
+        Result.load(file.parent)
+
+
+def test_two_methods_of_one_label_are_refused(monkeypatch):
+    monkeypatch.setitem(METHODS, 'mine', Method('CoOp', METHODS['coop'].fixes, 'nowhere'))
+    with pytest.raises(ValueError, match='label of a method'):
+        compare(['coop', 'mine'])
+
+
+def test_images_that_are_no_bytes_are_refused(data):
+    floats = data._replace(test=data.test._replace(images=data.test.images / 255))
+    with pytest.raises(ValueError, match='must be bytes'):
+        run(method_config('zero-shot', 0, **TINY), progress=False, data=floats)
+
+
+def test_a_transform_of_ones_own(data, monkeypatch):
+    monkeypatch.setitem(TRANSFORMS, 'mine', lambda im, size: im.resize((size, size)))
+    cfg = make_config('zero-shot', benchmark='icon-voc-lt', transform='mine', empty_classes='keep')
+    assert run(cfg, progress=False, data=data).scores.shape == (16, 20)
+
+
+def test_parts_that_number_their_classes_differently_are_refused():
+    class Rows(list):
+        pass
+
+    a, b = Rows([dict(image=None, label=0)]), Rows([dict(image=None, label=0)])
+    for rows, names in ((a, ['cat', 'dog']), (b, ['dog', 'cat'])):
+        rows.features = dict(label=type('ClassLabel', (), dict(names=names)))
+    with pytest.raises(ValueError, match='number their classes differently'):
+        hpdval.from_samples(a, b)
+
+
+def test_a_heat_map_from_a_path_and_from_a_picture(data, tmp_path):
+    r = run(method_config('dval', 0, **TINY), progress=False, data=data)
+    model = hpdval.Classifier.load(r.folder, device='cpu')
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 90, 3), np.uint8))
+    picture.save(tmp_path / 'a.png')
+    maps = [model.heatmap(im, 'dog') for im in (picture, tmp_path / 'a.png', np.asarray(picture))]
+    assert maps[0].shape == (60, 90)
+    for other in maps[1:]:
+        assert np.array_equal(other, maps[0], equal_nan=True)
+
+
+def test_logits_are_what_the_loss_saw(data):
+    r = run(method_config('dval', 0, **TINY), progress=False, data=data)
+    model = hpdval.Classifier.load(r.folder, device='cpu').model
+    assert torch.allclose(torch.from_numpy(r.logits), model.logits(torch.from_numpy(r.scores)), atol=1e-5)
