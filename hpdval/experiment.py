@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'cached_clip', 'load_benchmark', 'needs_captions', 'Result', 'run_parts', 'run_code', 'run_name',
-           'drop_checkpoints', 'run', 'load_model', 'table_name', 'joined', 'summed', 'conditions', 'compare_configs',
-           'compare', 'launch']
+           'drop_checkpoints', 'run', 'load_model', 'table_name', 'joined', 'summed', 'conditions', 'check_before',
+           'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import json, math, time
@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np, pandas as pd
 from safetensors.torch import save
 
-from .align import HEADS, SCORES
+from .align import HEADS, SCORES, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
 from hpdval.config import (
     Config,
@@ -371,6 +371,14 @@ def conditions(results: list) -> dict:
         seeds=list(dict.fromkeys(r.config['seed'] for r in results)),
     )
 
+# %% ../nbs/31_experiment.ipynb #b0afd2b5
+def check_before(cfg: Config, progress=True, data=None):
+    "Raise what is known to be missing or not to fit, before anything is trained."
+    load_benchmark(cfg, None, progress, data)
+    visual = cached_clip(cfg.clip, cfg.pretrained).visual
+    if cfg.student == 'clip':
+        patches_used(cfg.topk, visual.grid[0] * visual.grid[1])
+
 # %% ../nbs/31_experiment.ipynb #17bde944
 def compare_configs(
     configs: dict,  # {row: [Config per seed]}
@@ -379,7 +387,7 @@ def compare_configs(
 ) -> tuple:  # the summary, and {row: [Result per seed]}
     "Run configs and sum up over the seeds."
     for c, *_ in configs.values():
-        load_benchmark(c, None, progress, data)  # says what is missing before anything is trained
+        check_before(c, progress, data)
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}
     said = conditions([r for rs in results.values() for r in rs])
     return said | dict(methods={row: summed(rs) for row, rs in results.items()}), results
