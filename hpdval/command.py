@@ -244,7 +244,7 @@ def old_files(older: float) -> list:  # of paths
 
     before = time.time() - older
     found = [f for pattern in CACHED for f in cache_dir().glob(pattern) if f.is_file()]
-    found += [f for f in runs_dir().glob('*/.*') if f.is_file()]  # temporaries of killed runs
+    found += [f for f in runs_dir().glob('*/.*.????????????') if f.is_file()]  # temporaries of killed runs
     found += [f for f in runs_dir().glob('*/*.pt') if (f.parent / 'result.json').is_file()]
     return sorted(f for f in found if max(f.stat().st_mtime, f.stat().st_atime) < before)
 
