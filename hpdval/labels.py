@@ -84,7 +84,7 @@ BENCHMARKS = MappingProxyType(
 def groups(
     counts,  # [C] training images per class
 ) -> dict:  # group name -> int array of class indices, ascending
-    "Head (100 images or more), medium (20 to 99), tail (fewer than 20) classes, as the authors evaluate (study B2)."
+    "Head (100 images or more), medium (20 to 99), tail (fewer than 20) classes, as the authors evaluate."
     counts = np.asarray(counts)
     masks = dict(head=counts >= 100, medium=(counts >= 20) & (counts < 100), tail=counts < 20)
     return {k: np.flatnonzero(m) for k, m in masks.items()}

@@ -785,7 +785,7 @@ def _nothing(a):
 
 
 def _nothing_in_coco(a):
-    "The rule of COCO-LT for COCO's own files: no area, or a side below one pixel (study B2)."
+    "The rule of COCO-LT for COCO's own files: no area, or a side below one pixel."
     w, h = a.get('bbox') and a['bbox'][2:] or (1, 1)
     return a.get('area', w * h) == 0 or min(w, h) < 1
 
@@ -1054,7 +1054,7 @@ def reference_counts(
     smallest=1,
     b=6,
 ) -> np.ndarray:  # int [C], falling
-    "Images wanted for each class, from the Pareto density between its 0 and 99 % quantiles (study B3)."
+    "Images wanted for each class, from the Pareto density between its 0 and 99 % quantiles."
     x = np.linspace(1, 0.01 ** (-1 / b), n_classes)
     return ((largest - smallest) * x ** -(b + 1) + smallest).astype(int)
 
@@ -1074,7 +1074,7 @@ def cut_longtail(
     largest,  # images of the first class on the reference curve: VOC-LT 800, COCO-LT 1200
     rng,  # `random.Random`; it is advanced
 ) -> list:  # row numbers, in the order of the original
-    "Choose a long-tailed subset as Wu et al. did (study B3)."
+    "Choose a long-tailed subset as Wu et al. did."
     chosen, showing = set(), [set() for _ in range(targets.shape[1])]  # showing[c]: the chosen images of class c
     labels = [np.flatnonzero(y).tolist() for y in targets]
     for c, want in zip(visiting_order(targets), reference_counts(targets.shape[1], largest)):
@@ -1121,7 +1121,7 @@ def voc_lt_from_annotations(
     difficult='include',
     seed=0,
 ) -> tuple:  # paths, targets uint8 [N,20]
-    "VOC-LT's training list, made again from the annotations of VOC 2012 (study B3)."
+    "VOC-LT's training list, made again from the annotations of VOC 2012."
     paths, Y, _ = read_voc(image_root, difficult=difficult)
     rows = cut_longtail(Y, 800, random.Random(seed))
     return [paths[i] for i in rows], Y[rows]
@@ -1149,7 +1149,7 @@ class Episode(NamedTuple):
 def read_voc_fewshot(
     path,  # a table of the authors' idx/voc
 ) -> tuple:  # paths, targets uint8 [N,C], classes
-    "Read a few-shot table of VOC 2007; classes as the columns are, alphabetical (study B4)."
+    "Read a few-shot table of VOC 2007; classes as the columns are, alphabetical."
     numbers, Y, classes = read_csv(path)
     return [f'VOCdevkit/VOC2007/JPEGImages/{int(n):06d}.jpg' for n in numbers], Y, classes
 
@@ -1223,7 +1223,7 @@ def read_coco_episodes(
     train_paths=None,  # paths of train2014 in the order of its annotations: `read_coco_json(...)[0]`
     official=True,  # check the sha256 of all twenty episodes
 ) -> list:  # 10 `Episode`s of the 16 novel classes
-    "The ten supports of COCO for 1 or 5 shots (study B4)."
+    "The ten supports of COCO for 1 or 5 shots."
     lookup(shots, (1, 5), 'number of shots')
     raw = _coco_episodes(source)
     if official and (got := _episodes_sha256(raw)) != LASO_SHA256:

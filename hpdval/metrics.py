@@ -142,7 +142,7 @@ def summary(
     ap,  # [C] 0..1, NaN allowed
     counts,  # [C] training images per class
 ) -> dict:
-    "mAP (`group_means`), `var_population` of the class APs and `var_between_groups`, of APs in percent (study C)."
+    "mAP (`group_means`), `var_population` of the class APs and `var_between_groups`, of APs in percent."
     total, *by_group = _by_group(ap, counts).values()
     # each class stands for the mean of its group
     own_group = np.concatenate([np.full(len(a), _mean(a)) for a in by_group])
