@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
-           'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'choices', 'typed',
-           'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash', 'stage1_config',
-           'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
+           'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'choices', 'as_type',
+           'typed', 'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash',
+           'stage1_config', 'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, math, re
@@ -338,9 +338,8 @@ def choices(name: str):  # -> list of names, or None
     return list(CHOICES[name]) if name in CHOICES else None
 
 # %% ../nbs/25_config.ipynb #1b23204d
-def typed(name, value):
-    "`value` as the type of field `name`, or a `TypeError`."
-    want = TYPES[name]
+def as_type(name: str, value, want: type):
+    "`value` as the type `want` of the parameter `name`, or a `TypeError`."
     if isinstance(value, np.generic):
         value = value.item()
     if want is float and type(value) is int:
@@ -352,24 +351,27 @@ def typed(name, value):
     return value
 
 
-_RANGES = {  # (lowest, highest or None, are both allowed?) of numbers
+def typed(name: str, value):
+    "`value` as the type of a field of `Config`, or a `TypeError`."
+    return as_type(name, value, TYPES[name])
+
+
+_RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema': (0, 1),
-    'copies topk scale epochs1 epochs2 schedule_epochs kd_weight sc_weight cse_weight weight_decay lr1 lr2': (0, None),
+    'seed copies topk scale epochs1 epochs2 schedule_epochs kd_weight sc_weight cse_weight': (0, None),
+    'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
 }
 
 
 def _check_ranges(cfg: Config):
     "A `ValueError` for a number that is none, or out of its range."
-    for name, kind in TYPES.items():
-        if kind is float and not math.isfinite(getattr(cfg, name)):
-            raise ValueError(f'{name} must be a finite number, got {getattr(cfg, name)}')
-    if cfg.seed < 0:
-        raise ValueError(f'seed must not be negative, got {cfg.seed}')
     for names, (low, high) in _RANGES.items():
         for name in names.split():
             value = getattr(cfg, name)
-            if not low <= value <= (float('inf') if high is None else high):
+            if not math.isfinite(value):
+                raise ValueError(f'{name} must be a finite number, got {value}')
+            if value < low or high is not None and value > high:
                 allowed = 'be positive' if low else 'not be negative'
                 if high:
                     allowed = f'lie in {low}..{high}'

@@ -29,6 +29,7 @@ from hpdval.config import (
     stage_names,
 )
 from hpdval.core import (
+    as_json,
     atomic_write,
     environment,
     file_digest,
@@ -138,10 +139,8 @@ class Result:
 
     def save(self, folder):
         "Write `result.json`, with a checksum of itself."
-        file = Path(folder) / 'result.json'
-        said = {k: v for k, v in asdict(self).items() if k != 'folder'}
-        write_json(file, said)
-        write_json(file, said | dict(check=_check_of(json.loads(file.read_text()))))
+        said = as_json({k: v for k, v in asdict(self).items() if k != 'folder'})
+        write_json(Path(folder) / 'result.json', said | dict(check=_check_of(said)))
         self.folder = str(folder)
 
     def file(self, name: str) -> Path:
@@ -367,7 +366,6 @@ def conditions(results: list) -> dict:
         code=text_digest(*sorted({r.code for r in results})),
         device=one.environment['device'],
         environment=joined(r.environment for r in results),
-        seconds=sum({r.hash: r.seconds for r in results}.values()),  # what is shared counts once
         seeds=list(dict.fromkeys(r.config['seed'] for r in results)),
     )
 
@@ -389,8 +387,10 @@ def compare_configs(
     for c, *_ in configs.values():
         check_before(c, progress, data)
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}
-    said = conditions([r for rs in results.values() for r in rs])
-    return said | dict(methods={row: summed(rs) for row, rs in results.items()}), results
+    flat = [r for rs in results.values() for r in rs]
+    seconds = sum({r.hash: r.seconds for r in flat}.values())  # what is shared counts once
+    rows = {row: summed(rs) for row, rs in results.items()}
+    return conditions(flat) | dict(seconds=seconds, methods=rows), results
 
 
 def compare(
@@ -407,8 +407,7 @@ def compare(
         if not given or len(set(given)) < len(given):
             raise ValueError(f'every {what} must stand once, at least one, got {given}')
     configs = {}
-    for m in methods:
-        label = method_label(m)
+    for m, label in zip(methods, labels):
         configs[label] = [method_config(m, s, quiet=not progress or s != seeds[0], **params) for s in seeds]
     summary, results = compare_configs(configs, progress, data)
     return summary, dict(zip(methods, results.values()))

@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from .align import HEADS
 from .clip import Clip
-from .config import Config, method_config, method_label, stage_names, stages
+from .config import Config, as_type, method_config, method_label, stage_names, stages
 from hpdval.core import (
     atomic_write,
     cache_dir,
@@ -37,7 +37,7 @@ from hpdval.core import (
     write_json,
 )
 from .data import Split, check_classes, decode_split
-from .experiment import REGISTRIES, cached_clip, joined, run_code, run_name, table_name
+from .experiment import REGISTRIES, cached_clip, conditions, joined, run_code, run_name
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -218,11 +218,11 @@ class Fewshot:
 
     def __post_init__(self):
         for f in fields(self):
-            v, least = getattr(self, f.name), int(f.name in ('episodes', 'resample', 'draws'))
-            if not (type(v) is f.type or f.type is float and type(v) is int):
-                raise TypeError(f'parameter {f.name!r} must be {f.type.__name__}, got {v!r} ({type(v).__name__})')
-            if f.type is not str and v < least:
-                raise ValueError(f'{f.name} must be at least {least}, got {v}')
+            value = as_type(f.name, getattr(self, f.name), f.type)
+            object.__setattr__(self, f.name, value)  # frozen: a number of NumPy becomes plain
+            least = int(f.name in ('episodes', 'resample', 'draws'))
+            if f.type is not str and not least <= value < float('inf'):
+                raise ValueError(f'{f.name} must be at least {least}, got {value}')
         lookup(self.overlap, ('drop', 'keep'), 'overlap')
 
 
@@ -445,8 +445,8 @@ def adapt_config(cfg: Config, fs: Fewshot) -> Config:
         cfg,
         epochs1=fs.adapt_epochs1 * one,
         epochs2=fs.adapt_epochs2 * two,
-        lr1=float(fs.adapt_lr1),
-        lr2=float(fs.adapt_lr2),
+        lr1=fs.adapt_lr1,
+        lr2=fs.adapt_lr2,
         schedule_epochs=0,
         select='last',
         ema=0.0,
@@ -631,16 +631,9 @@ def compare_fewshot(
     flat = [r for by_shots in every.values() for k, rs in by_shots.items() for r in rs]
     one = flat[-1]
     seconds = {r.base: r.seconds[0] for r in flat} | {r.hash: r.seconds[1] for r in flat}  # what is shared counts once
-    summary = dict(
+    summary = conditions(flat) | dict(
         config=one.config | one.fewshot | dict(shots=list(shots)),
-        hash=table_name(r.hash for r in flat),
-        data=one.data,
-        weights=one.weights,
-        code=text_digest(*sorted({r.code for r in flat})),
-        device=one.environment['device'],
-        environment=joined(r.environment for r in flat),
         seconds=sum(seconds.values()),
-        seeds=list(seeds),
         methods={label: _summed(by_shots) for label, by_shots in every.items()},
     )
     learned = [{k: rs for k, rs in by.items() if k != '0-shot'} for by in every.values()]
