@@ -6,7 +6,8 @@
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
            'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'choices', 'as_type',
            'typed', 'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash',
-           'stage1_config', 'notebook_parameters', 'parse_names', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
+           'stage1_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial', 'folder_name',
+           'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, math, re
@@ -43,13 +44,15 @@ class Config:
     copies: int = 0  # augmented copies per training image, made once; 0 = a fresh one in every epoch (open)
     val_fraction: float = 0.1  # share of the training images held out to select the epoch (open)
     select: str = 'val'  # which epoch is reported: val | last | test (the authors' choice)
+    earliest1: int = 0  # first epoch of stage 1 that may be reported; 0 = its start (open; the authors: 11)
+    earliest2: int = 0  # the same of stage 2 (open; the authors: 1)
     # model
     clip: str = 'mini'  # an open_clip architecture, or 'mini'
     pretrained: str = ''  # open_clip tag or local weights file; '' = the weights in the package (mini only)
     student: str = 'clip'  # clip (starts as CLIP's tower) | a timm ViT (row 1: the paper's is ImageNet's)
     student_weights: str = ''  # local weights file of a timm student; '' = timm's own (a download) | random
     embedding: str = 'clip'  # clip (CLIP's projection) | mlp (two linear layers, section III-A, row 3; timm needs it)
-    train_text: bool = False  # stage 1 also trains the text tower (row 18)
+    train_text: bool = False  # stage 1 also trains the text tower, less its word embeddings (row 18)
     # scores, section III-B
     template: str = 'a photo of a {}.'  # the fixed prompt P^H (eq. 3; row 10: the full stop is the authors' code's)
     class_names: str = 'listed'  # listed ('diningtable') | spaced ('dining table', row 10)
@@ -115,6 +118,7 @@ class Method(NamedTuple):
 
 _GLOBAL = dict(alpha=1.0, alpha_on='global')  # the global view alone
 _NO_STAGE1 = dict(epochs1=0, sc_weight=0.0)
+_COSINE = dict(score='cosine', scale=100.0)  # the authors' code of all but their own method (row 30)
 
 METHODS = {
     'zero-shot': Method(
@@ -122,6 +126,7 @@ METHODS = {
         dict(prompts='fixed', epochs1=0, epochs2=0, **_GLOBAL),
         'Radford et al., ICML 2021',
         '#949494',
+        official=_COSINE,
     ),
     'zero-shot-dual': Method(
         'Zero-shot CLIP, both views',
@@ -134,6 +139,7 @@ METHODS = {
         dict(prompts='shared', **_NO_STAGE1, **_GLOBAL),
         'Zhou et al., IJCV 2022',
         '#de8f05',
+        official=_COSINE,
         embedded=dict(loss='bce', lr2=1.25e-4),
     ),
     'cocoop': Method(
@@ -141,6 +147,7 @@ METHODS = {
         dict(prompts='conditional', **_NO_STAGE1, **_GLOBAL),
         'Zhou et al., CVPR 2022',
         '#cc78bc',
+        official=_COSINE,
         embedded=dict(loss='bce', lr2=2e-3, epochs2=2),
     ),
     'lmpt': Method(
@@ -148,6 +155,7 @@ METHODS = {
         dict(prompts='shared', cse_weight=1.0, **_NO_STAGE1, **_GLOBAL),
         'Xia et al., ALVR 2024',
         '#fbafe4',
+        official=_COSINE,
         embedded=dict(loss='bce', lr2=1.25e-4),
     ),
     'linear-probe': Method(
@@ -162,6 +170,7 @@ METHODS = {
         dict(prompts='fixed', epochs2=0, kd='none', **_GLOBAL),
         "the tower on its global view; the authors' published CoOp run (row 29)",
         '#d55e00',
+        official=_COSINE | dict(earliest1=1),
     ),
     'dval': Method(
         'HP-DVAL, stage 1 only',
@@ -221,12 +230,16 @@ MODES = dict(
         reduction='mean',
         train_text=True,
         stage2_from='clip',
-        epochs1=80,
-        epochs2=50,
+        epochs1=79,
+        epochs2=49,
+        lr1=1e-5,
+        lr2=1e-5,
         batch_size=16,
         schedule='onecycle',
         schedule_epochs=80,
         select='test',
+        earliest1=11,
+        earliest2=1,
         val_fraction=0.0,
     ),
 )
@@ -259,8 +272,8 @@ def reads_patches(cfg) -> bool:
 _ALWAYS = 'benchmark transform clip student embedding precision scale'.split()
 _TRAINED = '''seed augment copies val_fraction select loss_mode batch_size weight_decay schedule schedule_epochs
 ema terms'''.split()
-_STAGE1 = 'loss lr1 epochs1 joint train_text'.split()
-_STAGE2 = 'loss2 lr2 epochs2'.split()
+_STAGE1 = 'loss lr1 epochs1 earliest1 joint train_text'.split()
+_STAGE2 = 'loss2 lr2 epochs2 earliest2'.split()
 
 
 def _scored(cfg, two: bool) -> set:
@@ -273,6 +286,12 @@ def _scored(cfg, two: bool) -> set:
     return named | {'score', 'alpha', 'alpha_on'} | ({'topk'} if reads_patches(cfg) else set())
 
 
+def _losses(cfg) -> set:
+    "The classification losses of a run."
+    one, two = stages(cfg)
+    return ({cfg.loss} if one else set()) | ({cfg.loss2 or cfg.loss} if two else set())
+
+
 def reads(cfg: Config) -> set:
     "The names of the fields that a run's result depends on."
     one, two = stages(cfg)
@@ -283,14 +302,19 @@ def reads(cfg: Config) -> set:
         out.add('seed')  # its layers are drawn at random
     if one:
         out |= {*_STAGE1}
+    if all(len(set(LOSSES[name].values())) == 1 for name in _losses(cfg)):
+        out.discard('loss_mode')  # these losses are the same in every mode
     if two:
         out |= {*_STAGE2, 'head', 'prompts'}
         out |= {'stage2_from'} if cfg.epochs1 else set()
     if learns(cfg) and (two or cfg.joint and one):
         out |= {'prompts', *PROMPTS[cfg.prompts].reads(cfg)}
+    if cfg.select == 'last':
+        out -= {'earliest1', 'earliest2'}
     for stage in stage_names(cfg):
         for term, _ in active_terms(cfg, stage).values():
             out |= {*term.fields(cfg)}
+            out |= {'teacher'} & {name.split('_')[0] for name in term.reads(cfg)}
     return out
 
 
@@ -358,7 +382,8 @@ def typed(name: str, value):
 
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema': (0, 1),
-    'seed copies topk scale epochs1 epochs2 schedule_epochs kd_weight sc_weight cse_weight': (0, None),
+    'seed copies topk scale epochs1 epochs2 earliest1 earliest2 schedule_epochs': (0, None),
+    'kd_weight sc_weight cse_weight': (0, None),
     'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
 }
@@ -386,6 +411,13 @@ def _check_together(cfg: Config):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')
     if cfg.student != 'clip' and cfg.embedding != 'mlp':
         raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
+    if cfg.student == 'clip' and cfg.student_weights:
+        raise ValueError("student_weights are those of a timm student, and student='clip' starts as CLIP's own tower")
+    for name in ('image_root', 'lists'):
+        if getattr(cfg, name) and name not in SOURCES[cfg.benchmark].reads:
+            raise ValueError(
+                f'benchmark {cfg.benchmark!r} does not read {name}: leave it out, or name another benchmark'
+            )
     if cfg.select == 'val' and not cfg.val_fraction:
         raise ValueError("select='val' needs a val_fraction above 0")
     one_view = PROMPTS[cfg.prompts].needs_image or HEADS[cfg.head].learns
@@ -403,6 +435,19 @@ def _check_together(cfg: Config):
         raise ValueError(f"head={cfg.head!r} does not read prompts: set prompts='fixed', got {cfg.prompts!r}")
 
 
+def _check_consistency(cfg: Config):
+    "A `ValueError` if the consistency loss holds a prompt that does not learn: it would always be the same."
+    if not any('sc' in active_terms(cfg, stage) for stage in stage_names(cfg)):
+        return
+    learned = PROMPTS[cfg.prompts].views if cfg.prompts != 'fixed' else ()
+    held = ('global', 'local') if cfg.sc_on == 'both' else (cfg.sc_on,)
+    if not set(held) <= set(learned):
+        advice = f'sc_on={learned[0]!r} or sc_weight=0' if learned else 'sc_weight=0'
+        raise ValueError(
+            f'sc_on={cfg.sc_on!r} holds a prompt that prompts={cfg.prompts!r} does not learn: set {advice}'
+        )
+
+
 def check(cfg: Config) -> Config:
     "`cfg` itself if every value is allowed; a one-line `ValueError` otherwise."
     for name in TYPES:
@@ -411,6 +456,7 @@ def check(cfg: Config) -> Config:
     _check_ranges(cfg)
     parse_terms(cfg.terms)
     _check_together(cfg)
+    _check_consistency(cfg)
     return cfg
 
 # %% ../nbs/25_config.ipynb #6f172f7a
@@ -542,6 +588,14 @@ def parse_names(
     if twice:
         raise ValueError(f"{what} {', '.join(twice)} stands twice in {text!r}")
     return names
+
+
+def each_once(what: str, given) -> list:
+    "What was given, as a list. A `ValueError` for nothing, or for something that stands twice."
+    given = list(given)
+    if not given or len(set(given)) < len(given):
+        raise ValueError(f'every {what} must stand once, at least one, got {given}')
+    return given
 
 
 def parse_seeds(seeds) -> list:  # list of int

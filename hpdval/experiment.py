@@ -19,11 +19,14 @@ from safetensors.torch import save
 from .align import HEADS, SCORES, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
 from hpdval.config import (
+    METHODS,
     Config,
     config_hash,
+    each_once,
     make_config,
     method_config,
     method_label,
+    parse_names,
     parse_seeds,
     stage1_config,
     stage_names,
@@ -401,11 +404,9 @@ def compare(
     **params,  # fields of `Config`, meant for all methods
 ) -> tuple:  # the summary, and {method: [Result per seed]}
     "Run methods x seeds. Raises one-line errors before anything is run."
-    methods, seeds = list(methods), parse_seeds(seeds) if isinstance(seeds, (str, int)) else list(seeds)
-    labels = [method_label(m) for m in methods]
-    for what, given in (('method', methods), ('seed', seeds), ('label of a method', labels)):
-        if not given or len(set(given)) < len(given):
-            raise ValueError(f'every {what} must stand once, at least one, got {given}')
+    seeds = parse_seeds(seeds) if isinstance(seeds, (str, int)) else each_once('seed', seeds)
+    methods = parse_names(methods, METHODS, 'method') if isinstance(methods, str) else each_once('method', methods)
+    labels = each_once('label of a method', [method_label(m) for m in methods])
     configs = {}
     for m, label in zip(methods, labels):
         configs[label] = [method_config(m, s, quiet=not progress or s != seeds[0], **params) for s in seeds]

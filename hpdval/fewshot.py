@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 
 from .align import HEADS
 from .clip import Clip
-from .config import Config, as_type, method_config, method_label, stage_names, stages
+from .config import Config, as_type, each_once, method_config, method_label, stage_names, stages
 from hpdval.core import (
     atomic_write,
     cache_dir,
@@ -261,6 +261,7 @@ def fewshot_config(
     method: str,
     seed: int,
     benchmark='icon-coco-fsl',  # a key of `FEWSHOT_BENCHMARKS`
+    quiet=True,  # False: say what is left out
     **params,  # fields of `Config` and of `Fewshot`, meant for all methods
 ) -> tuple:  # Config of the base training, Fewshot
     """The two configs of a few-shot run. Raises on a bad name, type or range, and for a method that cannot name
@@ -273,7 +274,7 @@ def fewshot_config(
     if params.get('select') == 'test':
         raise ValueError("select='test' would choose on novel images: take 'val' (held-out base images) or 'last'")
     own = {k: params.pop(k) for k in FEWSHOT_PARAMETERS if k in params}
-    cfg = method_config(method, seed, benchmark=b.settings_of, **params)
+    cfg = method_config(method, seed, quiet, benchmark=b.settings_of, **params)
     check_nameable(method, cfg)
     return cfg, Fewshot(benchmark, **own)
 
@@ -619,10 +620,12 @@ def compare_fewshot(
 ) -> tuple:  # the summary, and {method: {'1-shot': [FewshotResult per seed]}}
     """Run methods x shots x seeds. An episode's value is its mean over the seeds; mean and interval are over the
     episodes."""
+    methods, seeds, shots = each_once('method', methods), each_once('seed', seeds), each_once('number of shots', shots)
     if min(shots) < 1:
         raise ValueError(f'shots must be 1 or more, got {min(shots)}')  # 0 is run anyway
     configs = {}
     for m in methods:
+        fewshot_config(m, seeds[0], quiet=not progress, **params)  # says once what it leaves out
         by_shots = {f'{k}-shot': [fewshot_config(m, s, shots=k, **params) for s in seeds] for k in (0, *shots)}
         configs[method_label(m)] = by_shots
     every = {}

@@ -222,9 +222,11 @@ def _eq14(counts, p):
 
 
 LOSSES = {
-    'bce': dict(paper=_plain(bce), official=_plain(bce)),
-    'mls': dict(paper=_plain(mls), official=_plain(mls)),
-    'focal': dict(paper=_plain(focal), official=_plain(focal)),  # the authors' crashes (row 17): nothing to differ from
+    'bce': dict.fromkeys(('paper', 'official'), _plain(bce)),
+    'mls': dict.fromkeys(('paper', 'official'), _plain(mls)),
+    'focal': dict.fromkeys(
+        ('paper', 'official'), _plain(focal)
+    ),  # the authors' crashes (row 17): nothing to differ from
     'cb-focal': dict(paper=_cb_paper, official=_cb_official),
     'asl': dict(paper=_plain(asl), official=_plain(asl, detach=True)),
     'db': dict(paper=_db(), official=_db(divide=True, balance=0.5), printed=_db(printed=True)),
@@ -342,11 +344,13 @@ def _kd_reads(cfg):
 
 
 def _kd_weight(cfg):
-    return 0.0 if cfg.kd == 'none' else cfg.kd_weight
+    if cfg.kd == 'none' or cfg.teacher == 'student':  # its distance from itself is 0, and pulls at nothing (row 2)
+        return 0.0
+    return cfg.kd_weight
 
 
 def _kd_fields(cfg):
-    return ('kd', 'kd_on', 'kd_weight', 'teacher') + (() if cfg.kd == 'cosine' else ('reduction',))
+    return ('kd', 'kd_on', 'kd_weight') + (() if cfg.kd == 'cosine' else ('reduction',))
 
 # %% ../nbs/23_losses.ipynb #2451a186
 PROMPTED = {'global': ('text_g',), 'local': ('text_l',), 'both': ('text_g', 'text_l')}

@@ -153,17 +153,32 @@ def _f1(p, r):
     return 2 * p * r / (p + r) if p + r else math.nan
 
 
+def _check_kind(s, kind):
+    "A `ValueError` for what is not of its kind, or may be of another."
+    lookup(kind, (None, 'logits', 'probabilities'), 'kind')
+    low, high = s.min(), s.max()
+    if kind == 'probabilities' and not 0 <= low <= high <= 1:
+        raise ValueError(f'probabilities must lie in 0..1, got {low:.3g} to {high:.3g}')
+    if kind is None and -1 <= low <= high <= 1:
+        raise ValueError(
+            f'scores from {low:.3g} to {high:.3g} may be cosines or probabilities: hand over the logits '
+            "(Result.logits), or say kind='probabilities' or kind='logits'"
+        )
+
+
 def threshold_metrics(
-    scores,  # [N,C] logits
+    scores,  # [N,C] logits, or probabilities
     targets,  # [N,C] 0/1
-    threshold=0.5,  # on the sigmoid of the logits, between 0 and 1
+    threshold=0.5,  # on the probability, between 0 and 1
     top=None,  # at most this many classes per image
+    kind=None,  # logits | probabilities; None = logits, if they can be nothing else
 ) -> dict:  # OP, OR, OF1, CP, CR, CF1, in 0..1
     "Overall and per-class precision, recall and F1 of the labels said at a threshold; `ValueError` for bad input."
     if not 0 < threshold < 1:
         raise ValueError(f'threshold must lie between 0 and 1, got {threshold}')
     s, y = _arrays(scores, targets)
-    yes = s >= math.log(threshold / (1 - threshold))
+    _check_kind(s, kind)
+    yes = s >= (threshold if kind == 'probabilities' else math.log(threshold / (1 - threshold)))
     if top:
         yes &= np.argsort(np.argsort(-s, axis=0, kind='stable'), axis=0) < top
     right = (yes & y).sum(1)

@@ -44,6 +44,7 @@ def fixed_prompts(clip: Clip, classes, template='a photo of a {}.', spelling='li
 class Prompts(nn.Module):
     "What turns class names into text embeddings: the interface, and the fixed prompts as the simplest kind."
 
+    views = ('global', 'local')  # those whose prompt is learned, and not the other's
     needs_image = False  # True: no text embeddings without an image; `score` is used in their place
     needs_patches = False  # True: that `score` reads the patch embeddings, not the global one alone
 
@@ -151,6 +152,8 @@ class LearnedPrompts(Prompts):
 class SharedPrompts(LearnedPrompts):
     "One context for both views (CoOp)."
 
+    views = ('global',)
+
 
 class HierarchicalPrompts(LearnedPrompts):
     "A context for the global view and one for the local view (eq. 6-7)."
@@ -161,12 +164,16 @@ class HierarchicalPrompts(LearnedPrompts):
 class GlobalPrompts(LearnedPrompts):
     "A context for the global view; the local view keeps the fixed prompts (Table VI)."
 
+    views = ('global',)
+
     def texts(self, text: TextTower, fixed) -> tuple:
         return self.encode(text, self.ctx)[0], fixed
 
 
 class LocalPrompts(LearnedPrompts):
     "A context for the local view; the global view keeps the fixed prompts (Table VI)."
+
+    views = ('local',)
 
     def texts(self, text: TextTower, fixed) -> tuple:
         return fixed, self.encode(text, self.ctx)[0]
@@ -175,6 +182,7 @@ class LocalPrompts(LearnedPrompts):
 class ConditionalPrompts(LearnedPrompts):
     "CoCoOp: one context, shifted by a vector that the image decides."
 
+    views = ()
     needs_image = True
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):

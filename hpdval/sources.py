@@ -362,6 +362,7 @@ class Source(NamedTuple):
     what: str  # a line for whoever looks for one
     preset: dict = {}  # fields of `Config`, below the mode
     size: dict = {}  # fields of `Config`, above the mode
+    reads: tuple = ('image_root', 'lists')  # of these, what it reads
 
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
@@ -378,13 +379,15 @@ _SMALL = dict(
 )
 
 SOURCES = {
-    'icon-coco-lt': Source(embedded, 'embedded COCO-LT: icons drawn by the package, 80 classes', _ICONS, _SMALL),
-    'icon-voc-lt': Source(embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, _SMALL),
+    'icon-coco-lt': Source(embedded, 'embedded COCO-LT: icons drawn by the package, 80 classes', _ICONS, _SMALL, ()),
+    'icon-voc-lt': Source(embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, _SMALL, ()),
     'coco-lt': Source(listed, 'photographs of COCO-LT: `lists` and `image_root`'),
     'voc-lt': Source(listed, 'photographs of VOC-LT: `lists` and `image_root`'),
     'own': Source(listed, 'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`'),
-    'folder': Source(folders, '`image_root` with train/ and test/: a folder per class, or metadata.csv'),
-    'memory': Source(in_memory, 'handed over in Python: run(cfg, data=from_samples(train, test))'),
+    'folder': Source(
+        folders, '`image_root` with train/ and test/: a folder per class, or metadata.csv', reads=('image_root',)
+    ),
+    'memory': Source(in_memory, 'handed over in Python: run(cfg, data=from_samples(train, test))', reads=()),
 }
 
 # %% ../nbs/14_sources.ipynb #ca48df4e

@@ -254,13 +254,19 @@ def train_epoch(
 class Best:
     "The averaged parameters of the epoch to report."
 
-    def __init__(self, ema: EMA, evaluate):  # () -> mAP in percent on the selection images, or None
-        self.ema, self.evaluate, self.kept = ema, evaluate, dict(score=-1.0, epoch=0, params=[])
+    def __init__(
+        self,
+        ema: EMA,
+        evaluate,  # () -> mAP in percent on the selection images, or None
+        earliest=0,  # first epoch that may be reported
+    ):
+        self.ema, self.evaluate, self.earliest = ema, evaluate, earliest
+        self.kept = dict(score=-1.0, epoch=0, params=[])
 
-    def judge(self, epoch: int) -> float:  # NaN without selection images
+    def judge(self, epoch: int) -> float:  # NaN without selection images, and for what is no candidate
         "Score the averaged parameters and keep them if they are the best so far (or, without scores, the latest)."
         score = float('nan')
-        if self.evaluate:
+        if self.evaluate and epoch >= self.earliest:
             with self.ema.applied():
                 score = self.evaluate()
         if score > self.kept['score'] or not self.evaluate:
@@ -278,12 +284,12 @@ def copy_into(tensors, values):
 class Training:
     "Everything that a training consists of between two epochs: what a checkpoint holds."
 
-    def __init__(self, params: list, steps: int, lr: float, cfg: Config, evaluate):
+    def __init__(self, params: list, steps: int, lr: float, cfg: Config, evaluate, earliest=0):
         self.params, self.epoch, self.history = params, 0, []
         self.opt = make_optimizer(params, lr, cfg.weight_decay)
         self.schedule = make_schedule(self.opt, cfg.schedule, steps)
         self.ema = EMA(params, cfg.ema)
-        self.best = Best(self.ema, evaluate)
+        self.best = Best(self.ema, evaluate, earliest)
 
     def state(self) -> dict:
         "For `save_checkpoint`."
@@ -330,13 +336,15 @@ def fit(
     file,  # checkpoint
     desc='',
     progress=True,
+    earliest=0,  # first epoch that may be reported, 0 = the start; the last one always may
 ) -> pd.DataFrame:  # a row per epoch
     "Train `params` and leave the reported epoch in them."
     steps = max(1, (cfg.schedule_epochs or epochs) * math.ceil(n / cfg.batch_size))
-    t = Training(params, steps, lr, cfg, evaluate)
+    earliest = min(earliest, epochs)
+    t = Training(params, steps, lr, cfg, evaluate, earliest)
     if state := load_checkpoint(file):
         t.resume(state)
-    if evaluate and not t.history:
+    if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
     bar = tqdm(range(t.epoch, epochs), desc=desc, initial=t.epoch, total=epochs, disable=not progress)
     for epoch in bar:
@@ -497,7 +505,9 @@ def stage1_params(model: DualView) -> list:
     "What stage 1, or joint training, trains; it is unfrozen."
     params = [*model.visual.requires_grad_(True).parameters()]
     if model.cfg.train_text:
-        params += [*model.text.requires_grad_(True).parameters()]
+        model.text.requires_grad_(True)
+        model.text.token_embedding.requires_grad_(False)  # the authors' prompts hold words as constants: row 18
+        params += [p for p in model.text.parameters() if p.requires_grad]
     if model.cfg.joint:
         params += [*model.learner.requires_grad_(True).parameters()]
     return params
@@ -645,7 +655,7 @@ def train_stage1(
     params, losses, pixels = stage1_losses(model, clip, train, progress)
     evaluate = selection(model, select, pixels, progress)
     n = len(train.targets)
-    history = fit(params, losses, evaluate, n, cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress)
+    history = fit(params, losses, evaluate, n, cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress, cfg.earliest1)
     model.requires_grad_(False)
     if cfg.train_text:
         model.refresh_texts()
@@ -658,7 +668,7 @@ def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True
     params, losses, pixels = stage2_losses(model, clip, train, progress)
     evaluate = selection(model, select, pixels, progress, frozen=True)
     n = len(train.targets)
-    history = fit(params, losses, evaluate, n, cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress)
+    history = fit(params, losses, evaluate, n, cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress, cfg.earliest2)
     model.requires_grad_(False)
     return history
 

@@ -93,7 +93,7 @@ def test_group_means_and_variances_add_up(problem, seed):
 def test_threshold_metrics_are_the_counts(problem, threshold, top):
     s, y = problem
     s = s - s.mean()
-    t = threshold_metrics(s, y, threshold, top)
+    t = threshold_metrics(s, y, threshold, top, kind='logits')
     right = said = 0
     for row, true in zip(s, y):
         best = sorted(range(len(row)), key=lambda c: (-row[c], c))[:top]

@@ -160,7 +160,8 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
     if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].needs_image:
         unused |= {'alpha', 'alpha_on', 'topk', 'template', 'class_names'}  # built, and not scored with
     unused |= {'loss'}  # of stage 2, where it stands under loss2
-    unused |= {'kd', 'kd_weight', 'sc_weight', 'cse_weight'}  # whether a term is there at all
+    unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight'}  # whether a term is there at all
+    unused |= set() if 'loss_mode' in reads(cfg) else {'loss_mode'}  # handed over to a loss that has one mode
     unused |= set() if reads_patches(cfg) else {'topk'}  # handed over, and not asked for
     unused |= set() if stage_names(cfg) else {'seed'}  # a generator from which nothing is drawn
     assert not traced(cfg, data, tmp_path) - reads(cfg) - WHERE - unused
@@ -191,3 +192,26 @@ def test_no_field_is_accepted_without_effect(method, data, tmp_path, monkeypatch
         if np.array_equal(outcome(other), plain):
             idle.append(changes)
     assert not idle
+
+
+IDLE = [
+    ('hp-dval', dict(mode='official', kd_weight=3.0), 'kd_weight has no effect'),
+    ('hp-dval', dict(mode='official', kd='l2'), 'kd has no effect'),
+    ('dval', dict(teacher='student', kd_on='patch'), 'kd_on has no effect'),
+    ('hp-dval', dict(prompts='local'), "set sc_on='local' or sc_weight=0"),
+    ('hp-dval', dict(prompts='global', sc_on='both'), "set sc_on='global' or sc_weight=0"),
+    ('hp-dval', dict(prompts='shared', sc_on='local'), "set sc_on='global' or sc_weight=0"),
+    ('joint', dict(prompts='fixed'), 'set sc_weight=0'),
+    ('hp-dval', dict(student_weights='random'), "student='clip' starts as CLIP's own tower"),
+    ('hp-dval', dict(image_root='photos'), "benchmark 'icon-coco-lt' does not read image_root"),
+    ('hp-dval', dict(benchmark='folder', image_root='photos', lists='lists'), "'folder' does not read lists"),
+    ('coop', dict(loss_mode='official'), 'loss_mode has no effect'),
+    ('dval', dict(select='last', earliest1=3), 'earliest1 has no effect'),
+    ('coop', dict(earliest1=3), 'earliest1 has no effect'),
+]
+
+
+@pytest.mark.parametrize('method, changes, message', IDLE)
+def test_what_would_change_nothing_is_refused(method, changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_config(method, **changes)
