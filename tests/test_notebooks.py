@@ -4,7 +4,6 @@
 """
 
 import json, os, subprocess, sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,20 +25,9 @@ def call(tool, *args):
     return done.returncode, done.stdout
 
 
-@pytest.fixture(scope='module')
-def results(request):
-    "The selected notebooks, as many at a time as there are cores: name -> future of `call`."
-    chosen = [
-        i.callspec.params['name'] for i in request.session.items if getattr(i, 'originalname', '') == 'test_notebook'
-    ]
-    pool = ThreadPoolExecutor(os.cpu_count())
-    yield {name: pool.submit(call, 'nbdev_test', '--path', f'nbs/{name}.ipynb') for name in chosen}
-    pool.shutdown(cancel_futures=True)
-
-
 @pytest.mark.parametrize('name', NOTEBOOKS)
-def test_notebook(name, results):
-    code, printed = results[name].result()
+def test_notebook(name):
+    code, printed = call('nbdev_test', '--path', f'nbs/{name}.ipynb')
     assert code == 0 and 'Success.' in printed, printed
 
 
