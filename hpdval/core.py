@@ -8,7 +8,7 @@ __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'say', 'atomic_write', 'as_js
            'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
-import difflib, hashlib, importlib.metadata, json, os, random, secrets, subprocess, sys
+import difflib, errno, hashlib, importlib.metadata, json, os, random, secrets, shutil, subprocess, sys
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -59,9 +59,19 @@ def say(
     (_print_once if once else _print)(line)
 
 # %% ../nbs/00_core.ipynb #012af6e9
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def _no_room(e):  # -> the OSError of a full disk behind an error, or None
+    while e is not None and getattr(e, 'errno', None) not in _NO_ROOM:
+        e = e.__context__  # torch raises one of its own while it closes what it could not write
+    return e
+
+
 @contextmanager
 def atomic_write(path, mode='wb'):
-    "Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error."
+    """Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error. An
+    `OSError` that says so if the disk is full."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{secrets.token_hex(6)}')  # process ids repeat in other containers
@@ -71,6 +81,14 @@ def atomic_write(path, mode='wb'):
             f.flush()
             os.fsync(f.fileno())
         os.replace(tmp, path)
+    except Exception as e:
+        if full := _no_room(e):
+            free = shutil.disk_usage(path.parent).free / 1e6
+            raise OSError(
+                f'{path} cannot be written ({full.strerror}; {free:,.0f} MB are free): make room, or set HPDVAL_RUNS '
+                'and HPDVAL_CACHE to folders on another disk'
+            ) from None
+        raise
     finally:
         tmp.unlink(missing_ok=True)
 

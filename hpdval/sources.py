@@ -247,8 +247,12 @@ def _pairs(items, image, label) -> tuple:  # list of images, list of labels, cla
         raise ValueError('there are no samples: give a sequence of (image, labels)')
     first = items[0]
     if not isinstance(first, dict):
-        pairs = [(im, y) for im, y in items]
-        return [im for im, _ in pairs], [y for _, y in pairs], None
+        for i, pair in enumerate(items):
+            if isinstance(pair, str) or not hasattr(pair, '__len__') or len(pair) != 2:
+                raise ValueError(
+                    f'sample {i} must be a pair (image, labels), got {type(pair).__name__} {str(pair)[:40]!r}'
+                )
+        return [im for im, _ in items], [y for _, y in items], None
     image = _column(items, first, image, ('image', 'img'), 'image')
     label = _column(items, first, label, LABEL_COLUMNS, 'label')
     feature = getattr(items, 'features', {}).get(label)
