@@ -548,6 +548,7 @@ def stage1_config(cfg: Config) -> Config:
 
 # %% ../nbs/25_config.ipynb #be09aa85
 RUN_PARAMETERS = ('methods', 'seeds', 'out', 'smoke', *[n for n in TYPES if n not in ('method', 'seed')])
+_NEEDED = ('benchmark', 'clip', 'methods', 'shots')  # what has no other value to fall back on
 _IPYTHON = {'In', 'Out', 'exit', 'quit', 'get_ipython', 'open'}
 
 
@@ -572,6 +573,9 @@ def notebook_parameters(
     for name in given:
         lookup(name, known, 'parameter of this notebook')
     values = {k: _parameter(k, given[k]) for k in known if k in given}
+    for name in _NEEDED:
+        if name in values and values[name] is None:
+            raise ValueError(f'parameter {name!r} cannot be None: leave it out, or give a value')
     return {k: v for k, v in values.items() if v is not None}
 
 

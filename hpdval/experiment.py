@@ -30,6 +30,7 @@ from hpdval.config import (
     parse_seeds,
     stage1_config,
     stage_names,
+    start_config,
 )
 from hpdval.core import (
     as_json,
@@ -76,6 +77,9 @@ def load_benchmark(
     if size is None:
         size = cached_clip(cfg.clip, cfg.pretrained).visual.size
     data = load_data(cfg, size, progress, data)
+    usual = start_config(cfg.method, cfg.benchmark, cfg.mode).get('val_fraction', Config.val_fraction)
+    if data.val is not None and cfg.val_fraction != usual:
+        raise ValueError('the data have a validation split of their own, so val_fraction has no effect: leave it out')
     if needs_captions(cfg) and not data.train.captions:
         raise ValueError(
             f'method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a file beside the '

@@ -88,6 +88,8 @@ def test_tables_with_a_validation_split_of_their_own(splits, tmp_path, monkeypat
     where = dict(lists=str(tmp_path), image_root=str(tmp_path))
     with_val = load_benchmark(make_config('dval', 'own', **where, **TINY), progress=False)
     assert [len(s.targets) for s in (with_val.train, with_val.val, with_val.test)] == [48, 12, 24]
+    with pytest.raises(ValueError, match='so val_fraction has no effect'):
+        load_benchmark(make_config('dval', 'own', **where, **TINY | dict(val_fraction=0.4)), progress=False)
     (tmp_path / 'val.csv').unlink()
     without = load_benchmark(make_config('dval', 'own', **where, **TINY), progress=False)
     assert without.val is None and without.digest != with_val.digest
