@@ -64,9 +64,8 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 def _no_room(e):  # -> the OSError of a full disk behind an error, or None
     while e is not None and getattr(e, 'errno', None) not in _NO_ROOM:
-        e = (
-            None if e.__suppress_context__ else e.__context__
-        )  # torch raises one of its own while it closes what it could not write
+        shown = not e.__suppress_context__
+        e = e.__context__ if shown else None  # torch raises one of its own while it closes what it could not write
     return e
 
 
