@@ -70,7 +70,7 @@ def dual_view(
     alpha=0.4,  # weight of the view `alpha_on`, 0..1
     topk=0,  # patches averaged; 0 = the paper's share
     score='cosine',  # a key of `SCORES`
-    alpha_on='global',  # global (eq. 5) | local (row 6)
+    alpha_on='global',  # global (eq. 5) | local (docs/paper_and_code.md#row-6)
 ) -> torch.Tensor:  # [B,C]
     "The fused score of eq. 5 and 9. A `ValueError` for an unknown score or a k above N."
     unit, per_view = lookup(score, SCORES, 'score')

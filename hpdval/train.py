@@ -485,7 +485,7 @@ def stage1_losses(
         texts = [e.float() for e in texts]
         n = len(idx)
         score = gather_rows(model.score(g.float(), p.float(), texts), n)
-        taught = dict(zip(names, t)) if teacher else dict(teacher_g=g, teacher_p=p)  # itself: row 2
+        taught = dict(zip(names, t)) if teacher else dict(teacher_g=g, teacher_p=p)  # itself: #row-2
         known = gathered(wanted, n, g=g, p=p, **taught)
         seen = Seen(**known, **text_fields(model, texts, wanted), **more(idx))
         return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
