@@ -162,7 +162,7 @@ METHODS = {
     'fine-tuning': Method(
         'Full fine-tuning',
         dict(prompts='fixed', epochs2=0, kd='none', **_GLOBAL),
-        "the tower on its global view; the authors' published CoOp run (docs/paper_and_code.md#row-29)",
+        "the authors' published run of CoOp (docs/paper_and_code.md#row-29)",
         '#d55e00',
     ),
     'dval': Method(

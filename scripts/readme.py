@@ -91,6 +91,7 @@ def statements(name):
 def lines_of(number):
     "The measured differences of a row of paper-against-code: its own lines, and those of a range that starts with it."
     table = read('modes/modes').reset_index()
+    table = table.replace(r'row (\d+)', r'[row \1](#row-\1)', regex=True)
     firsts = table.row.str.replace('-', ',').str.split(',').map(lambda r: [x.strip() for x in r])
     return table[[number in ([r[0]] if '-' in row else r) for r, row in zip(firsts, table.row)]]
 
