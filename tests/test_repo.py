@@ -174,6 +174,16 @@ def test_environment_yml_installs_everything():
     assert env == dict(name='hpdval', dependencies=['python=3.11', 'pip', {'pip': ['-e .[dev]']}])
 
 
+def test_the_extras_hold_what_the_commands_need():
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['project']
+    extras = {
+        k: requirements([r for r in v if 'hpdval[' not in r]) for k, v in project['optional-dependencies'].items()
+    }
+    assert {'papermill', 'jupyterlab'} <= extras['notebooks']
+    assert 'snakemake' in extras['sweep'] and {'nbdev', 'pytest'} <= extras['dev']
+    assert 'hpdval[notebooks]' in str(project) and 'hpdval[sweep]' in str(project)
+
+
 def test_code_is_formatted():
     done = subprocess.run([sys.executable, '-m', 'ruff', 'format', '--check'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
