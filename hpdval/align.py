@@ -26,7 +26,7 @@ def patches_used(
         raise ValueError(f'topk={topk} is more than the {n} patches of an image')
     return topk or max(1, round(n * 32 / 196))
 
-
+# %% ../nbs/22_align.ipynb #27e644b4
 def topk_mean(
     sim: torch.Tensor,  # [B,N,C] similarity of every patch and class
     k: int,
@@ -61,7 +61,7 @@ def global_weight(alpha: float, alpha_on: str) -> float:
     "The share of the global view, 0..1."
     return alpha if alpha_on == 'global' else 1 - alpha
 
-
+# %% ../nbs/22_align.ipynb #efd79646
 def dual_view(
     g: torch.Tensor,  # [B,D] global embeddings
     p: torch.Tensor,  # [B,N,D] patch embeddings
