@@ -175,6 +175,7 @@ def save_figure(fig, folder, name: str):
 
 
 def seeds_said(n: int) -> str:
+    "How many seeds, in words."
     return f'{n} seeds' if n > 1 else 'one seed'
 
 
