@@ -26,7 +26,7 @@ def patches_used(
         raise ValueError(f'topk={topk} is more than the {n} patches of an image')
     return topk or max(1, round(n * 32 / 196))
 
-
+# %% ../nbs/22_align.ipynb #27e644b4
 def topk_mean(
     sim: torch.Tensor,  # [B,N,C] similarity of every patch and class
     k: int,
@@ -61,7 +61,7 @@ def global_weight(alpha: float, alpha_on: str) -> float:
     "The share of the global view, 0..1."
     return alpha if alpha_on == 'global' else 1 - alpha
 
-
+# %% ../nbs/22_align.ipynb #efd79646
 def dual_view(
     g: torch.Tensor,  # [B,D] global embeddings
     p: torch.Tensor,  # [B,N,D] patch embeddings
@@ -70,7 +70,7 @@ def dual_view(
     alpha=0.4,  # weight of the view `alpha_on`, 0..1
     topk=0,  # patches averaged; 0 = the paper's share
     score='cosine',  # a key of `SCORES`
-    alpha_on='global',  # global (eq. 5) | local (row 6)
+    alpha_on='global',  # global (eq. 5) | local (docs/paper_and_code.md#row-6)
 ) -> torch.Tensor:  # [B,C]
     "The fused score of eq. 5 and 9. A `ValueError` for an unknown score or a k above N."
     unit, per_view = lookup(score, SCORES, 'score')

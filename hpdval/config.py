@@ -39,8 +39,10 @@ class Config:
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
-    transform: str = 'clip'  # clip | official (row 25: squashed, not normalised)
-    augment: str = 'clip'  # clip (crop, flip, colour) | official (rows 25-26: cutout, RandAugment) | icons | none
+    transform: str = 'clip'  # clip | official (docs/paper_and_code.md#row-25: squashed, not normalised)
+    augment: str = (
+        'clip'  # clip (crop, flip, colour) | official (#row-25 to #row-26: cutout, RandAugment) | icons | none
+    )
     copies: int = 0  # augmented copies per training image, made once; 0 = a fresh one in every epoch (open)
     val_fraction: float = 0.1  # share of the training images held out to select the epoch (open)
     select: str = 'val'  # which epoch is reported: val | last | test (the authors' choice)
@@ -49,48 +51,48 @@ class Config:
     # model
     clip: str = 'mini'  # an open_clip architecture, or 'mini'
     pretrained: str = ''  # open_clip tag or local weights file; '' = the weights in the package (mini only)
-    student: str = 'clip'  # clip (starts as CLIP's tower) | a timm ViT (row 1: the paper's is ImageNet's)
+    student: str = 'clip'  # clip (starts as CLIP's tower) | a timm ViT (#row-1: the paper's is ImageNet's)
     student_weights: str = ''  # local weights file of a timm student; '' = timm's own (a download) | random
-    embedding: str = 'clip'  # clip (CLIP's projection) | mlp (two linear layers, section III-A, row 3; timm needs it)
-    train_text: bool = False  # stage 1 also trains the text tower, less its word embeddings (row 18)
+    embedding: str = 'clip'  # clip (CLIP's projection) | mlp (two linear layers, section III-A, #row-3; timm needs it)
+    train_text: bool = False  # stage 1 also trains the text tower, less its word embeddings (#row-18)
     # scores, section III-B
-    template: str = 'a photo of a {}.'  # the fixed prompt P^H (eq. 3; row 10: the full stop is the authors' code's)
-    class_names: str = 'listed'  # listed ('diningtable') | spaced ('dining table', row 10)
+    template: str = 'a photo of a {}.'  # the fixed prompt P^H (eq. 3; #row-10: the full stop is the authors' code's)
+    class_names: str = 'listed'  # listed ('diningtable') | spaced ('dining table', docs/paper_and_code.md#row-10)
     head: str = 'align'  # align (eq. 5) | linear (a linear probe on the global view)
-    score: str = 'cosine'  # cosine (eq. 4-5) | l2 (each view L2-normalised over the classes, row 4) | softmax
+    score: str = 'cosine'  # cosine (eq. 4-5) | l2 (each view L2-normalised over the classes, #row-4) | softmax
     alpha: float = 0.4  # weight of the view named by alpha_on, 0..1
-    alpha_on: str = 'global'  # global (eq. 5) | local (row 6)
+    alpha_on: str = 'global'  # global (eq. 5) | local (docs/paper_and_code.md#row-6)
     topk: int = 0  # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
-    scale: float = 0.0  # logit = scale * (score - centre); 0 = both are fitted, else centre = 0; open (row 5)
+    scale: float = 0.0  # logit = scale * (score - centre); 0 = both are fitted, else centre = 0; open (#row-5)
     # prompts, section III-C
     prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | conditional
     n_ctx: int = 4  # M, learnable vectors per prompt
-    ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (row 9)
-    sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (row 8) | both
+    ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (docs/paper_and_code.md#row-9)
+    sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (#row-8) | both
     sc_weight: float = 1.0  # of the consistency loss (eq. 10)
     # losses
     loss: str = 'db-star'  # a name in LOSSES
-    loss2: str = ''  # the loss of stage 2; '' = `loss` (row 11: no pos_scale there)
-    loss_mode: str = 'paper'  # paper (eq. 11-15) | official (rows 11-17) | printed (eq. 11 as printed, row 12)
+    loss2: str = ''  # the loss of stage 2; '' = `loss` (docs/paper_and_code.md#row-11: no pos_scale there)
+    loss_mode: str = 'paper'  # paper (eq. 11-15) | official (#row-11 to #row-17) | printed (eq. 11 as printed, #row-12)
     kd: str = 'l1'  # l1 (eq. 2) | l2 | cosine | none
     kd_on: str = 'global'  # which embeddings are distilled: global (eq. 2) | patch | both
-    teacher: str = 'frozen'  # frozen (eq. 2) | student (row 2: teacher and student are one object, the loss is 0)
+    teacher: str = 'frozen'  # frozen (eq. 2) | student (#row-2: teacher and student are one object, the loss is 0)
     kd_weight: float = 1.0  # of the distillation loss (eq. 2)
     cse_weight: float = 0.0  # of LMPT's class-specific embedding loss in stage 2, which needs captions
     terms: str = ''  # terms of one's own, 'name=weight, name=weight' (see TERMS)
-    reduction: str = 'sum'  # of the L1 norms in eq. 2 and 10, over the feature dimension: sum | mean (rows 2, 8)
+    reduction: str = 'sum'  # of the L1 norms in eq. 2 and 10, over the feature dimension: sum | mean (#row-2, #row-8)
     # optimisation
-    stage2_from: str = 'stage1'  # stage1 | clip (row 20: stage 2 starts from CLIP's tower)
-    joint: bool = False  # train tower and prompts together for epochs1 epochs (Table V, row 28)
+    stage2_from: str = 'stage1'  # stage1 | clip (docs/paper_and_code.md#row-20: stage 2 starts from CLIP's tower)
+    joint: bool = False  # train tower and prompts together for epochs1 epochs (Table V, docs/paper_and_code.md#row-28)
     epochs1: int = 20  # of stage 1, or of joint training
     epochs2: int = 10  # of stage 2
     batch_size: int = 32
     lr1: float = 1e-5
     lr2: float = 5e-6
     weight_decay: float = 1e-4
-    schedule: str = 'cosine'  # cosine (to 0, after 5 % linear warm-up) | onecycle (row 22) | constant; open
-    schedule_epochs: int = 0  # length of the schedule; 0 = the epochs of the stage (row 22: 80, whatever is trained)
-    ema: float = 0.998  # decay per step of the weights that are evaluated, 0 = none (row 24)
+    schedule: str = 'cosine'  # cosine (to 0, after 5 % linear warm-up) | onecycle (#row-22) | constant; open
+    schedule_epochs: int = 0  # length of the schedule; 0 = the epochs of the stage (#row-22: 80, whatever is trained)
+    ema: float = 0.998  # decay per step of the weights that are evaluated, 0 = none (docs/paper_and_code.md#row-24)
     precision: str = 'fp32'  # fp32 | bf16
     device: str = 'auto'  # auto | cpu | cuda | cuda:1 | mps; not part of a run's name
 
@@ -118,7 +120,7 @@ class Method(NamedTuple):
 
 _GLOBAL = dict(alpha=1.0, alpha_on='global')  # the global view alone
 _NO_STAGE1 = dict(epochs1=0, sc_weight=0.0)
-_COSINE = dict(score='cosine', scale=100.0)  # the authors' code of all but their own method (row 30)
+_COSINE = dict(score='cosine', scale=100.0)  # the authors' code of all but their own method (#row-30)
 
 METHODS = {
     'zero-shot': Method(
@@ -168,7 +170,7 @@ METHODS = {
     'fine-tuning': Method(
         'Full fine-tuning',
         dict(prompts='fixed', epochs2=0, kd='none', **_GLOBAL),
-        "the tower on its global view; the authors' published CoOp run (row 29)",
+        "the authors' published run of CoOp (docs/paper_and_code.md#row-29)",
         '#d55e00',
         official=_COSINE | dict(earliest1=1),
     ),
@@ -189,7 +191,7 @@ METHODS = {
         dict(joint=True, epochs2=0),
         'Huang et al., Table V',
         '#029e73',
-        official=dict(loss='db-focal', kd_weight=0.5, sc_weight=0.5, train_text=False),  # row 28
+        official=dict(loss='db-focal', kd_weight=0.5, sc_weight=0.5, train_text=False),  # docs/paper_and_code.md#row-28
     ),
 }
 

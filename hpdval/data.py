@@ -540,7 +540,7 @@ def _official_one(im, rng):
 
 
 def augment_official(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
-    "The authors' augmentation (rows 25 and 26), each image with a random generator seeded from `generator`."
+    "The authors' augmentation (#row-25 and #row-26), each image with a random generator seeded from `generator`."
     seeds = torch.randint(2**31, (len(batch),), generator=generator, device=generator.device).tolist()
     images = [Image.fromarray(im) for im in batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()]
     out = np.stack([np.asarray(_official_one(im, random.Random(s))) for im, s in zip(images, seeds)])

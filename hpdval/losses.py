@@ -28,7 +28,7 @@ def bce(
 
 
 def mls(x, y):
-    "Multi-label soft margin loss (row 17)."
+    "Multi-label soft margin loss (docs/paper_and_code.md#row-17)."
     return F.multilabel_soft_margin_loss(x, y)
 
 # %% ../nbs/23_losses.ipynb #d6b3e3fe
@@ -135,7 +135,7 @@ class DBParams(NamedTuple):
     mu: float = 0.2  # eq. 12
     kappa: float = 0.05  # eq. 13
     lam: float = 2.0  # eq. 13
-    pos_scale: float = 5.0  # authors' code only (row 11)
+    pos_scale: float = 5.0  # authors' code only (docs/paper_and_code.md#row-11)
 
 
 DB_PARAMS = {'coco-lt': DBParams(), 'voc-lt': DBParams(mu=0.3, lam=5.0, pos_scale=10.0)}
@@ -183,7 +183,7 @@ def _plain(fn, **kw):
 
 
 def _db(
-    divide=False,  # bias κ/λ in place of κ (row 13)
+    divide=False,  # bias κ/λ in place of κ (docs/paper_and_code.md#row-13)
     stretch=lambda counts, p: torch.ones_like(counts),  # -> [C], the w of `negative_tolerant`
     **kw,
 ):  # gamma, balance, batch of `focal_mean`
@@ -226,7 +226,7 @@ LOSSES = {
     'mls': dict.fromkeys(('paper', 'official'), _plain(mls)),
     'focal': dict.fromkeys(
         ('paper', 'official'), _plain(focal)
-    ),  # the authors' crashes (row 17): nothing to differ from
+    ),  # the authors' crashes (#row-17): nothing to differ from
     'cb-focal': dict(paper=_cb_paper, official=_cb_official),
     'asl': dict(paper=_plain(asl), official=_plain(asl, detach=True)),
     'db': dict(paper=_db(), official=_db(divide=True, balance=0.5), printed=_db(printed=True)),
@@ -274,7 +274,7 @@ def semantic_consistency(
     prompt,  # [C,D] text embeddings of the learned prompts
     fixed,  # [C,D] text embeddings of the hand-written ones
     reduction='sum',
-):  # sum (eq. 10) | mean (row 8)
+):  # sum (eq. 10) | mean (docs/paper_and_code.md#row-8)
     "L1 distance of learned and fixed prompts (eq. 10), averaged over the classes."
     return distill(prompt, fixed, 'l1', reduction)
 
@@ -344,7 +344,7 @@ def _kd_reads(cfg):
 
 
 def _kd_weight(cfg):
-    if cfg.kd == 'none' or cfg.teacher == 'student':  # its distance from itself is 0, and pulls at nothing (row 2)
+    if cfg.kd == 'none' or cfg.teacher == 'student':  # its distance from itself is 0, and pulls at nothing (#row-2)
         return 0.0
     return cfg.kd_weight
 

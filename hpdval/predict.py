@@ -31,7 +31,7 @@ def as_images(images) -> list:  # of paths, `PIL.Image`s and arrays
         return [images]
     return list(images)
 
-
+# %% ../nbs/41_predict.ipynb #67d745dc
 def run_folder(folder, method=None) -> Path:
     """The folder of one run: itself, or, of the folder that a run notebook fills, the first seed of a method (a label;
     None = the last one in it). A `FileNotFoundError` if there is no finished run."""

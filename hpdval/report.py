@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'DEFICIENCIES', 'reported_epochs', 'results_table', 'visibility_table', 'provenance', 'save_table', 'linear',
-           'lab', 'seen', 'apart', 'palette', 'colours', 'save_figure', 'plot_groups', 'plot_per_class', 'plot_curves',
-           'plot_heatmaps']
+           'lab', 'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign',
+           'plot_groups', 'plot_per_class', 'loss_said', 'plot_curves', 'plot_heatmaps']
 
 # %% ../nbs/40_report.ipynb #b8d546d4
 import io
@@ -174,6 +174,22 @@ def save_figure(fig, folder, name: str):
         fig.savefig(f, format='pdf', bbox_inches='tight', metadata=dict(CreationDate=None))
 
 
+def seeds_said(n: int) -> str:
+    "How many seeds, in words."
+    return f'{n} seeds' if n > 1 else 'one seed'
+
+
+def what_is_shown(summary: dict) -> str:
+    "The line in the corner of a figure: data, classes, seeds."
+    n = len(next(iter(summary['methods'].values()))['ap'])
+    return f"{summary['data'].split()[0]}, {n} classes, {seeds_said(len(summary['seeds']))}"
+
+
+def sign(ax, text: str):
+    "Write on what a figure was measured into its upper right corner."
+    ax.set_title(text, loc='right', fontsize=7, color='.4')
+
+# %% ../nbs/40_report.ipynb #5dc38ffd
 def plot_groups(summary: dict):
     "Bars of mAP by group, with the deviation over the seeds."
     methods = summary['methods']
@@ -187,6 +203,7 @@ def plot_groups(summary: dict):
         ax.bar_label(bars, fmt='%.0f', fontsize=7, padding=1)
     ax.set_xticks(range(len(GROUPS)), GROUPS)
     ax.set_ylabel('mAP (%)')
+    sign(ax, what_is_shown(summary))
     sns.despine(ax=ax)
     where = dict(loc='upper center', bbox_to_anchor=(0.5, -0.1))
     ax.legend(frameon=False, fontsize=7.5, ncols=4, columnspacing=1, handlelength=1.2, **where)
@@ -203,32 +220,51 @@ def _group_edges(ax, counts, names=False):
             ax.text(e + 0.5, 97, n, fontsize=8, va='top', color='.3')
 
 
+def _reference(methods: dict) -> str:
+    "The method that the others are compared with: zero-shot CLIP, or the first."
+    label = METHODS['zero-shot'].label
+    return label if label in methods else next(iter(methods))
+
+
+def _draw_running(ax, values, colour, label, window, width):
+    "A dot for every class, and the running mean over its neighbours."
+    x = np.arange(len(values))
+    ax.plot(x, values, '.', color=colour, alpha=0.45, ms=4)
+    ax.plot(
+        x, pd.Series(values).rolling(window, center=True, min_periods=1).mean(), color=colour, label=label, lw=width
+    )
+
+
 def plot_per_class(
     summary: dict,
     counts,  # [C] training images per class
     window=9,  # classes in the running mean
 ):
-    "AP of every class in the order of its training count, with running means, over the counts."
+    """AP of every class by falling training count, with running means; below it the difference to zero-shot CLIP (or to
+    the first method), which shows what hides in lines that lie on each other; below that the counts."""
     methods, counts = summary['methods'], np.asarray(counts)
-    colour_of = colours(methods)
+    colour_of, base = colours(methods), _reference(methods)
     order = np.argsort(-counts, kind='stable')
-    x = np.arange(len(order))
-    fig, (ax, bottom) = plt.subplots(2, 1, figsize=(9, 4.6), sharex=True, height_ratios=(3, 1))
-    for name, m in methods.items():
-        ap = pd.Series(np.array(list(m['ap'].values()), float)[order])
-        ax.plot(x, ap, '.', color=colour_of[name], alpha=0.5)
-        running = ap.rolling(window, center=True, min_periods=1).mean()
-        ax.plot(x, running, color=colour_of[name], label=name)
-    bottom.bar(x, counts[order], width=1, color='.6')
+    ap = {name: np.array(list(m['ap'].values()), float)[order] for name, m in methods.items()}
+    fig, (ax, middle, bottom) = plt.subplots(3, 1, figsize=(9, 6.2), sharex=True, height_ratios=(3, 2.2, 1))
+    for name, width in zip(methods, np.linspace(3.6, 1.3, len(methods))):  # a line on another leaves its edges
+        _draw_running(ax, ap[name], colour_of[name], name, window, width)
+        if name != base:
+            _draw_running(middle, ap[name] - ap[base], colour_of[name], name, window, width)
+    middle.axhline(0, color=colour_of[base], lw=1)
+    bottom.bar(np.arange(len(order)), counts[order], width=1, color='.6')
     bottom.set_yscale('log')
-    _group_edges(ax, counts, names=True)
-    _group_edges(bottom, counts)
+    for each in (ax, middle, bottom):
+        _group_edges(each, counts, names=each is ax)
     names = [readable(n) for n in next(iter(methods.values()))['ap']]
-    bottom.set_xticks(x, [names[i] for i in order], rotation=90, fontsize=6 if len(x) > 30 else 8)
+    bottom.set_xticks(range(len(order)), [names[i] for i in order], rotation=90, fontsize=6 if len(order) > 30 else 8)
     ax.set(ylabel='AP (%)', ylim=(0, 100))
-    bottom.set(ylabel='training\nimages', xlim=(-1, len(x)))
+    middle.set_ylabel(f'AP less that of\n{base} (points)', fontsize=9)
+    bottom.set(ylabel='training\nimages', xlim=(-1, len(order)))
+    sign(bottom, f'{what_is_shown(summary)}; lines: mean over {window} neighbours')
     sns.despine()
     ax.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1.0), ncols=len(methods))
+    fig.align_ylabels()
     return fig
 
 # %% ../nbs/40_report.ipynb #737b0918
@@ -243,8 +279,17 @@ def _phases(results: dict) -> list:  # of (method, phase)
     return found
 
 
+def loss_said(config: dict, records: list) -> str:
+    "What was minimised in a stage: the loss on scores and the terms added to it, such as `db-focal + kd`."
+    stage2 = records[0]['phase'] == 'stage 2'
+    said = [config['loss2'] or config['loss'] if stage2 else config['loss']]
+    plain = {'phase', 'epoch', 'mAP', 'loss', 'cls', 'seconds', 'reported'}
+    return ' + '.join(said + [k for k in records[-1] if k not in plain])
+
+
 def plot_curves(results: dict):  # {method: [Result per seed]}
-    "Training loss and selection mAP by epoch, a line per seed; dots mark the reported epochs."
+    """Training loss and selection mAP by epoch, a line per seed; dots mark the reported epochs. Each axis names its
+    loss: losses of different names are not comparable."""
     phases = _phases(results)
     n = max(1, len(phases))
     colour_of = colours([method_label(m) for m in results])
@@ -252,16 +297,21 @@ def plot_curves(results: dict):  # {method: [Result per seed]}
     for (method, phase), column in zip(phases, axs.T):
         label = method_label(method)
         for r in results[method]:
-            h = pd.DataFrame([h for h in r.history if h['phase'] == phase])
+            records = [h for h in r.history if h['phase'] == phase]
+            h = pd.DataFrame(records)
             best = h[h.reported]
             for ax, y in zip(column, ('loss', 'mAP')):
                 ax.plot(h.epoch, h[y].astype(float), color=colour_of[label], alpha=0.8)
                 ax.plot(best.epoch, best[y].astype(float), 'o', color=colour_of[label])
         column[0].set_title(f"{label.split(',')[0]}, {phase}", fontsize=9)
+        column[0].set_ylabel(loss_said(r.config, records), fontsize=8)
         column[1].set_xlabel('epoch')
         column[1].xaxis.get_major_locator().set_params(integer=True)
-    axs[0, 0].set_ylabel('training loss')
     axs[1, 0].set_ylabel('selection mAP (%)')
+    if phases:
+        rs = next(iter(results.values()))
+        said = f"{rs[0].config['benchmark']}, {seeds_said(len(rs))}; above training loss, below mAP"
+        fig.text(0.99, 0.005, said, ha='right', fontsize=7, color='.4')
     sns.despine()
     fig.tight_layout()
     return fig
@@ -312,5 +362,10 @@ def plot_heatmaps(
         for ax, (i, c) in zip(line, shown):
             ax.set(xticks=[], yticks=[])
             _draw_boxes(ax, data, i, c, size)
+    images = len({i for i, _ in shown})
+    said = (
+        f"{data.digest.split()[0]}, {images} test images; maps: cosine of patch and local prompt, each from its lowest"
+    )
+    fig.text(0.99, 0, f'{said} (dark) to its highest (bright)', ha='right', va='top', fontsize=7, color='.4')
     fig.tight_layout(pad=0.3)
     return fig

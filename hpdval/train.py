@@ -493,7 +493,7 @@ def stage1_losses(
         texts = [e.float() for e in texts]
         n = len(idx)
         score = gather_rows(model.score(g.float(), p.float(), texts), n)
-        taught = dict(zip(names, t)) if teacher else dict(teacher_g=g, teacher_p=p)  # itself: row 2
+        taught = dict(zip(names, t)) if teacher else dict(teacher_g=g, teacher_p=p)  # itself: #row-2
         known = gathered(wanted, n, g=g, p=p, **taught)
         seen = Seen(**known, **text_fields(model, texts, wanted), **more(idx))
         return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
@@ -506,7 +506,7 @@ def stage1_params(model: DualView) -> list:
     params = [*model.visual.requires_grad_(True).parameters()]
     if model.cfg.train_text:
         model.text.requires_grad_(True)
-        model.text.token_embedding.requires_grad_(False)  # the authors' prompts hold words as constants: row 18
+        model.text.token_embedding.requires_grad_(False)  # the authors' prompts hold words as constants: #row-18
         params += [p for p in model.text.parameters() if p.requires_grad]
     if model.cfg.joint:
         params += [*model.learner.requires_grad_(True).parameters()]

@@ -1,14 +1,130 @@
-"""README.md from nbs/index.ipynb: `python scripts/readme.py` writes it, `--check` only compares.
+"""README.md from nbs/index.ipynb, and the tables of docs/: `python scripts/readme.py` writes, `--check` only compares.
 
 Markdown cells stay as they are, with links as seen from the root; code and its text stand in fences; pictures are not
 embedded.
 A cell with `#| hide` is left out, one with `#| echo: false` shows only its output.
+
+A table stands between `<!-- table: NAME WORDS -->` and `<!-- end -->`, in docs/ and in a Markdown cell of the index.
+NAME is a function in `TABLES`, which reads what was measured from paper_figures/; what stands between is replaced.
 """
 
 import argparse, json, re, sys
 from pathlib import Path
 
+import pandas as pd
+
 root = Path(__file__).resolve().parents[1]
+FIGURES = root / 'paper_figures'
+MARK = re.compile(r'(<!-- table: (\w+)([^\n]*?) -->\n).*?(<!-- end -->)', re.S)
+
+
+# Tables of what was measured
+
+
+def read(name):
+    "A table of paper_figures/, cells as they were written."
+    return pd.read_csv(FIGURES / f'{name}.csv', index_col=0, dtype=str, keep_default_na=False)
+
+
+def markdown(table):
+    return table.to_markdown(disable_numparse=True)
+
+
+def note(name):
+    "The sentence under a table: on what it was measured."
+    last = (FIGURES / f'{name}.md').read_text(encoding='utf-8').strip().splitlines()[-1]
+    return '' if last.startswith('|') else last
+
+
+def parts(name):
+    "The columns measured here and those quoted from the paper, each under its own name."
+    table = read(f'{name}/table')
+    for start in ('measured here: ', 'quoted from the paper: '):
+        yield table[[c for c in table if c.startswith(start)]].rename(columns=lambda c: c.removeprefix(start))
+
+
+def measured(name):
+    "The rows that were measured, with what the paper prints beside them."
+    here, there = parts(name)
+    here = here[here.iloc[:, 0] != '']
+    quoted = there.loc[here.index].iloc[:, :4].agg(lambda r: ' / '.join(filter(None, r)), axis=1)
+    return f'{markdown(here.assign(quoted=quoted))}\n\n{note(f"{name}/table").split(" What is quoted")[0]}'
+
+
+def whole(name):
+    "A table as it was written."
+    return (FIGURES / f'{name}.md').read_text(encoding='utf-8').strip()
+
+
+def short():
+    "The table of the README: six rows, percent, and the paper's total."
+    names = {
+        'Zero-shot CLIP': 'zero-shot CLIP',
+        'CoOp': 'CoOp',
+        'Full fine-tuning': 'full fine-tuning',
+        'HP-DVAL, stage 1 only': 'DVAL (stage 1)',
+        'HP-DVAL': 'HP-DVAL',
+    }
+    here, there = parts('table1_long_tailed/coco_lt')
+    joint, joint_there = parts('table5_components/coco_lt')
+    here = pd.concat([here.loc[list(names)].rename(names), joint.loc[['joint']].rename({'joint': 'joint training'})])
+    paper = {name: there.total[key] for key, name in names.items()}
+    paper |= {'DVAL (stage 1)': joint_there.total['DVAL'], 'joint training': joint_there.total['joint']}
+    columns = here[['total', 'head', 'medium', 'tail']]
+    return markdown(columns.assign(**{'total in the paper': [paper[name] for name in here.index]}))
+
+
+def claims():
+    "How many statements hold, by page and benchmark."
+    verdicts = {(f.parents[1].name, f.parent.name): pd.read_csv(f).verdict for f in FIGURES.glob('*/*/claims.csv')}
+    counts = pd.concat(dict(sorted(verdicts.items())), names=['page', 'benchmark']).groupby(level=[0, 1])
+    counts = counts.value_counts().unstack(fill_value=0)[['holds', 'open', 'reversed']].reset_index()
+    counts['page'] = [f'[{p}](../nbs/{p}.ipynb)' for p in counts.page]
+    return counts.to_markdown(index=False)
+
+
+def statements(name):
+    "Every statement of a page, with its verdict."
+    return markdown(read(f'{name}/claims'))
+
+
+def lines_of(number):
+    "The measured differences of a row of paper-against-code: its own lines, and those of a range that starts with it."
+    table = read('modes/modes').reset_index()
+    table = table.replace(r'row (\d+)', r'[row \1](#row-\1)', regex=True)
+    firsts = table.row.str.replace('-', ',').str.split(',').map(lambda r: [x.strip() for x in r])
+    return table[[number in ([r[0]] if '-' in row else r) for r, row in zip(firsts, table.row)]]
+
+
+def modes(number):
+    "What one row of paper-against-code is worth."
+    columns = ['field', 'paper', "authors' code", 'here, and why', 'mAP', 'effect', 'measured']
+    return lines_of(number)[columns].to_markdown(index=False, disable_numparse=True)
+
+
+def modes_overview():
+    "All of them, each with a link to its section."
+    table = read('modes/modes').reset_index()
+    links = [re.sub(r'\d+', lambda m: f'[{m[0]}](#row-{m[0]})', row) for row in table.row]
+    table = table.assign(row=links)[['row', 'field', 'mAP', 'effect', 'measured']]
+    return table.to_markdown(index=False, disable_numparse=True) + f'\n\n{note("modes/modes")}'
+
+
+TABLES = {f.__name__: f for f in (measured, whole, short, claims, statements, modes, modes_overview)}
+
+
+def filled(text):
+    "The text with every table made anew."
+
+    def table(m):
+        if m[2] not in TABLES:
+            sys.exit(f'no table {m[2]!r}: there are {", ".join(TABLES)}')
+        return f'{m[1]}\n{TABLES[m[2]](*m[3].split())}\n\n{m[4]}'
+
+    return MARK.sub(table, text)
+
+
+# The index as Markdown
 
 
 def fence(language, lines):
@@ -50,11 +166,33 @@ def readme(notebook):
     return '\n\n'.join(['<!-- made from nbs/index.ipynb by scripts/readme.py -->', *filter(None, pieces)]) + '\n'
 
 
+def index():
+    "The index with its tables made anew."
+    notebook = json.loads((root / 'nbs/index.ipynb').read_text(encoding='utf-8'))
+    for cell in notebook['cells']:
+        if cell['cell_type'] == 'markdown':
+            cell['source'] = filled(''.join(cell['source'])).splitlines(keepends=True)
+    return notebook
+
+
+def files():
+    "Every file that is made here, and its text."
+    notebook = index()
+    yield root / 'nbs/index.ipynb', json.dumps(notebook, indent=1, ensure_ascii=False) + '\n'
+    yield root / 'README.md', readme(notebook)
+    for page in sorted((root / 'docs').glob('*.md')):
+        text = page.read_text(encoding='utf-8')
+        if MARK.search(text):
+            yield page, filled(text)
+
+
 if __name__ == '__main__':
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('--check', action='store_true', help='exit with 1 if README.md is not in step')
-    text, file = readme(json.loads((root / 'nbs/index.ipynb').read_text(encoding='utf-8'))), root / 'README.md'
-    if not parser.parse_args().check:
-        file.write_text(text, encoding='utf-8', newline='\n')
-    elif not file.exists() or file.read_text(encoding='utf-8') != text:
-        sys.exit('README.md is not in step with nbs/index.ipynb: run `python scripts/readme.py` and commit the result')
+    parser.add_argument('--check', action='store_true', help='exit with 1 if a page is not in step')
+    check = parser.parse_args().check
+    for file, text in files():
+        if not check:
+            file.write_text(text, encoding='utf-8', newline='\n')
+        elif not file.exists() or file.read_text(encoding='utf-8') != text:
+            name = file.relative_to(root)
+            sys.exit(f'{name} is not in step: run `python scripts/readme.py` and commit the result')

@@ -11,5 +11,5 @@ def bench() -> Path:
     "The folder with reference material: the environment variable HPDVAL_BENCH, else `shared` beside the checkout."
     path = Path(os.environ.get('HPDVAL_BENCH') or ROOT.parent / 'shared')
     if not path.is_dir():
-        pytest.skip(f'no reference folder at {path} (HPDVAL_BENCH)')
+        pytest.skip(f'no folder at {path} (HPDVAL_BENCH)')
     return path

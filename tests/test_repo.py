@@ -7,6 +7,7 @@ import pytest, yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
+SCRIPTS = sorted((ROOT / 'tests').glob('test_*.py'))
 DEFAULT_EXP = re.compile(r'#\| default_exp (\w+)')
 # in their order
 MODULES = {m[1]: p for p in NOTEBOOKS if (m := DEFAULT_EXP.search(p.read_text(encoding='utf-8')))}
@@ -173,19 +174,120 @@ def test_environment_yml_installs_everything():
     assert env == dict(name='hpdval', dependencies=['python=3.11', 'pip', {'pip': ['-e .[dev]']}])
 
 
+def test_the_extras_hold_what_the_commands_need():
+    project = tomllib.loads((ROOT / 'pyproject.toml').read_text(encoding='utf-8'))['project']
+    extras = {
+        k: requirements([r for r in v if 'hpdval[' not in r]) for k, v in project['optional-dependencies'].items()
+    }
+    assert {'papermill', 'jupyterlab'} <= extras['notebooks']
+    assert 'snakemake' in extras['sweep'] and {'nbdev', 'pytest'} <= extras['dev']
+    assert 'hpdval[notebooks]' in str(project) and 'hpdval[sweep]' in str(project)
+
+
 def test_code_is_formatted():
     done = subprocess.run([sys.executable, '-m', 'ruff', 'format', '--check'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
-def test_readme_is_in_step_with_the_index():
+def test_readme_and_docs_are_in_step_with_what_was_measured():
     done = subprocess.run([sys.executable, 'scripts/readme.py', '--check'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
-def test_every_link_of_the_readme_leads_somewhere():
-    links = re.findall(r'(?:\]\(|(?:src|href)=")([^)"#\s]+)', (ROOT / 'README.md').read_text(encoding='utf-8'))
-    assert not [l for l in links if '://' not in l and not (ROOT / l).exists()]
+LINK = re.compile(r'(?:\]\(|(?:src|href)=")([^)"\s]+)')
+PAGES = [ROOT / 'README.md', ROOT / 'tests/data/README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+UNKNOWN = [  # documents that a reader does not have
+    r'\bstudy\.md|\bstudy [A-F]\d?\b|\bA2 row',
+    r'\bcontract C\d|\((?:C\d+)\)',
+    r'\b(design|style|toolchain|peers)\.md',
+    r"\breference (report|folder)",
+]
+
+
+def texts(path):
+    "What people read of a file: all of it, or of a notebook its cells and what they print."
+    if path.suffix != '.ipynb':
+        yield path.read_text(encoding='utf-8')
+        return
+    for c in load(path)['cells']:
+        yield source(c)
+        for o in c.get('outputs', []):
+            data = o.get('data') or {'text/plain': o.get('text', '')}
+            yield from (''.join(v) for k, v in data.items() if k.startswith('text/'))
+
+
+def written():
+    "Files with text of our own: pages, notebooks, modules, tests, scripts."
+    patterns = ('*.md', 'docs/*.md', 'nbs/*.ipynb', 'hpdval/*.py', 'tests/*.py', 'tests/data/*.md', 'scripts/*.py')
+    return [f for p in patterns for f in sorted(ROOT.glob(p)) if f != Path(__file__).resolve()]
+
+
+@pytest.mark.parametrize('path', written(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_text_names_a_document_that_a_reader_does_not_have(path):
+    found = [m[0] for text in texts(path) for m in re.finditer('|'.join(UNKNOWN), text)]
+    if path.suffix == '.md':
+        found += re.findall(r'\.\./shared', path.read_text(encoding='utf-8'))
+    if path.suffix == '.ipynb':
+        cells = load(path)['cells']
+        found += [s for c in cells if c['cell_type'] == 'markdown' for s in re.findall(r'\.\./shared', source(c))]
+        # a difference between paper and code is a link to its section
+        found += [] if path.stem == 'table_modes' else bare_rows(cells)
+    assert not found
+
+
+def bare_rows(cells):
+    "Differences that are named by their number alone."
+    return [m for c in cells for m in re.findall(r'(?<!\[)\brows? \d+', source(c))]
+
+
+def test_a_bare_row_is_found():
+    def markdown(text):
+        return [dict(cell_type='markdown', source=[text])]
+
+    assert bare_rows(markdown('so (row 17) and rows 2 and 8')) == ['row 17', 'rows 2']
+    assert bare_rows(markdown('so [row 17](../docs/paper_and_code.md#row-17)')) == []
+
+
+def anchors(page):
+    "Where a link may lead in a Markdown file: marks of our own, and headings as GitHub writes them."
+    text = page.read_text(encoding='utf-8')
+    headings = re.findall(r'^#+ +(.+)$', text, re.M)
+    slugs = {re.sub(r'[^\w\- ]', '', h.lower()).replace(' ', '-') for h in headings}
+    return slugs | set(re.findall(r'<a id="([^"]+)">', text))
+
+
+def broken(link, base, page=None):
+    "Does a link of a file in the folder `base` lead nowhere?"
+    target, _, anchor = link.partition('#')
+    if '://' in target:
+        return False
+    file = (base / target).resolve() if target else page
+    if not file.exists():
+        return True
+    return bool(anchor) and file.suffix == '.md' and anchor not in anchors(file)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_of_a_page_leads_somewhere(page):
+    links = LINK.findall(page.read_text(encoding='utf-8'))
+    assert links and not [l for l in links if broken(l, page.parent, page)]
+
+
+@each_notebook
+def test_every_link_of_a_notebook_leads_somewhere(path):
+    cells = [source(c) for c in load(path)['cells'] if c['cell_type'] == 'markdown']
+    links = [l for text in cells for l in LINK.findall(re.sub(r'```.*?```|`[^`]*`|\$[^$]*\$', '', text, flags=re.S))]
+    assert not [l for l in links if broken(l, path.parent, path)]
+
+
+def test_every_anchor_in_the_code_exists():
+    "`docs/paper_and_code.md#row-17` in a comment, or `#row-17` where the line is full."
+    there = anchors(ROOT / 'docs/paper_and_code.md')
+    assert {f'row-{i}' for i in range(1, 33)} <= there
+    named = set()
+    for path in [*sorted((ROOT / 'hpdval').glob('*.py')), *NOTEBOOKS, *SCRIPTS]:
+        named |= set(re.findall(r'#(row-\d+)', path.read_text(encoding='utf-8')))
+    assert named and named <= there
 
 
 def test_readme_from_cells():
@@ -209,6 +311,20 @@ def test_readme_from_cells():
         '```text\n2\n```',
         '|a|\n',
     ]
+
+
+def test_the_readme_is_one_page():
+    assert len((ROOT / 'README.md').read_bytes()) <= 9_000
+
+
+def test_a_table_that_is_not_in_step_is_made_anew():
+    made = runpy.run_path(str(ROOT / 'scripts/readme.py'))['filled']
+    text = 'a\n<!-- table: modes 3 -->\nold\n<!-- end -->\nb\n'
+    new = made(text)
+    assert 'old' not in new and '| embedding | two linear layers' in new
+    assert new.startswith('a\n<!-- table: modes 3 -->\n') and new.endswith('<!-- end -->\nb\n') and made(new) == new
+    with pytest.raises(SystemExit, match="no table 'mode'"):
+        made('<!-- table: mode -->\n<!-- end -->')
 
 
 def test_readme_refuses_a_cell_that_was_not_run():
