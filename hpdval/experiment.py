@@ -125,6 +125,7 @@ class Result:
     history: list  # a record per epoch
     scale: float  # logits = scale * (scores - centre)
     centre: float
+    before: dict = field(default_factory=dict)  # name -> seconds of the stage-1 run that it builds on
     files: dict = field(default_factory=dict)  # name -> sha256 (12 hex digits)
     folder: str = ''
 
@@ -306,7 +307,8 @@ def run(
     history = _train(cfg, model, clip, data, folder, first, progress)
     scores = predict_scores(model, data.test.images, Pixels(clip, cfg, device), progress=progress).numpy()
     said = _measured(cfg, name, clip, data, model, scores, device)
-    result = Result(**said, seconds=time.time() - start, history=history, folder=str(folder))
+    said |= dict(seconds=time.time() - start, before={first.hash: first.seconds} if first else {})
+    result = Result(**said, history=history, folder=str(folder))
     if is_main():
         _write(result, model, scores)
     wait()
@@ -395,9 +397,11 @@ def compare_configs(
         check_before(c, progress, data)
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}
     flat = [r for rs in results.values() for r in rs]
-    seconds = sum({r.hash: r.seconds for r in flat}.values())  # what is shared counts once
+    seconds = {}  # by run: what is shared counts once
+    for r in flat:
+        seconds |= r.before | {r.hash: r.seconds}
     rows = {row: summed(rs) for row, rs in results.items()}
-    return conditions(flat) | dict(seconds=seconds, methods=rows), results
+    return conditions(flat) | dict(seconds=sum(seconds.values()), methods=rows), results
 
 
 def compare(

@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
 from safetensors.torch import save
-from tqdm.auto import tqdm
 
 from .align import HEADS
 from .clip import Clip
@@ -34,6 +33,7 @@ from hpdval.core import (
     runs_dir,
     seed_everything,
     text_digest,
+    watch,
     write_json,
 )
 from .data import Split, check_classes, decode_split
@@ -567,7 +567,7 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     if learns:
         todo = [(f'episode_{e:02d}.npy', s) for e, s in enumerate(data.supports, 1)]
     setting = Setting(adapted, fs, clip, base, data.test, device)
-    bar = tqdm(todo, desc=f'{cfg.method}, {fs.shots} shots', disable=not progress)
+    bar = watch(todo, f'{cfg.method}, {fs.shots} shots', progress)
     episodes = [_episode(setting, runs_dir() / name / f, s) for f, s in bar]
     ap, balanced = _test_ap(episodes, data.test, fs)
     records = [json.loads((base / 'base.json').read_text()), *(r for _, r in episodes)]

@@ -19,9 +19,8 @@ from typing import NamedTuple
 import fonticon_mdi7, numpy as np, torch
 from fonticon_mdi7 import MDI7
 from PIL import Image, ImageDraw, ImageFont
-from tqdm.auto import tqdm
 
-from .core import atomic_write, cache_dir, lookup
+from .core import atomic_write, cache_dir, lookup, watch
 from .labels import COCO_CLASSES, COCO_LT_COUNTS, VOC_CLASSES, VOC_LT_COUNTS, VOC_TO_COCO
 
 # %% ../nbs/13_icons.ipynb #7338042b
@@ -410,7 +409,7 @@ def draw_labels(
     p_small = _p_unobtrusive(np.array(b.counts), world.p_unobtrusive)
     own_index = {k: c for c, k in enumerate(b.coco)}
     scenes = []
-    for i, y in enumerate(tqdm(Y, desc=desc, disable=not progress, leave=False)):
+    for i, y in enumerate(watch(Y, desc, progress, leave=False)):
         rng = np.random.default_rng([*key, i])
         objects = _objects(rng, np.flatnonzero(y), p_small, world.p_repeat)
         s = draw(rng, [(b.coco[c], p) for c, p in objects], world)
@@ -562,7 +561,7 @@ def captioned_scenes(
     else:
         with ProcessPoolExecutor(workers) as pool:
             drawn = pool.map(one, range(n), chunksize=256)
-            out = list(tqdm(drawn, total=n, desc='draw captioned scenes', disable=not progress))
+            out = list(watch(drawn, 'draw captioned scenes', progress, total=n))
     images, captions, targets = zip(*out)
     pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
     return Captioned(pixels, list(captions), torch.from_numpy(np.stack(targets)))

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt, pandas as pd, seaborn as sns, torch
 import torch.nn.functional as F
 from scipy import stats
-from tqdm.auto import tqdm
 
 from .align import SCORES, global_weight, heat_maps, patches_used
 from hpdval.config import (
@@ -36,7 +35,7 @@ from hpdval.config import (
     typed,
     without_effect,
 )
-from .core import PACKAGE, atomic_write, autocast, lookup, runs_dir, say
+from .core import PACKAGE, atomic_write, autocast, lookup, runs_dir, say, watch
 from .experiment import Result, run_code, table_name
 from .fingerprint import code_digest
 from .metrics import average_precision, bootstrap_ci, mean_interval, summary
@@ -477,7 +476,7 @@ def view_scores(
 
     text_g, text_l = map(ready, model.texts())
     glob, loc = [], {k: [] for k in ks}
-    for idx in tqdm(batches(len(images), batch), desc='score both views', leave=False, disable=not progress):
+    for idx in watch(batches(len(images), batch), 'score both views', progress, leave=False):
         with autocast(pixels.device, pixels.cfg.precision):
             g, p = model.visual(pixels(images[idx]))
         glob.append(per_view(ready(g) @ text_g.T))
@@ -561,7 +560,7 @@ def score_maps(
         raise ValueError(f'{data.digest} has no boxes to score heat maps by: take an embedded benchmark')
     text, images, rows = model.local_texts(), data.test.images, []
     size = images.shape[-1]
-    for idx in tqdm(batches(len(images), batch), desc='score heat maps', leave=False, disable=not progress):
+    for idx in watch(batches(len(images), batch), 'score heat maps', progress, leave=False):
         _, p = model.visual(pixels(images[idx]))
         for i, patches in zip(idx.tolist(), p):
             masks = box_masks(data.scenes, i, size)

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
-           'Training', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed', 'gathered',
-           'text_fields', 'make_teacher', 'stage1_losses', 'stage1_params', 'extras', 'encode_captions', 'save_array',
-           'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'train_stage1', 'train_stage2',
+           'Training', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed',
+           'gathered', 'text_fields', 'make_teacher', 'stage1_losses', 'stage1_params', 'extras', 'encode_captions',
+           'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'train_stage1', 'train_stage2',
            'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
@@ -17,11 +17,10 @@ from pathlib import Path
 
 import numpy as np, pandas as pd, torch
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
-from tqdm.auto import tqdm
 
 from .clip import Clip
 from .config import Config, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, say, write_json
+from .core import atomic_write, autocast, cache_dir, duration, live, say, watch, write_json
 from .data import PIXEL_STATS, augment, holdout, to_float
 from .losses import Seen, active_terms, make_loss
 from .metrics import average_precision
@@ -158,7 +157,7 @@ def encode_images(
 ) -> tuple:  # global [N,D] float32, patch [N,P,D] float16 (float32 on the CPU) or None
     "Global and patch embeddings of all images."
     g, p = [], []
-    for j, idx in enumerate(tqdm(batches(len(images), batch), desc=desc, leave=False, disable=not progress)):
+    for j, idx in enumerate(watch(batches(len(images), batch), desc, progress, leave=False)):
         with autocast(pixels.device, pixels.cfg.precision):
             a, b = visual(pixels.rows(images, idx, generator(j)))
         g.append(gather_rows(a.float(), len(idx)))
@@ -180,7 +179,7 @@ def predict_scores(
     "Scores of all images, batch by batch; the prompts are encoded once."
     texts = model.texts()
     out = []
-    for idx in tqdm(batches(len(images), batch), desc=desc, leave=False, disable=not progress):
+    for idx in watch(batches(len(images), batch), desc, progress, leave=False):
         with autocast(pixels.device, pixels.cfg.precision):
             g, p = model.visual(pixels.rows(images, idx))
         out.append(gather_rows(model.score(g.float(), p.float(), texts), len(idx)))
@@ -241,7 +240,7 @@ def train_epoch(
 ) -> dict:  # name -> mean over the steps
     "One pass over the batches. A `FloatingPointError` if the loss is not finite."
     total = None
-    for i, idx in enumerate(tqdm(order, desc=desc, leave=False, disable=not progress)):
+    for i, idx in enumerate(watch(order, desc, progress, leave=False)):
         losses = step(lambda: loss_fn(idx, i))
         values = torch.stack([*losses.values()])
         total = values if total is None else total + values
@@ -325,6 +324,18 @@ class Training:
         return pd.DataFrame(self.history).assign(reported=lambda d: d.epoch == best['epoch'])
 
 # %% ../nbs/30_train.ipynb #c5b98e36
+def show_epoch(bar, record: dict, epochs: int):
+    "What an epoch gave: beside the bar, or in a line where nobody watches it."
+    loss, mAP = f"{record['loss']:.3g}", f"{record['mAP']:.2f}"
+    if live():
+        bar.set_postfix(loss=loss, mAP=mAP)
+        return
+    epoch, seconds = record['epoch'], record['seconds']
+    left = duration((epochs - epoch) * seconds)
+    judged = '' if math.isnan(record['mAP']) else f', mAP {mAP}'
+    say(f'{bar.desc}, epoch {epoch} of {epochs}: loss {loss}{judged}, {duration(seconds)}, {left} left')
+
+
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -346,7 +357,7 @@ def fit(
         t.resume(state)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
-    bar = tqdm(range(t.epoch, epochs), desc=desc, initial=t.epoch, total=epochs, disable=not progress)
+    bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', progress, initial=t.epoch, total=epochs)
     for epoch in bar:
         start = time.time()
         order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch))
@@ -355,7 +366,8 @@ def fit(
         t.epoch = epoch + 1
         record = dict(phase=desc, epoch=t.epoch, loss=sum(means.values()), **means)
         t.history.append(record | dict(seconds=time.time() - start, mAP=t.best.judge(t.epoch)))
-        bar.set_postfix(loss=f"{record['loss']:.3g}", mAP=f"{t.history[-1]['mAP']:.2f}")
+        if progress:
+            show_epoch(bar, t.history[-1], epochs)
         if is_main():
             save_checkpoint(file, t.state())
     return t.end(desc)
