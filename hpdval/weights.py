@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['OPENAI_PIXELS', 'Weights', 'read_archive', 'is_archive', 'published', 'recognised', 'tag_facts', 'read_weights',
-           'from_transformers_clip', 'from_transformers_siglip', 'folder_facts', 'weights_file', 'load_weights']
+           'from_transformers_clip', 'from_transformers_siglip', 'folder_facts', 'weights_file', 'load_weights',
+           'architectures']
 
-# %% ../nbs/19_weights.ipynb #dfc78cf0
+# %% ../nbs/19_weights.ipynb #34320205
 import hashlib, json, math, pickle, re, zipfile
 from collections import OrderedDict
 from functools import lru_cache
@@ -17,7 +18,7 @@ import open_clip, torch
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
-# %% ../nbs/19_weights.ipynb #3f505be2
+# %% ../nbs/19_weights.ipynb #bfc4b5df
 class Weights(NamedTuple):
     "The tensors of a CLIP by open_clip's names, and what is known of the model they belong to."
 
@@ -31,7 +32,7 @@ class Weights(NamedTuple):
     interpolation: str = ''  # bicubic | bilinear
     folder: str = ''  # of the tokenizer's files, where they lie beside the weights
 
-# %% ../nbs/19_weights.ipynb #9f3986f5
+# %% ../nbs/19_weights.ipynb #bd55579d
 class _Box:
     "Stands for any module of an archive: attributes, no code."
 
@@ -84,7 +85,7 @@ class _Tensors(pickle.Unpickler):
             self.storages[key] = torch.frombuffer(data, dtype=storage.kind, count=count)
         return self.storages[key]
 
-# %% ../nbs/19_weights.ipynb #5232d654
+# %% ../nbs/19_weights.ipynb #5f493384
 def _named_tensors(box, before='') -> dict:  # name -> tensor
     "The tensors of a module and of those inside it, by their dotted names."
     out = {}
@@ -114,7 +115,7 @@ def is_archive(file) -> bool:
     with zipfile.ZipFile(file) as z:
         return any('/code/' in name for name in z.namelist())
 
-# %% ../nbs/19_weights.ipynb #d30abdc9
+# %% ../nbs/19_weights.ipynb #f6f06253
 @lru_cache
 def published() -> dict:  # start of a sha256 -> (architecture, tag)
     "Every file whose published address holds its checksum."
@@ -149,7 +150,7 @@ def tag_facts(arch: str, tag: str) -> dict:  # fields of `Weights`
         interpolation=cfg['interpolation'],
     )
 
-# %% ../nbs/19_weights.ipynb #18b1a505
+# %% ../nbs/19_weights.ipynb #e11d9eac
 _WRAPS = ('state_dict', 'model', 'model_state_dict')
 _PREFIXES = ('module.', '_orig_mod.', 'model.')
 
@@ -179,7 +180,7 @@ def _check_finite(state: dict, file):
             n = int((~t.isfinite()).sum())
             raise ValueError(f'{file}: {n} of {t.numel()} numbers in {name} are NaN or infinite; it cannot be used')
 
-# %% ../nbs/19_weights.ipynb #8c247026
+# %% ../nbs/19_weights.ipynb #b55ed2a9
 def _tensors(file):
     "What a file of tensors holds. Raises whatever its reader raises."
     if str(file).endswith('.safetensors'):
@@ -211,7 +212,7 @@ def read_weights(file) -> dict:  # name -> tensor
     _check_finite(state, file)
     return state
 
-# %% ../nbs/19_weights.ipynb #68a7fe4a
+# %% ../nbs/19_weights.ipynb #b11ad767
 def _joined(state: dict) -> dict:
     "Queries, keys and values of each layer in one tensor."
     out = {k: v for k, v in state.items() if not re.search(r'self_attn\.[qkv]_proj\.', k)}
@@ -264,7 +265,7 @@ def from_transformers_clip(state: dict) -> dict:
             out[name] = out[name].T.contiguous()
     return out
 
-# %% ../nbs/19_weights.ipynb #aca0c66c
+# %% ../nbs/19_weights.ipynb #5ce9f502
 _SIGLIP_VISION = {
     'vision_model.embeddings.patch_embedding': 'visual.trunk.patch_embed.proj',
     'vision_model.embeddings.position_embedding.weight': 'visual.trunk.pos_embed',
@@ -302,7 +303,7 @@ def from_transformers_siglip(state: dict) -> dict:
     position = 'visual.trunk.pos_embed'
     return out | {position: out[position][None]}
 
-# %% ../nbs/19_weights.ipynb #660a2c05
+# %% ../nbs/19_weights.ipynb #c0e4da1d
 OPENAI_PIXELS = tag_facts('ViT-B-32', 'openai')
 _OPENAI_EXTRA = ('input_resolution', 'context_length', 'vocab_size')
 _NO_WEIGHTS = ('attn_mask', 'position_ids')  # what some files hold beside
@@ -317,10 +318,10 @@ def _by_form(state: dict) -> Weights:
     if 'vision_model.embeddings.class_embedding' in state:
         return Weights(from_transformers_clip(state), 'transformers')
     if _POOL + 'weight' in state:
-        return Weights(from_transformers_siglip(state), 'transformers')
+        return Weights(from_transformers_siglip(state), 'transformers', activation='gelu_tanh')
     return Weights(state)
 
-# %% ../nbs/19_weights.ipynb #5ccb31e0
+# %% ../nbs/19_weights.ipynb #a3c6d081
 _ACTIVATIONS = dict(quick_gelu='quick_gelu', gelu='gelu', gelu_pytorch_tanh='gelu_tanh', gelu_new='gelu_tanh')
 _DEFAULT_ACTIVATION = dict(clip='quick_gelu', siglip='gelu_pytorch_tanh', siglip2='gelu_pytorch_tanh')
 _FILES = ('model.safetensors', 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'pytorch_model.bin')
@@ -391,7 +392,7 @@ def folder_facts(folder) -> dict:  # fields of `Weights`
     tokenizer = str(folder) if any((folder / n).is_file() for n in _TOKENIZER) else ''
     return {k: v for k, v in (facts | dict(folder=tokenizer)).items() if v}
 
-# %% ../nbs/19_weights.ipynb #0e1d7113
+# %% ../nbs/19_weights.ipynb #e87b82cc
 def weights_file(place) -> Path:
     "The file of weights: itself, or the one in a folder. A `FileNotFoundError` where the folder holds none."
     place = Path(place)
@@ -412,3 +413,33 @@ def load_weights(place) -> Weights:
         facts = tag_facts(*whose)
         weights = weights._replace(model=', '.join(whose), **{k: v for k, v in facts.items() if v})
     return weights
+
+# %% ../nbs/19_weights.ipynb #d9d1949b
+def _sizes_of_config(cfg: dict) -> tuple:
+    "Embedding, image positions and width of the text tower, its layers, its words."
+    vision, text = cfg['vision_cfg'], cfg['text_cfg']
+    patch = vision.get('patch_size') or int((re.findall(r'patch(\d+)', vision.get('timm_model_name', '')) or [0])[0])
+    if not patch or not {'width', 'layers', 'vocab_size'} <= text.keys():
+        return ()
+    positions = (vision['image_size'] // patch) ** 2 + ('timm_model_name' not in vision)
+    return cfg['embed_dim'], positions, text['width'], text['layers'], text['vocab_size']
+
+
+def _sizes_of_state(state: dict) -> tuple:
+    "The same of a state dict; () if it is not a CLIP's."
+    state = {k.removeprefix('text.'): v for k, v in state.items()}
+    words = state.get('token_embedding.weight')
+    positions = state.get('visual.positional_embedding', state.get('visual.trunk.pos_embed'))
+    joint = state.get('text_projection', state.get('text_projection.bias'))
+    if words is None or positions is None or joint is None:
+        return ()
+    layers = {k.split('.')[2] for k in state if k.startswith('transformer.resblocks.')}
+    return joint.shape[-1], positions.shape[-2], words.shape[1], len(layers), words.shape[0]
+
+
+def architectures(state: dict) -> list:  # names
+    "The architectures of open_clip that have the sizes of a state dict, the plain names first."
+    sizes = _sizes_of_state(state)
+    names = open_clip.list_models() if sizes else []
+    found = [n for n in names if _sizes_of_config(open_clip.get_model_config(n)) == sizes]
+    return sorted(found, key=len)[:3]
