@@ -188,7 +188,9 @@ def forms():
             Form("OpenAI's archive", 'openai', arch, as_archive, quick),
             Form("OpenAI's state dict", 'openai', arch, as_openai_dict),
             Form("`transformers`, folder", 'transformers', arch, as_folder),
-            Form("`transformers`, model.safetensors alone", 'transformers', arch, as_bare_file, '', dict(quick_gelu=True)),
+            Form(
+                "`transformers`, model.safetensors alone", 'transformers', arch, as_bare_file, '', dict(quick_gelu=True)
+            ),
             Form('open_clip, safetensors', 'open_clip', arch, as_safetensors),
             Form("open_clip, checkpoint with `module._orig_mod.`", 'open_clip', arch, as_checkpoint),
         ]
