@@ -1,7 +1,7 @@
 """Weights in every form that people hold, against the software that wrote them: OpenAI's package, `transformers` and
 open_clip, at full size with random weights. `python tests/test_weights.py` writes the table in docs/weights.md."""
 
-import functools, json, shutil, sys, tempfile, types
+import copy, functools, json, shutil, sys, tempfile, types, warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,14 +105,14 @@ EXTRA = dict(input_resolution=224, context_length=77, vocab_size=49408)
 
 
 def as_archive(p, folder, monkeypatch):
-    "As OpenAI's: half precision, three numbers beside the weights, compiled; its checksum made known."
-    import copy
-
+    "As OpenAI's: three numbers beside the weights, compiled; its checksum made known."
     model = copy.deepcopy(p.model)
     for name, value in EXTRA.items():
         vars(model).pop(name, None)
         model.register_buffer(name, torch.tensor(value))
-    traced = torch.jit.trace(model, (torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.int64)))
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', FutureWarning)  # of torch.jit
+        traced = torch.jit.trace(model, (torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.int64)))
     traced.save(folder / 'model.pt')
     monkeypatch.setitem(weights.published(), weights._sha256(folder / 'model.pt'), (p.arch, 'openai'))
     return folder / 'model.pt'
@@ -221,6 +221,54 @@ def differences(form, folder, monkeypatch) -> tuple:  # of the image, of the tex
 def test_a_form_gives_what_its_own_software_gives(form, tmp_path, monkeypatch):
     image, text = differences(form, tmp_path, monkeypatch)
     assert image < LARGEST and text < LARGEST
+
+
+def test_the_wrong_activation_is_seen_and_not_taken(tmp_path, monkeypatch, capsys):
+    "That the numbers above are small says something only if the other activation is far away."
+    p = peer('openai', 'ViT-B-32')
+    file = as_openai_dict(p, tmp_path, monkeypatch)
+    right, wrong = (load_clip('ViT-B-32', str(file), quick_gelu=q) for q in (None, 'no'))
+    said = capsys.readouterr().err
+    assert said.count('quick_gelu, as the weights were trained with, in the place of gelu in ViT-B-32') == 1
+    with torch.no_grad():
+        x, ids = pixels(right), right.tokenizer(WORDS)
+        assert apart(wrong.visual(x)[0], right.visual(x)[0]) > 1e-3
+        assert apart(wrong.text(ids), right.text(ids)) > 1e-3
+    assert right.settings != wrong.settings
+
+
+def test_an_archive_of_somebody_else_is_not_read(tmp_path, monkeypatch):
+    with pytest.MonkeyPatch.context() as m:
+        file = as_archive(peer('openai', 'ViT-B-32'), tmp_path, m)
+        assert weights.recognised(file) == ('ViT-B-32', 'openai')
+    with pytest.raises(ValueError, match='its checksum is none that OpenAI published: it is not read'):
+        load_clip('ViT-B-32', str(file))
+
+
+PHOTOGRAPHS = ('train2017', 'val2017')
+
+
+def test_photographs_are_prepared_as_openai_and_open_clip_do(bench):
+    folder = bench / 'coco_real'
+    if not folder.is_dir():
+        pytest.skip('no photographs in the reference folder')
+    files = [f for part in PHOTOGRAPHS for f in sorted((folder / part).glob('*.jpg'))]
+    assert len(files) > 100
+    clip = load_clip()._replace(visual=types.SimpleNamespace(size=224))
+    siglip = clip._replace(mean=(0.5,) * 3, std=(0.5,) * 3, resize='squash')
+    half = dict(mean=(0.5,) * 3, std=(0.5,) * 3)
+    theirs = {
+        "open_clip's": (clip, open_clip.image_transform(224, False)),
+        "SigLIP's": (siglip, open_clip.image_transform(224, False, resize_mode='squash', **half)),
+        "OpenAI's": (clip, openai().clip._transform(224)),
+    }
+    worst = {}
+    for file in files:
+        im = Image.open(file).convert('RGB')
+        for name, (ours, transform) in theirs.items():
+            d = (pixels(ours, file)[0] - transform(im)).abs().max().item()
+            worst[name] = max(worst.get(name, 0), d)
+    assert max(worst.values()) < 1e-6, worst
 
 
 def siglip_tokenizer(folder):
