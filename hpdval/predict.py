@@ -108,7 +108,7 @@ class Classifier:
         self,
         image,  # as for `predict`
         label: str,  # a class of the run
-    ) -> np.ndarray:  # float32 [H,W] of the image; NaN where the centre crop left it out
+    ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
         "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
         c = self.classes.index(lookup(label, self.classes, 'class'))
         text = self.model.local_texts()[[c]]

@@ -4,8 +4,9 @@ import copy, json
 
 import open_clip, pytest, torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
-from hpdval.clip import activations, as_clip, load_clip, mini_clip
+from hpdval.clip import _at_size, activations, as_clip, load_clip, mini_clip
 from hpdval.weights import architectures
 
 SAMPLE = ['a photo of a dog.', 'a photo of a potted plant on a dining table.', 'cat']
@@ -132,8 +133,18 @@ def test_another_image_size_is_as_open_clip_makes_it(size, small_file):
     assert clip.visual.grid == (size // 32, size // 32) and p.shape[1] == (size // 32) ** 2
 
 
-def test_a_timm_tower_at_another_size(tmp_path):
-    torch.manual_seed(0)
+def test_a_timm_tower_at_another_size():
+    model = build(shrunk('ViT-B-16-SigLIP'))
+    before = model.visual.trunk.pos_embed.detach().clone()
+    other = _at_size(model, 'ViT-B-16-SigLIP', 192)
+    right = resample_abs_pos_embed(before, (12, 12), (10, 10), num_prefix_tokens=1)
+    torch.testing.assert_close(other.visual.trunk.pos_embed.detach()[:, -144:], right[:, -144:])
+    clip = as_clip(other)
+    assert (clip.visual.size, clip.visual.grid) == (192, (12, 12))
+    assert clip.visual(torch.zeros(1, 3, 192, 192))[1].shape == (1, 144, clip.width)
+
+
+def test_miniclip_at_another_size():
     clip = load_clip('mini', image_size=96)
     assert clip.visual(torch.zeros(1, 3, 96, 96))[1].shape == (1, 144, 128)
     with pytest.raises(ValueError, match='image_size must be a multiple of the patch size, 8, got 100'):

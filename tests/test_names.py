@@ -53,6 +53,8 @@ OTHER = dict(  # another value of every number and text
     student='vit_tiny_patch16_224',
     joint=True,
     train_text=True,
+    mean='.3',
+    std='.4,.4,.5',
 )
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np, open_clip, packaging, pytest, torch
 from PIL import Image
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from hpdval import weights
 from hpdval.clip import load_clip
@@ -295,16 +295,28 @@ def siglip_tokenizer(folder):
 HEAD = '''<!-- made by tests/test_weights.py: python tests/test_weights.py -->
 # Weights: which file gives what
 
-`clip` names the architecture, `pretrained` the weights: a tag of open_clip, a file, or a folder. Every form below was written by the software that it comes from, with random weights of full size, read by `load_clip`, and compared with that software's own forward pass in fp32 (CPU): for OpenAI's package and open_clip's CLIP from the picture and the words on, with their own preprocessing and tokenizer; for the others from the pixels and the token ids on. The number is the largest |a - b| / |b| over the embeddings.
+`clip` names the architecture, `pretrained` the weights: a tag of open_clip, a file, or a folder. Every form below was
+written by the software that it comes from, with random weights of full size, read by `load_clip`, and compared with
+that software's own forward pass in fp32 on a CPU. OpenAI's package and open_clip's CLIP start from the picture and the
+words, with their own preprocessing and tokenizer; the others start from our pixels and token ids. The number is the
+largest |a - b| / |b| over the embeddings.
 
 '''
 FOOT = '''
-What was decided and from what:
+What was decided, and from what:
 
-- **Activation**: from the tag, OpenAI's published checksum, the three numbers that only OpenAI's state dict has, or `hidden_act` in `config.json`. A name that says otherwise is put right, with a line. Where nothing is known (a bare file with two possible activations), a line says what was taken; `quick_gelu=yes` or `no` decides.
-- **Pixels**: from the tag, the checksum, `preprocessor_config.json`, `open_clip_config.json`, or what all tags of the architecture agree on; else CLIP's, with a line. `mean`, `std` and `resize` (`shortest`, `squash`, `longest`) decide.
-- **Archives**: OpenAI's `.pt` is a program. It is never run: the tensors are read out of it, and only if its sha256 is one that OpenAI published.
-- **SigLIP** needs `pip install 'hpdval[siglip]'` for its tokenizer, whose files are taken from beside the weights, or fetched.
+- **Activation**: from the tag, OpenAI's published checksum, the three numbers that only OpenAI's state dict has, or
+  `hidden_act` in `config.json`. A name that says otherwise is put right, with a line. Where nothing is known, which is
+  a bare file with two possible activations, a line says what was taken; `quick_gelu=yes` or `no` decides.
+- **Pixels**: from the tag, the checksum, `preprocessor_config.json`, `open_clip_config.json`, or what all tags of the
+  architecture agree on; else CLIP's, with a line. `mean`, `std` and `resize` (`shortest`, `squash`, `longest`) decide.
+- **Archives**: OpenAI's `.pt` is a program. It is never run: the tensors are read out of it, and only if its sha256 is
+  one that OpenAI published.
+- **SigLIP** needs `pip install 'hpdval[siglip]'` for its tokenizer, whose files are taken from beside the weights, or
+  fetched.
+
+Another `transform` than the model's own, for photographs that are not square: `python scripts/transforms.py` compares
+them on scenes drawn 4:3 and 3:4 ([docs/transforms.md](transforms.md)).
 '''
 
 
