@@ -7,7 +7,7 @@ __all__ = ['OPENAI_PIXELS', 'Weights', 'read_archive', 'is_archive', 'published'
            'from_transformers_clip', 'from_transformers_siglip', 'folder_facts', 'weights_file', 'load_weights',
            'architectures']
 
-# %% ../nbs/19_weights.ipynb #34320205
+# %% ../nbs/19_weights.ipynb #62338b2d
 import hashlib, json, math, pickle, re, zipfile
 from collections import OrderedDict
 from functools import lru_cache
@@ -18,7 +18,7 @@ import open_clip, torch
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
-# %% ../nbs/19_weights.ipynb #bfc4b5df
+# %% ../nbs/19_weights.ipynb #b7ec95a2
 class Weights(NamedTuple):
     "The tensors of a CLIP by open_clip's names, and what is known of the model they belong to."
 
@@ -32,7 +32,7 @@ class Weights(NamedTuple):
     interpolation: str = ''  # bicubic | bilinear
     folder: str = ''  # of the tokenizer's files, where they lie beside the weights
 
-# %% ../nbs/19_weights.ipynb #bd55579d
+# %% ../nbs/19_weights.ipynb #9a8fff9c
 class _Box:
     "Stands for any module of an archive: attributes, no code."
 
@@ -85,7 +85,7 @@ class _Tensors(pickle.Unpickler):
             self.storages[key] = torch.frombuffer(data, dtype=storage.kind, count=count)
         return self.storages[key]
 
-# %% ../nbs/19_weights.ipynb #5f493384
+# %% ../nbs/19_weights.ipynb #c59c8cb4
 def _named_tensors(box, before='') -> dict:  # name -> tensor
     "The tensors of a module and of those inside it, by their dotted names."
     out = {}
@@ -115,14 +115,14 @@ def is_archive(file) -> bool:
     with zipfile.ZipFile(file) as z:
         return any('/code/' in name for name in z.namelist())
 
-# %% ../nbs/19_weights.ipynb #f6f06253
+# %% ../nbs/19_weights.ipynb #22e35654
 @lru_cache
 def published() -> dict:  # start of a sha256 -> (architecture, tag)
     "Every file whose published address holds its checksum."
     out = {}
     for arch, tag in open_clip.list_pretrained():
         url = get_pretrained_cfg(arch, tag).get('url', '')
-        found = re.search(r'/([0-9a-f]{64})/', url) or re.search(r'-([0-9a-f]{8})\.pt$', url)
+        found = re.search(r'/([0-9a-f]{64})/', url) or re.search(r'-([0-9a-f]{8})\.pth?$', url)
         if found:
             out.setdefault(found[1], (arch, tag))
     return out
@@ -150,7 +150,7 @@ def tag_facts(arch: str, tag: str) -> dict:  # fields of `Weights`
         interpolation=cfg['interpolation'],
     )
 
-# %% ../nbs/19_weights.ipynb #e11d9eac
+# %% ../nbs/19_weights.ipynb #5d8c40b5
 _WRAPS = ('state_dict', 'model', 'model_state_dict')
 _PREFIXES = ('module.', '_orig_mod.', 'model.')
 
@@ -160,7 +160,7 @@ def _unwrapped(found, file) -> dict:  # name -> tensor
     while isinstance(found, dict) and (inner := [k for k in _WRAPS if isinstance(found.get(k), dict)]):
         found = found[inner[0]]
     if not isinstance(found, dict) or not found:
-        what = 'an empty dict' if found == {} else f'a {type(found).__name__}'
+        what = 'an empty dict' if found == {} else f'a value of type {type(found).__name__}'
         raise ValueError(f'{file} holds {what} and no state dict: save model.state_dict()')
     odd = [k for k, v in found.items() if not (isinstance(k, str) and isinstance(v, torch.Tensor))]
     if odd:
@@ -180,7 +180,7 @@ def _check_finite(state: dict, file):
             n = int((~t.isfinite()).sum())
             raise ValueError(f'{file}: {n} of {t.numel()} numbers in {name} are NaN or infinite; it cannot be used')
 
-# %% ../nbs/19_weights.ipynb #b55ed2a9
+# %% ../nbs/19_weights.ipynb #fdcdc619
 def _tensors(file):
     "What a file of tensors holds. Raises whatever its reader raises."
     if str(file).endswith('.safetensors'):
@@ -212,7 +212,7 @@ def read_weights(file) -> dict:  # name -> tensor
     _check_finite(state, file)
     return state
 
-# %% ../nbs/19_weights.ipynb #b11ad767
+# %% ../nbs/19_weights.ipynb #dffb5361
 def _joined(state: dict) -> dict:
     "Queries, keys and values of each layer in one tensor."
     out = {k: v for k, v in state.items() if not re.search(r'self_attn\.[qkv]_proj\.', k)}
@@ -265,7 +265,7 @@ def from_transformers_clip(state: dict) -> dict:
             out[name] = out[name].T.contiguous()
     return out
 
-# %% ../nbs/19_weights.ipynb #5ce9f502
+# %% ../nbs/19_weights.ipynb #5198985c
 _SIGLIP_VISION = {
     'vision_model.embeddings.patch_embedding': 'visual.trunk.patch_embed.proj',
     'vision_model.embeddings.position_embedding.weight': 'visual.trunk.pos_embed',
@@ -303,7 +303,7 @@ def from_transformers_siglip(state: dict) -> dict:
     position = 'visual.trunk.pos_embed'
     return out | {position: out[position][None]}
 
-# %% ../nbs/19_weights.ipynb #c0e4da1d
+# %% ../nbs/19_weights.ipynb #edb2af70
 OPENAI_PIXELS = tag_facts('ViT-B-32', 'openai')
 _OPENAI_EXTRA = ('input_resolution', 'context_length', 'vocab_size')
 _NO_WEIGHTS = ('attn_mask', 'position_ids')  # what some files hold beside
@@ -321,7 +321,7 @@ def _by_form(state: dict) -> Weights:
         return Weights(from_transformers_siglip(state), 'transformers', activation='gelu_tanh')
     return Weights(state)
 
-# %% ../nbs/19_weights.ipynb #a3c6d081
+# %% ../nbs/19_weights.ipynb #751e9c60
 _ACTIVATIONS = dict(quick_gelu='quick_gelu', gelu='gelu', gelu_pytorch_tanh='gelu_tanh', gelu_new='gelu_tanh')
 _DEFAULT_ACTIVATION = dict(clip='quick_gelu', siglip='gelu_pytorch_tanh', siglip2='gelu_pytorch_tanh')
 _FILES = ('model.safetensors', 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'pytorch_model.bin')
@@ -392,7 +392,7 @@ def folder_facts(folder) -> dict:  # fields of `Weights`
     tokenizer = str(folder) if any((folder / n).is_file() for n in _TOKENIZER) else ''
     return {k: v for k, v in (facts | dict(folder=tokenizer)).items() if v}
 
-# %% ../nbs/19_weights.ipynb #e87b82cc
+# %% ../nbs/19_weights.ipynb #b8f99b87
 def weights_file(place) -> Path:
     "The file of weights: itself, or the one in a folder. A `FileNotFoundError` where the folder holds none."
     place = Path(place)
@@ -414,7 +414,7 @@ def load_weights(place) -> Weights:
         weights = weights._replace(model=', '.join(whose), **{k: v for k, v in facts.items() if v})
     return weights
 
-# %% ../nbs/19_weights.ipynb #d9d1949b
+# %% ../nbs/19_weights.ipynb #3eece5e3
 def _sizes_of_config(cfg: dict) -> tuple:
     "Embedding, image positions and width of the text tower, its layers, its words."
     vision, text = cfg['vision_cfg'], cfg['text_cfg']

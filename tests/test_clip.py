@@ -184,8 +184,8 @@ def test_who_takes_the_wrong_name_is_told_the_right_one(small_file):
 @pytest.mark.parametrize(
     'what, why',
     [
-        ([1, 2], 'holds a list and no state dict'),
-        (3.5, 'holds a float and no state dict'),
+        ([1, 2], 'holds a value of type list and no state dict'),
+        (3.5, 'holds a value of type float and no state dict'),
         ({'visual.proj': torch.full((2, 2), float('nan'))}, '4 of 4 numbers in visual.proj are NaN or infinite'),
     ],
 )
