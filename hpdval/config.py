@@ -312,6 +312,7 @@ def run_key(cfg: Config) -> dict:
     key = dict(stages=list(stage_names(cfg))) | {k: getattr(cfg, k) for k in sorted(reads(cfg))}
     if 'loss2' in key:
         key['loss2'] = cfg.loss2 or cfg.loss
+    key |= {k: triple(key[k], k) for k in ('mean', 'std') if key.get(k)}  # .5 and 0.5 are one
     if SOURCES[cfg.benchmark].square and cfg.transform in RESIZES.values():
         key['transform'] = 'clip'
     return key
@@ -366,8 +367,6 @@ def as_type(name: str, value, want: type):
         value = value.item()
     if want is float and type(value) is int:
         value = float(value)
-    if name in ('mean', 'std') and isinstance(value, (int, float, tuple, list)):
-        value = ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
     if want is bool and str(value).lower() in ('true', 'false'):
         value = str(value).lower() == 'true'
     if type(value) is not want:
@@ -375,8 +374,18 @@ def as_type(name: str, value, want: type):
     return value
 
 
+def _as_text(name: str, value):
+    "Numbers and truth as the text that a field holds, where it holds text so that '' or 'auto' can stand there."
+    if name in ('mean', 'std') and isinstance(value, (int, float, tuple, list)):
+        return ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    if name == 'quick_gelu' and isinstance(value, bool):
+        return 'yes' if value else 'no'
+    return value
+
+
 def typed(name: str, value):
     "`value` as the type of a field of `Config`, or a `TypeError`."
+    value = _as_text(name, value)
     return as_type(name, value, TYPES[name])
 
 
