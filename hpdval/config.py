@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
-           'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'choices', 'as_type',
-           'typed', 'check', 'start_config', 'without_effect', 'make_config', 'method_config', 'config_hash',
-           'stage1_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial', 'folder_name',
-           'out_folder']
+           'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'clip_settings',
+           'choices', 'as_type', 'typed', 'check', 'start_config', 'without_effect', 'make_config', 'method_config',
+           'config_hash', 'stage1_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial',
+           'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, math, re
@@ -18,8 +18,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .align import HEADS, SCORES, global_weight
+from .clip import RESIZES, triple
 from .core import lookup, say, testing
-from .data import AUGMENTS, TRANSFORMS
+from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, VIEWS, active_terms, parse_terms
 from .prompts import PROMPTS
@@ -39,10 +40,8 @@ class Config:
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
-    transform: str = 'clip'  # clip | official (docs/paper_and_code.md#row-25: squashed, not normalised)
-    augment: str = (
-        'clip'  # clip (crop, flip, colour) | official (#row-25 to #row-26: cutout, RandAugment) | icons | none
-    )
+    transform: str = 'clip'  # clip (the model's own) | squash | pad | official (#row-25)
+    augment: str = 'clip'  # clip (crop, flip, colour) | official (#row-26) | icons | none
     copies: int = 0  # augmented copies per training image, made once; 0 = a fresh one in every epoch (open)
     val_fraction: float = 0.1  # share of the training images held out to select the epoch (open)
     select: str = 'val'  # which epoch is reported: val | last | test (the authors' choice)
@@ -50,7 +49,12 @@ class Config:
     earliest2: int = 0  # the same of stage 2 (open; the authors: 1)
     # model
     clip: str = 'mini'  # an open_clip architecture, or 'mini'
-    pretrained: str = ''  # open_clip tag or local weights file; '' = the weights in the package (mini only)
+    pretrained: str = ''  # open_clip tag, local weights file or folder; '' = the weights in the package (mini only)
+    quick_gelu: str = 'auto'  # yes | no; auto = as the weights need
+    mean: str = ''  # of the pixels, one number or three with commas; '' = as the weights need
+    std: str = ''  # their deviation, likewise
+    resize: str = 'auto'  # of transform='clip': shortest | squash | longest; auto = as the weights need
+    image_size: int = 0  # px; 0 = the model's own; else its positions are interpolated
     student: str = 'clip'  # clip (starts as CLIP's tower) | a timm ViT (#row-1: the paper's is ImageNet's)
     student_weights: str = ''  # local weights file of a timm student; '' = timm's own (a download) | random
     embedding: str = 'clip'  # clip (CLIP's projection) | mlp (two linear layers, section III-A, #row-3; timm needs it)
@@ -271,7 +275,7 @@ def reads_patches(cfg) -> bool:
     return global_weight(cfg.alpha, cfg.alpha_on) < 1
 
 # %% ../nbs/25_config.ipynb #95a0575e
-_ALWAYS = 'benchmark transform clip student embedding precision scale'.split()
+_ALWAYS = 'benchmark transform clip quick_gelu image_size student embedding precision scale'.split()
 _TRAINED = '''seed augment copies val_fraction select loss_mode batch_size weight_decay schedule schedule_epochs
 ema terms'''.split()
 _STAGE1 = 'loss lr1 epochs1 earliest1 joint train_text'.split()
@@ -294,10 +298,16 @@ def _losses(cfg) -> set:
     return ({cfg.loss} if one else set()) | ({cfg.loss2 or cfg.loss} if two else set())
 
 
+def _pixels(cfg) -> set:
+    "The fields that the pixels depend on, beside the transform's name."
+    out = set() if cfg.transform in PIXEL_STATS and cfg.transform != 'clip' else {'mean', 'std'}
+    return out | ({'resize'} if cfg.transform == 'clip' and not SOURCES[cfg.benchmark].square else set())
+
+
 def reads(cfg: Config) -> set:
     "The names of the fields that a run's result depends on."
     one, two = stages(cfg)
-    out = {*_ALWAYS, *_scored(cfg, two)}
+    out = {*_ALWAYS, *_pixels(cfg), *_scored(cfg, two)}
     if one or two:
         out |= {*_TRAINED}
     elif cfg.embedding != 'clip':
@@ -325,7 +335,15 @@ def run_key(cfg: Config) -> dict:
     key = dict(stages=list(stage_names(cfg))) | {k: getattr(cfg, k) for k in sorted(reads(cfg))}
     if 'loss2' in key:
         key['loss2'] = cfg.loss2 or cfg.loss
+    key |= {k: triple(key[k], k) for k in ('mean', 'std') if key.get(k)}  # .5 and 0.5 are one
+    if SOURCES[cfg.benchmark].square and cfg.transform in RESIZES.values():
+        key['transform'] = 'clip'
     return key
+
+
+def clip_settings(cfg: Config) -> dict:
+    "What `load_clip` is to be told, beside the names."
+    return {k: getattr(cfg, k) for k in ('quick_gelu', 'mean', 'std', 'resize', 'image_size')}
 
 # %% ../nbs/25_config.ipynb #c6a26ed3
 CHOICES = dict(
@@ -333,6 +351,8 @@ CHOICES = dict(
     benchmark=SOURCES,
     mode=MODES,
     transform=TRANSFORMS,
+    quick_gelu=('auto', 'yes', 'no'),
+    resize=('auto', *RESIZES),
     score=SCORES,
     prompts=PROMPTS,
     head=HEADS,
@@ -377,14 +397,24 @@ def as_type(name: str, value, want: type):
     return value
 
 
+def _as_text(name: str, value):
+    "Numbers and truth as the text that a field holds, where it holds text so that '' or 'auto' can stand there."
+    if name in ('mean', 'std') and isinstance(value, (int, float, tuple, list)):
+        return ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+    if name == 'quick_gelu' and isinstance(value, bool):
+        return 'yes' if value else 'no'
+    return value
+
+
 def typed(name: str, value):
     "`value` as the type of a field of `Config`, or a `TypeError`."
+    value = _as_text(name, value)
     return as_type(name, value, TYPES[name])
 
 
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema': (0, 1),
-    'seed copies topk scale epochs1 epochs2 earliest1 earliest2 schedule_epochs': (0, None),
+    'seed copies topk scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
     'kd_weight sc_weight cse_weight': (0, None),
     'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
@@ -456,6 +486,9 @@ def check(cfg: Config) -> Config:
         if options := choices(name):
             lookup(getattr(cfg, name), options, name)
     _check_ranges(cfg)
+    for name in ('mean', 'std'):
+        if value := getattr(cfg, name):
+            triple(value, name)
     parse_terms(cfg.terms)
     _check_together(cfg)
     _check_consistency(cfg)

@@ -37,7 +37,7 @@ from hpdval.core import (
     write_json,
 )
 from .data import Split, check_classes, decode_split
-from .experiment import REGISTRIES, cached_clip, conditions, joined, run_code, run_name
+from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, run_name
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -369,8 +369,10 @@ def photographs_fewshot(cfg: Config, fs: Fewshot, size: int, progress=True) -> F
     if fs.shots and fs.episodes > len(tables.episodes):
         raise ValueError(f'{fs.episodes} episodes asked for, there are {len(tables.episodes)}')
 
+    transform = config_clip(cfg).transform(cfg.transform)
+
     def decode(paths, targets, classes):
-        return decode_split(paths, targets, classes, cfg.image_root, size, cfg.transform, progress)
+        return decode_split(paths, targets, classes, cfg.image_root, size, transform, progress)
 
     base, test = decode(*tables.base), decode(*tables.test)
     every = [decode(e.images, e.targets, e.classes) for e in tables.episodes]  # the digest covers all
@@ -416,7 +418,7 @@ def drop_checkpoints(file):
 
 def train_base(cfg: Config, data: FewshotData, progress=True) -> Path:  # folder of model.safetensors and base.json
     "The base model: from `runs/` if it is there, otherwise trained."
-    clip, device = cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device)
+    clip, device = config_clip(cfg), local_device(cfg.device)
     folder = runs_dir() / run_name(cfg, clip, 'few-shot base', data.digests[0])
     if from_main((folder / 'base.json').is_file):
         return folder
@@ -554,7 +556,7 @@ def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] perce
 def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     "All episodes of a config; what is in `runs/` is not computed again."
     progress = progress and is_main()
-    clip, device = cached_clip(cfg.clip, cfg.pretrained), local_device(cfg.device)
+    clip, device = config_clip(cfg), local_device(cfg.device)
     clip.to(device)
     with main_first():
         data = load_fewshot(cfg, fs, clip.visual.size, progress=progress)

@@ -145,7 +145,8 @@ def glyph_mask(
 class World:
     "How scenes look. Sizes are fractions of the image side, angles degrees, contrasts differences of luma in 0..1."
 
-    size: int = 64  # image side, px
+    size: int = 64  # image side, px; the shorter one
+    ratio: float = 1.0  # width to height
     prominent: tuple = (0.44, 0.62)  # longer side of a prominent object
     unobtrusive: tuple = (0.28, 0.40)  # and of an unobtrusive one
     contrast: tuple = (0.35, 0.28)  # least contrast to the background: prominent, unobtrusive
@@ -165,24 +166,30 @@ def _colour(rng):
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.1, 1), rng.uniform(0.1, 1))) * 255
 
 
-def background(rng, size, textures) -> np.ndarray:  # float32 [S,S,3], 0..255
+def background(
+    rng,  # `np.random.Generator`
+    size,  # S, the shorter side, px
+    textures,  # names
+    ratio=1.0,  # width to height
+) -> np.ndarray:  # float32 [H,W,3], 0..255
     "A mix of two near colours by one of the `textures`."
     a = _colour(rng)
     b = np.clip(a + rng.uniform(-70, 70, 3), 0, 255)
-    y, x = np.mgrid[:size, :size] / size
+    h, w = round(size * max(1, 1 / ratio)), round(size * max(1, ratio))
+    y, x = np.mgrid[:h, :w] / size
     t = rng.uniform(0, 2 * np.pi)
     u = x * np.cos(t) + y * np.sin(t)
     kind = textures[rng.integers(len(textures))]
     if kind == 'plain':
-        w = np.zeros_like(u)
+        mix = np.zeros_like(u)
     elif kind == 'gradient':
-        w = (u - u.min()) / (np.ptp(u) + 1e-6)
+        mix = (u - u.min()) / (np.ptp(u) + 1e-6)
     elif kind == 'stripes':
-        w = 0.5 + 0.5 * np.sin(2 * np.pi * u * rng.uniform(3, 9))
+        mix = 0.5 + 0.5 * np.sin(2 * np.pi * u * rng.uniform(3, 9))
     else:
         grid = Image.fromarray(rng.integers(0, 256, (6, 6), dtype=np.uint8))
-        w = np.asarray(grid.resize((size, size), Image.BICUBIC)) / 255
-    return (a + w[..., None] * (b - a)).astype(np.float32)
+        mix = np.asarray(grid.resize((w, h), Image.BICUBIC)) / 255
+    return (a + mix[..., None] * (b - a)).astype(np.float32)
 
 # %% ../nbs/13_icons.ipynb #ef2c6567
 def _turned(rng, glyph, side, angle):  # -> float32 [h,w,1], coverage in 0..1
@@ -207,24 +214,24 @@ def _contrasting(rng, under, least):
 
 def _emptiest(rng, taken, h, w):  # -> y, x
     "Of eight random places for h x w px, the one that covers least of `taken`."
-    S = len(taken)
-    places = [(rng.integers(0, max(1, S - h + 1)), rng.integers(0, max(1, S - w + 1))) for _ in range(8)]
+    H, W = taken.shape
+    places = [(rng.integers(0, max(1, H - h + 1)), rng.integers(0, max(1, W - w + 1))) for _ in range(8)]
     return min(places, key=lambda p: taken[p[0] : p[0] + h, p[1] : p[1] + w].sum())
 
 # %% ../nbs/13_icons.ipynb #a4720ba9
 def paste(
     rng,  # `np.random.Generator`
-    canvas,  # float32 [S,S,3], 0..255; drawn on
+    canvas,  # float32 [H,W,3], 0..255; drawn on
     glyph,  # name
     side,  # its longer side, px
     angle,  # largest rotation either way, degrees
     least,  # contrast to what lies under it, difference of luma in 0..1
-    taken,  # [S,S] how many objects cover a pixel; counted on
+    taken,  # [H,W] how many objects cover a pixel; counted on
 ):  # -> (x0, y0, x1, y1) px
     "Draw a glyph where it covers least of what is there; returns its box."
     mask = _turned(rng, glyph, side, angle)
     y, x = _emptiest(rng, taken, *mask.shape[:2])
-    mask = mask[: len(canvas) - y, : len(canvas) - x]
+    mask = mask[: canvas.shape[0] - y, : canvas.shape[1] - x]
     h, w = mask.shape[:2]
     here = np.s_[y : y + h, x : x + w]
     under = canvas[here]
@@ -237,7 +244,7 @@ def paste(
 class Scene(NamedTuple):
     "One picture and what is in it."
 
-    image: np.ndarray  # uint8 [S,S,3]
+    image: np.ndarray  # uint8 [H,W,3]
     labels: tuple  # class index of each object
     boxes: tuple  # (x0, y0, x1, y1) px of each object
     prominent: tuple  # bool of each object
@@ -250,8 +257,8 @@ def draw(
 ) -> Scene:
     "Draw the prominent objects first, then the distractors, then the unobtrusive objects on top."
     S = world.size
-    canvas = background(rng, S, world.textures)
-    taken = np.zeros((S, S), np.float32)
+    canvas = background(rng, S, world.textures, world.ratio)
+    taken = np.zeros(canvas.shape[:2], np.float32)
     done = []
 
     def put(names, sides, least):
@@ -373,7 +380,7 @@ def _p_unobtrusive(counts, span):
 class IconScenes(NamedTuple):
     "One split. Boxes and flags are ragged: a list per image."
 
-    images: torch.Tensor  # uint8 [N,3,S,S]
+    images: torch.Tensor  # uint8 [N,3,H,W]
     targets: torch.Tensor  # uint8 [N,C]
     labels: list  # per image: class index of each object
     boxes: list  # per image: (x0, y0, x1, y1) px of each object

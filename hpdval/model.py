@@ -52,7 +52,7 @@ class DualView(nn.Module):
     ):
         super().__init__()
         self.cfg, self.clip, self.classes = cfg, clip, tuple(classes)
-        self.visual = make_student(clip, cfg.student, cfg.student_weights, cfg.embedding)
+        self.visual = make_student(clip, cfg.student, cfg.student_weights, cfg.embedding, clip.stats(cfg.transform))
         patches_used(cfg.topk, self.visual.grid[0] * self.visual.grid[1])  # says at once if k is too large
         self.text = copy.deepcopy(clip.text) if cfg.train_text else clip.text
         ids = prompt_ids(clip, classes, cfg.template, cfg.class_names)

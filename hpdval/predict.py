@@ -15,9 +15,9 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip, load_clip
-from .config import METHODS
+from .config import METHODS, Config, clip_settings
 from .core import get_device, lookup, runs_dir, say
-from .data import load_image, open_image
+from .data import load_image, open_image, shown_part
 from .experiment import Result, load_model
 from .model import DualView, for_classes
 from .train import Pixels
@@ -55,6 +55,7 @@ class Classifier:
     def __init__(self, result: Result, clip: Clip, model: DualView, device):
         self.result, self.clip, self.model, self.classes = result, clip, model, list(result.classes)
         self.pixels = Pixels(clip, model.cfg, device)
+        self.transform = clip.transform(model.cfg.transform)
 
     @classmethod
     def load(
@@ -67,11 +68,11 @@ class Classifier:
         "The classifier of a run. Raises `FileNotFoundError` if there is none in `folder`."
         result, device = Result.load(run_folder(folder, method)), get_device(device)
         weights = result.config['pretrained'] if pretrained is None else pretrained
-        clip = load_clip(result.config['clip'], weights).to(device)
+        clip = load_clip(result.config['clip'], weights, **clip_settings(Config(**result.config))).to(device)
         return cls(result, clip, load_model(result, clip, device), device)
 
     def _image(self, image) -> torch.Tensor:  # uint8 [3,S,S]
-        return torch.as_tensor(load_image(image, self.clip.visual.size, self.model.cfg.transform))
+        return torch.as_tensor(load_image(image, self.clip.visual.size, self.transform))
 
     def _probabilities(self, model: DualView, images, texts) -> np.ndarray:  # [B,C]
         x = self.pixels(torch.stack([self._image(im) for im in images]))
@@ -107,15 +108,16 @@ class Classifier:
         self,
         image,  # as for `predict`
         label: str,  # a class of the run
-    ) -> np.ndarray:  # float32 [H,W] of the image; NaN where the centre crop left it out
+    ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
         "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
         c = self.classes.index(lookup(label, self.classes, 'class'))
         text = self.model.local_texts()[[c]]
         W, H = open_image(image).size
         _, p = self.model.visual(self.pixels(self._image(image)[None]))
         seen = heat_maps(p[0].float(), text, self.model.visual.grid, self.clip.visual.size)
-        h, w = (H, W) if self.model.cfg.transform == 'official' else (min(H, W), min(H, W))
-        out, top, left = np.full((H, W), np.nan, np.float32), (H - h) // 2, (W - w) // 2
-        enlarged = F.interpolate(seen[None], size=(h, w), mode='bilinear')[0, 0]
-        out[top : top + h, left : left + w] = enlarged.cpu().numpy()
+        left, top, right, bottom = shown_part(W, H, self.transform)
+        enlarged = F.interpolate(seen[None], size=(bottom - top, right - left), mode='bilinear')[0, 0]
+        out = np.full((H, W), np.nan, np.float32)
+        part = out[max(top, 0) : bottom, max(left, 0) : right]
+        part[:] = enlarged[max(-top, 0) :, max(-left, 0) :][: len(part), : part.shape[1]].cpu()
         return out

@@ -367,6 +367,7 @@ class Source(NamedTuple):
     preset: dict = {}  # fields of `Config`, below the mode
     size: dict = {}  # fields of `Config`, above the mode
     reads: tuple = ('image_root', 'lists')  # of these, what it reads
+    square: bool = False  # are its pictures square, so that no way to make them so differs from another?
 
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
@@ -383,8 +384,12 @@ _SMALL = dict(
 )
 
 SOURCES = {
-    'icon-coco-lt': Source(embedded, 'embedded COCO-LT: icons drawn by the package, 80 classes', _ICONS, _SMALL, ()),
-    'icon-voc-lt': Source(embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, _SMALL, ()),
+    'icon-coco-lt': Source(
+        embedded, 'embedded COCO-LT: icons drawn by the package, 80 classes', _ICONS, _SMALL, (), True
+    ),
+    'icon-voc-lt': Source(
+        embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, _SMALL, (), True
+    ),
     'coco-lt': Source(listed, 'photographs of COCO-LT: `lists` and `image_root`'),
     'voc-lt': Source(listed, 'photographs of VOC-LT: `lists` and `image_root`'),
     'own': Source(listed, 'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`'),

@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from .clip import Clip
 from .config import Config, reads_patches, stage_names
 from .core import atomic_write, autocast, cache_dir, duration, live, say, watch, write_json
-from .data import PIXEL_STATS, augment, holdout, to_float
+from .data import augment, holdout, to_float
 from .losses import Seen, active_terms, make_loss
 from .metrics import average_precision
 from .model import DualView, seeded
@@ -88,9 +88,7 @@ class Pixels:
 
     def __init__(self, clip: Clip, cfg: Config, device):
         self.cfg, self.device = cfg, device
-        self.stats = (clip.mean, clip.std)
-        if cfg.transform != 'clip':
-            self.stats = PIXEL_STATS.get(cfg.transform, self.stats)
+        self.stats = clip.stats(cfg.transform)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 `CASES` is also the table from which scripts/errors.py writes docs/errors.md.
 """
 
-import json, os, runpy, warnings, zlib
+import json, os, runpy, warnings, zipfile, zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from hpdval.lists import COCO_IDS, describe, read_captions, read_coco_json, read
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import check_classes, decode_split, load_image, open_image
+    from hpdval.weights import load_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -159,6 +160,31 @@ FROM_ROOT = 'paths start from the image folder, such as `train/1.jpg`'
 ONE_LINE = 'keep one line per image, with all of its labels'
 HEADER = 'add a line such as `path,labels`'
 SHAPES = 'expected numbers, [H,W], [H,W,3] or [3,H,W]'
+
+
+def weights(given, what, message):
+    "A file of weights with what `torch.save` makes of `what`."
+
+    def call(folder):
+        torch.save(what, folder / 'w.pt')
+        return load_weights(folder / 'w.pt')
+
+    return Case('Weights', given, call, message)
+
+
+def program(folder):
+    "What a TorchScript archive looks like."
+    with zipfile.ZipFile(folder / 'w.pt', 'w') as z:
+        z.writestr('w/code/model.py', '')
+        z.writestr('w/data.pkl', b'')
+    return load_weights(folder / 'w.pt')
+
+
+def bad_json(folder):
+    torch.save({'a': torch.ones(1)}, folder / 'w.pt')
+    put(folder, 'config.json', '{')
+    return load_weights(folder / 'w.pt')
+
 
 CASES = [
     Case(
@@ -595,6 +621,41 @@ CASES = [
         'fewer names than columns',
         lambda d: check_classes(np.eye(2, 3), ['cat', 'dog']),
         '2 class names, but targets with 3 columns',
+    ),
+    weights('a list', [1], 'w.pt holds a value of type list and no state dict: save model.state_dict()'),
+    weights('a number', 3, 'w.pt holds a value of type int and no state dict: save model.state_dict()'),
+    weights('an empty dict', {}, 'w.pt holds an empty dict and no state dict: save model.state_dict()'),
+    weights(
+        'a checkpoint without its state dict',
+        dict(epoch=3),
+        "w.pt is no state dict: 'epoch' is of type int where a tensor should be; save model.state_dict()",
+    ),
+    weights(
+        'NaN',
+        {'visual.proj': torch.tensor([1.0, float('nan')])},
+        'w.pt: 1 of 2 numbers in visual.proj are NaN or infinite; it cannot be used',
+    ),
+    Case(
+        'Weights',
+        'a web page',
+        lambda d: load_weights(put(d, 'w.pt', '<html>')),
+        'w.pt is neither a safetensors file nor a plain torch state dict (UnpicklingError); '
+        'save the state dict of the open_clip model with safetensors.torch.save_file',
+    ),
+    Case(
+        'Weights',
+        'a TorchScript archive that OpenAI did not publish',
+        program,
+        'w.pt is a TorchScript archive, a program, and its checksum is none that OpenAI published: it is not read. '
+        'If you trust it, save its tensors: torch.save(torch.jit.load(FILE).state_dict(), NEW)',
+    ),
+    Case('Weights', 'a config.json that is none', bad_json, 'config.json is no JSON: fetch it again'),
+    Case(
+        'Weights',
+        'a folder without weights',
+        load_weights,
+        'the folder . holds none of model.safetensors, open_clip_model.safetensors, open_clip_pytorch_model.bin, '
+        'pytorch_model.bin: give the weights file itself',
     ),
 ]
 

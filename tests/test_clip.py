@@ -4,8 +4,10 @@ import copy, json
 
 import open_clip, pytest, torch
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
-from hpdval.clip import as_clip, load_clip
+from hpdval.clip import _at_size, activations, as_clip, load_clip, mini_clip
+from hpdval.weights import architectures
 
 SAMPLE = ['a photo of a dog.', 'a photo of a potted plant on a dining table.', 'cat']
 
@@ -106,3 +108,100 @@ def test_vit_b_16_at_full_size_from_a_file(tmp_path):
         ids = clip.tokenizer(SAMPLE[:2])
         torch.testing.assert_close(clip.text(ids), model.encode_text(ids), atol=1e-5, rtol=1e-4)
     assert p.shape == (1, 196, 512) and clip.visual.grid == (14, 14) and clip.text.cut(ids).shape[1] == 13
+
+
+SMALL = 'ViT-S-32-alt'
+
+
+@pytest.fixture(scope='module')
+def small_file(tmp_path_factory):
+    "The smallest ViT of open_clip, random, as a file."
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp('weights') / 'small.safetensors'
+    save_file(open_clip.create_model(SMALL).state_dict(), file)
+    return str(file)
+
+
+@pytest.mark.parametrize('size', [128, 320])
+def test_another_image_size_is_as_open_clip_makes_it(size, small_file):
+    theirs = open_clip.create_model(SMALL, pretrained=small_file, force_image_size=size).eval()
+    clip = load_clip(SMALL, small_file, image_size=size)
+    x = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        g, p = clip.visual(x)
+        torch.testing.assert_close(g, theirs.encode_image(x), atol=1e-5, rtol=1e-4)
+    assert clip.visual.grid == (size // 32, size // 32) and p.shape[1] == (size // 32) ** 2
+
+
+def test_a_timm_tower_at_another_size():
+    model = build(shrunk('ViT-B-16-SigLIP'))
+    before = model.visual.trunk.pos_embed.detach().clone()
+    other = _at_size(model, 'ViT-B-16-SigLIP', 192)
+    right = resample_abs_pos_embed(before, (12, 12), (10, 10), num_prefix_tokens=1)
+    torch.testing.assert_close(other.visual.trunk.pos_embed.detach()[:, -144:], right[:, -144:])
+    clip = as_clip(other)
+    assert (clip.visual.size, clip.visual.grid) == (192, (12, 12))
+    assert clip.visual(torch.zeros(1, 3, 192, 192))[1].shape == (1, 144, clip.width)
+
+
+def test_miniclip_at_another_size():
+    clip = load_clip('mini', image_size=96)
+    assert clip.visual(torch.zeros(1, 3, 96, 96))[1].shape == (1, 144, 128)
+    with pytest.raises(ValueError, match='image_size must be a multiple of the patch size, 8, got 100'):
+        load_clip('mini', image_size=100)
+
+
+def test_the_pixels_of_a_file_can_be_said(small_file, capsys):
+    clip = load_clip(SMALL, small_file)
+    assert 'mean, std, resize of the pixels not known' in capsys.readouterr().err and clip.resize == 'clip'
+    clip = load_clip(SMALL, small_file, mean='.5', std=(0.1, 0.2, 0.3), resize='squash')
+    assert (clip.mean, clip.std, clip.resize) == ((0.5,) * 3, (0.1, 0.2, 0.3), 'squash')
+    assert capsys.readouterr().err == ''
+    assert [clip.transform(t) for t in ('clip', 'pad', 'official')] == ['squash', 'pad', 'official']
+
+
+def test_a_tag_and_a_name_that_disagree_are_put_right(small_file, monkeypatch, capsys):
+    "LAION's tag under the name with QuickGELU, and OpenAI's under the one without; the download is a stand-in."
+    cfg = open_clip.get_model_config(SMALL)
+    for name, quick, tag in (('ViT-Z', False, 'quick'), ('ViT-Z-quickgelu', True, 'plain')):
+        monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, name, copy.deepcopy(cfg) | dict(quick_gelu=quick))
+        told = open_clip.pretrained._pcfg(url='x', quick_gelu=tag == 'quick')
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, name, {tag: told})
+    monkeypatch.setattr('open_clip.factory.download_pretrained', lambda *a, **k: small_file)
+    kinds = {}
+    for name, tag in (('ViT-Z', 'quick'), ('ViT-Z-quickgelu', 'plain')):
+        kinds[tag] = activations(load_clip(name, tag).visual)
+        assert f'as the weights were trained with, in the place of' in capsys.readouterr().err
+    assert kinds == {'quick': {'quick_gelu'}, 'plain': {'gelu'}}
+
+
+def test_who_takes_the_wrong_name_is_told_the_right_one(small_file):
+    with pytest.raises(ValueError, match=f'do not fit the architecture.*; take {SMALL}, whose sizes they have'):
+        load_clip('ViT-B-32', small_file)
+    assert architectures(mini_clip().state_dict()) == []
+
+
+@pytest.mark.parametrize(
+    'what, why',
+    [
+        ([1, 2], 'holds a value of type list and no state dict'),
+        (3.5, 'holds a value of type float and no state dict'),
+        ({'visual.proj': torch.full((2, 2), float('nan'))}, '4 of 4 numbers in visual.proj are NaN or infinite'),
+    ],
+)
+def test_what_is_no_clip_is_refused_in_one_line(what, why, tmp_path):
+    torch.save(what, tmp_path / 'x.pt')
+    with pytest.raises(ValueError) as e:
+        load_clip('ViT-B-16', str(tmp_path / 'x.pt'))
+    assert why in str(e.value) and '\n' not in str(e.value)
+
+
+def test_a_missing_package_is_named(small_file, monkeypatch, tmp_path):
+    def missing(*a, **k):
+        raise ModuleNotFoundError("No module named 'transformers'")
+
+    monkeypatch.setattr('hpdval.clip.HFTokenizer', missing)
+    model = open_clip.create_model('ViT-B-16-SigLIP', force_image_size=32)
+    with pytest.raises(ValueError, match=r"needs more packages \(No module named 'transformers'\): pip install") as e:
+        as_clip(model, 'ViT-B-16-SigLIP')
+    assert '\n' not in str(e.value)

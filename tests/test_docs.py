@@ -4,7 +4,7 @@ Blocks of `bash` are cut at line ends and at `&&`; commands in the text count to
 its parameters: the notebook itself is run by `nbdev_test` and by test_notebooks.py.
 """
 
-import json, re, shlex
+import json, re, runpy, shlex
 from pathlib import Path
 
 import numpy as np, pytest
@@ -30,6 +30,8 @@ ELSEWHERE = {
     'conda activate': ('tests/test_repo.py', 'def test_environment_yml_installs_everything'),
     'snakemake --cores 2': ('tests/test_workflow.py', "'snakemake', '--cores', '2'"),
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
+    "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
+    'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
     'accelerate launch': ('tests/test_parallel.py', 'def test_two_processes_give_what_one_gives'),
 }
 # blocks of Python that another test runs
@@ -114,7 +116,7 @@ def test_a_command_of_the_package(c, small):
     assert done.stdout.strip()
 
 
-@pytest.mark.parametrize('c', of_tool('python'))
+@pytest.mark.parametrize('c', [p for p in of_tool('python') if not elsewhere(p.values[0])])
 def test_a_line_of_python(c, monkeypatch):
     "What fetches is tested in test_lists.py; here it is asked for what the line says."
     asked = []
@@ -122,6 +124,14 @@ def test_a_line_of_python(c, monkeypatch):
     _, option, code = shlex.split(c)
     exec(code, {})
     assert option == '-c' and asked == [('lists',)]
+
+
+def test_the_script_of_transforms(small, monkeypatch, capsys):
+    words = 'scripts/transforms.py --images 24 --worlds icon-voc-lt --methods zero-shot'.split()
+    monkeypatch.setattr('sys.argv', words)
+    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
+    title, line, row = capsys.readouterr().out.splitlines()
+    assert title.split('|')[3:7] == [' clip ', ' squash ', ' pad ', ' official '] and row.count('|') == 7
 
 
 PYTHON = [(p, b) for p in PAGES if str(p.relative_to(ROOT)) not in BLOCKS_ELSEWHERE for b in blocks(p, 'python')]

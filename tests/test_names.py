@@ -53,6 +53,8 @@ OTHER = dict(  # another value of every number and text
     student='vit_tiny_patch16_224',
     joint=True,
     train_text=True,
+    mean='.3',
+    std='.4,.4,.5',
 )
 
 
@@ -215,3 +217,34 @@ IDLE = [
 def test_what_would_change_nothing_is_refused(method, changes, message):
     with pytest.raises(ValueError, match=message):
         make_config(method, **changes)
+
+
+def test_pixels_and_activation_are_said_in_any_form():
+    def named(**changes):
+        return config_hash(make_config('zero-shot', 'icon-voc-lt', **changes))
+
+    assert named(mean=0.5) == named(mean='.5') == named(mean=(0.5, 0.5, 0.5)) != named()
+    assert named(quick_gelu=True) == named(quick_gelu='yes') != named()
+    assert len({named(), named(std='.3'), named(quick_gelu='no'), named(image_size=96)}) == 4
+    for wrong in (dict(mean='2'), dict(std=0.0), dict(quick_gelu='maybe'), dict(image_size=-8), dict(resize='crop')):
+        with pytest.raises(ValueError):
+            make_config('zero-shot', 'memory', **wrong)
+
+
+def test_square_pictures_are_made_square_in_one_way():
+    for changes in (dict(transform='squash'), dict(transform='pad'), dict(resize='squash')):
+        with pytest.raises(ValueError, match='has no effect'):
+            make_config('zero-shot', 'icon-voc-lt', **changes)
+        assert config_hash(make_config('zero-shot', 'memory', **changes)) != config_hash(
+            make_config('zero-shot', 'memory')
+        )
+    with pytest.raises(ValueError, match='resize has no effect'):
+        make_config('zero-shot', 'memory', transform='pad', resize='squash')
+    with pytest.raises(ValueError, match='mean has no effect'):
+        make_config('zero-shot', 'memory', transform='official', mean=0.4)
+
+
+def test_another_image_size_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    cfg = make_config('zero-shot', 'icon-voc-lt', image_size=96, device='cpu')
+    assert load_benchmark(cfg, progress=False).test.images.shape[-1] == 96
