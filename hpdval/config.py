@@ -37,6 +37,7 @@ class Config:
     # data
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
+    fetch: str = 'yes'  # yes | no: are the published lists and photographs that are not there fetched?
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
     transform: str = 'clip'  # clip | official (row 25: squashed, not normalised)
     augment: str = 'clip'  # clip (crop, flip, colour) | official (rows 25-26: cutout, RandAugment) | icons | none
@@ -317,6 +318,7 @@ CHOICES = dict(
     sc_on=PROMPTED,
     reduction=REDUCTIONS,
     empty_classes=('error', 'keep'),
+    fetch=('yes', 'no'),
     select=('val', 'last', 'test'),
     embedding=('clip', 'mlp'),
     alpha_on=('global', 'local'),
@@ -431,7 +433,7 @@ def start_config(method: str, benchmark: str, mode: str) -> dict:
     }
 
 
-_ABOUT = set('method mode seed device image_root lists pretrained student_weights empty_classes'.split())
+_ABOUT = set('method mode seed device image_root lists fetch pretrained student_weights empty_classes'.split())
 
 
 def without_effect(cfg: Config, start: Config, names) -> list:  # of names

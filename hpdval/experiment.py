@@ -45,6 +45,7 @@ from .losses import LOSSES, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
+from .photographs import provided
 from .prompts import PROMPTS
 from .sources import Data, load_data
 from .train import STAGES, Pixels, predict_scores, split_for_selection
@@ -72,6 +73,8 @@ def load_benchmark(
     training image, and for captions that a method needs and that are not there."""
     if size is None:
         size = cached_clip(cfg.clip, cfg.pretrained).visual.size
+    if data is None:
+        cfg = provided(cfg, progress)
     data = load_data(cfg, size, progress, data)
     if needs_captions(cfg) and not data.train.captions:
         raise ValueError(
