@@ -6,7 +6,7 @@
 __all__ = ['AGENT', 'BUSY', 'INCOMING', 'ARCHIVES', 'IN_A_ROW', 'SAVED_EVERY', 'Remote', 'located', 'Unreachable', 'Web',
            'fetch_file', 'locked', 'Manifest', 'missing_files', 'need_room', 'fetch_files', 'unpack', 'fetch_archive']
 
-# %% ../nbs/02_fetch.ipynb #722bad81
+# %% ../nbs/02_fetch.ipynb #6ff2c115
 import hashlib, json, os, shutil, tarfile, zipfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from urllib3.util import Retry
 
 from .core import atomic_write, write_json
 
-# %% ../nbs/02_fetch.ipynb #ca236124
+# %% ../nbs/02_fetch.ipynb #61b6d6e4
 class Remote(NamedTuple):
     "A published file."
 
@@ -36,7 +36,7 @@ def located(base: str, path: str) -> str:
     "The address of a file: below `base`, or below `HPDVAL_MIRROR` where that is set."
     return f"{(os.environ.get('HPDVAL_MIRROR') or base).rstrip('/')}/{path}"
 
-# %% ../nbs/02_fetch.ipynb #bf7bc2f8
+# %% ../nbs/02_fetch.ipynb #03b9dbae
 AGENT = 'hpdval (https://github.com/hpdval/hpdval)'
 BUSY = (408, 429, 500, 502, 503, 504)
 
@@ -115,7 +115,7 @@ def _cause(error) -> str:
     inner = getattr(inner, 'reason', None) or inner
     return f'{type(error).__name__}: {str(inner).split(": ", 1)[-1]}'
 
-# %% ../nbs/02_fetch.ipynb #f211cfa8
+# %% ../nbs/02_fetch.ipynb #57b43fdf
 pooch.get_logger().setLevel('WARNING')  # what is said is said here
 
 
@@ -143,7 +143,7 @@ def _wrong(error, digest) -> str:
     kind, _, known = digest.rpartition(':')
     return f'({kind or "sha256"} of what came is not {known[:12]}...)'
 
-# %% ../nbs/02_fetch.ipynb #d2645d69
+# %% ../nbs/02_fetch.ipynb #927fabb9
 @contextmanager
 def locked(folder):
     "One process at a time in `folder`; the others wait."
@@ -221,7 +221,7 @@ def need_room(folder, size: int, what: str):
             'HPDVAL_DATA to a folder on another disk'
         )
 
-# %% ../nbs/02_fetch.ipynb #adbebdc9
+# %% ../nbs/02_fetch.ipynb #9f0e7e4a
 INCOMING, ARCHIVES = '.incoming', '.archives'
 IN_A_ROW, SAVED_EVERY = 20, 500  # failures until it gives up; files until the manifest is written
 
@@ -291,7 +291,7 @@ def _short(error) -> str:
     "One line of an error."
     return ' '.join(_cause(error).split()) if isinstance(error, requests.RequestException) else str(error)
 
-# %% ../nbs/02_fetch.ipynb #8dd83b4a
+# %% ../nbs/02_fetch.ipynb #e6be150f
 def _members(archive):
     "Name and open file of the members of a tar or zip, one after the other."
     if zipfile.is_zipfile(archive):

@@ -6,7 +6,7 @@
 __all__ = ['COCO', 'VOC', 'COCO_PICTURE', 'VOC_PICTURE', 'VOC_2012', 'VOC_2007', 'VOC_2007_TEST', 'COCO_2014', 'INSTANCES',
            'LASO', 'LASO_AT', 'PHOTOGRAPHS', 'Photographs', 'official_lists', 'photographs', 'long_tailed', 'provided']
 
-# %% ../nbs/15_photographs.ipynb #0869164e
+# %% ../nbs/15_photographs.ipynb #2702f37a
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from .labels import BENCHMARKS
 from .lists import GITHUB, LT_LISTS, VOC_FEWSHOT, fetch_lists, read_list, some
 from .sources import find_lists
 
-# %% ../nbs/15_photographs.ipynb #edcf494d
+# %% ../nbs/15_photographs.ipynb #52cc0c93
 COCO = 'https://s3.amazonaws.com/images.cocodataset.org'
 VOC = 'https://thor.robots.ox.ac.uk/pascal/VOC'
 COCO_PICTURE, VOC_PICTURE = 163_500, 110_000  # bytes, on average
@@ -62,7 +62,7 @@ PHOTOGRAPHS = {
     'voc-fsl': Photographs('voc', _VOC, tuple(VOC_FEWSHOT), {'VOCdevkit/VOC2007/': [VOC_2007, VOC_2007_TEST]}),
 }
 
-# %% ../nbs/15_photographs.ipynb #d04a2259
+# %% ../nbs/15_photographs.ipynb #84767a1b
 def _whole_file(file):
     if not Path(file).stat().st_size:
         raise ValueError('empty')
@@ -106,7 +106,7 @@ def official_lists(
     fetch_lists(folder, names, progress=progress)
     return str(folder)
 
-# %% ../nbs/15_photographs.ipynb #26251891
+# %% ../nbs/15_photographs.ipynb #6e0d52e9
 _FOUND = set()  # what was found whole in this process
 
 
@@ -157,8 +157,8 @@ def photographs(
         return str(folder)
     if strange := [q for q in paths if not re.fullmatch(p.form, q)]:
         raise ValueError(
-            f'{len(strange)} of {len(paths)} paths in the lists are none of {name} ({some(strange, 3)}): set `image_root` '
-            'to the folder that they start from'
+            f'{len(strange)} of {len(paths)} paths in the lists are none of {name} ({some(strange, 3)}): set '
+            '`image_root` to the folder that they start from'
         )
     with locked(folder):
         manifest = Manifest(folder)
@@ -170,7 +170,7 @@ def photographs(
     _FOUND.add(found)
     return str(folder)
 
-# %% ../nbs/15_photographs.ipynb #c4ea5399
+# %% ../nbs/15_photographs.ipynb #434a14be
 def long_tailed(
     name: str,  # coco-lt | voc-lt
     lists='',  # folder; '' = the official ones
