@@ -37,7 +37,7 @@ class Config:
     # data
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
-    fetch: str = 'yes'  # yes | no: are the published lists and photographs that are not there fetched?
+    fetch: bool = True  # yes | no: are the published lists and photographs that are not there fetched?
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
     transform: str = 'clip'  # clip | official (row 25: squashed, not normalised)
     augment: str = 'clip'  # clip (crop, flip, colour) | official (rows 25-26: cutout, RandAugment) | icons | none
@@ -318,7 +318,6 @@ CHOICES = dict(
     sc_on=PROMPTED,
     reduction=REDUCTIONS,
     empty_classes=('error', 'keep'),
-    fetch=('yes', 'no'),
     select=('val', 'last', 'test'),
     embedding=('clip', 'mlp'),
     alpha_on=('global', 'local'),
@@ -346,8 +345,8 @@ def as_type(name: str, value, want: type):
         value = value.item()
     if want is float and type(value) is int:
         value = float(value)
-    if want is bool and str(value).lower() in ('true', 'false'):
-        value = str(value).lower() == 'true'
+    if want is bool and str(value).lower() in ('true', 'yes', 'false', 'no'):
+        value = str(value).lower() in ('true', 'yes')
     if type(value) is not want:
         raise TypeError(f"parameter {name!r} must be {want.__name__}, got {value!r} ({type(value).__name__})")
     return value

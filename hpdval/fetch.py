@@ -6,7 +6,7 @@
 __all__ = ['AGENT', 'BUSY', 'INCOMING', 'ARCHIVES', 'IN_A_ROW', 'SAVED_EVERY', 'Remote', 'located', 'Unreachable', 'Web',
            'fetch_file', 'locked', 'Manifest', 'missing_files', 'need_room', 'fetch_files', 'unpack', 'fetch_archive']
 
-# %% ../nbs/02_fetch.ipynb #6ff2c115
+# %% ../nbs/02_fetch.ipynb #8b25a5d5
 import hashlib, json, os, shutil, tarfile, zipfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from urllib3.util import Retry
 
 from .core import atomic_write, write_json
 
-# %% ../nbs/02_fetch.ipynb #61b6d6e4
+# %% ../nbs/02_fetch.ipynb #a0512636
 class Remote(NamedTuple):
     "A published file."
 
@@ -36,7 +36,7 @@ def located(base: str, path: str) -> str:
     "The address of a file: below `base`, or below `HPDVAL_MIRROR` where that is set."
     return f"{(os.environ.get('HPDVAL_MIRROR') or base).rstrip('/')}/{path}"
 
-# %% ../nbs/02_fetch.ipynb #03b9dbae
+# %% ../nbs/02_fetch.ipynb #0cb37d2a
 AGENT = 'hpdval (https://github.com/hpdval/hpdval)'
 BUSY = (408, 429, 500, 502, 503, 504)
 
@@ -115,7 +115,12 @@ def _cause(error) -> str:
     inner = getattr(inner, 'reason', None) or inner
     return f'{type(error).__name__}: {str(inner).split(": ", 1)[-1]}'
 
-# %% ../nbs/02_fetch.ipynb #57b43fdf
+
+def _short(error) -> str:
+    "One line of an error."
+    return ' '.join(_cause(error).split()) if isinstance(error, requests.RequestException) else str(error)
+
+# %% ../nbs/02_fetch.ipynb #26132f91
 pooch.get_logger().setLevel('WARNING')  # what is said is said here
 
 
@@ -129,21 +134,19 @@ def fetch_file(url: str, file, digest: str, web: Web) -> Path:
     try:
         kennel.fetch(file.name, downloader=web)
     except (Unreachable, requests.RequestException, ValueError) as e:
-        why = _wrong(e, digest) if isinstance(e, ValueError) else f'({e})'
-        raise OSError(
-            f'could not fetch {url} {why}: check the connection, or put {file.name} into {file.parent}'
-        ) from None
+        hint = f'check the connection, or put {file.name} into {file.parent}'
+        raise OSError(f'could not fetch {url} ({_wrong(e, digest)}): {hint}') from None
     return file
 
 
 def _wrong(error, digest) -> str:
     "What is wrong with what came."
     if 'does not match the known hash' not in str(error):
-        return f'({error})'
+        return _short(error)
     kind, _, known = digest.rpartition(':')
-    return f'({kind or "sha256"} of what came is not {known[:12]}...)'
+    return f'{kind or "sha256"} of what came is not {known[:12]}...'
 
-# %% ../nbs/02_fetch.ipynb #927fabb9
+# %% ../nbs/02_fetch.ipynb #d066616f
 @contextmanager
 def locked(folder):
     "One process at a time in `folder`; the others wait."
@@ -221,7 +224,7 @@ def need_room(folder, size: int, what: str):
             'HPDVAL_DATA to a folder on another disk'
         )
 
-# %% ../nbs/02_fetch.ipynb #9f0e7e4a
+# %% ../nbs/02_fetch.ipynb #2c78578a
 INCOMING, ARCHIVES = '.incoming', '.archives'
 IN_A_ROW, SAVED_EVERY = 20, 500  # failures until it gives up; files until the manifest is written
 
@@ -286,12 +289,7 @@ def _not_all(failed, urls) -> OSError:
         'call goes on with the rest'
     )
 
-
-def _short(error) -> str:
-    "One line of an error."
-    return ' '.join(_cause(error).split()) if isinstance(error, requests.RequestException) else str(error)
-
-# %% ../nbs/02_fetch.ipynb #e6be150f
+# %% ../nbs/02_fetch.ipynb #d7d43689
 def _members(archive):
     "Name and open file of the members of a tar or zip, one after the other."
     if zipfile.is_zipfile(archive):

@@ -367,7 +367,7 @@ def tables_and_photographs(
     fs: Fewshot,
     lists='',  # folder; '' = the published ones
     image_root='',  # folder; '' = the pictures that the lists name
-    fetch='yes',  # yes | no
+    fetch=True,  # False: say what is missing
     progress=True,
 ) -> tuple:  # Tables, folder of the lists, folder of the pictures
     "Lists and pictures of a few-shot benchmark of photographs, fetched where they are missing (15_photographs)."
@@ -380,7 +380,7 @@ def tables_and_photographs(
     return tables, lists, image_root
 
 
-def fetch_fewshot(name: str, fetch='yes', progress=True) -> tuple:  # folder of the lists, folder of the pictures
+def fetch_fewshot(name: str, fetch=True, progress=True) -> tuple:  # folder of the lists, folder of the pictures
     "What the runs of a few-shot benchmark read, with one shot and with five."
     for shots in (1, 5):
         _, *folders = tables_and_photographs(Fewshot(name, shots=shots), fetch=fetch, progress=progress)

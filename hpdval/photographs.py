@@ -6,7 +6,7 @@
 __all__ = ['COCO', 'VOC', 'COCO_PICTURE', 'VOC_PICTURE', 'VOC_2012', 'VOC_2007', 'VOC_2007_TEST', 'COCO_2014', 'INSTANCES',
            'LASO', 'LASO_AT', 'PHOTOGRAPHS', 'Photographs', 'official_lists', 'photographs', 'long_tailed', 'provided']
 
-# %% ../nbs/15_photographs.ipynb #2702f37a
+# %% ../nbs/15_photographs.ipynb #41929190
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from .labels import BENCHMARKS
 from .lists import GITHUB, LT_LISTS, VOC_FEWSHOT, fetch_lists, read_list, some
 from .sources import find_lists
 
-# %% ../nbs/15_photographs.ipynb #52cc0c93
+# %% ../nbs/15_photographs.ipynb #00e2c4a5
 COCO = 'https://s3.amazonaws.com/images.cocodataset.org'
 VOC = 'https://thor.robots.ox.ac.uk/pascal/VOC'
 COCO_PICTURE, VOC_PICTURE = 163_500, 110_000  # bytes, on average
@@ -62,7 +62,7 @@ PHOTOGRAPHS = {
     'voc-fsl': Photographs('voc', _VOC, tuple(VOC_FEWSHOT), {'VOCdevkit/VOC2007/': [VOC_2007, VOC_2007_TEST]}),
 }
 
-# %% ../nbs/15_photographs.ipynb #84767a1b
+# %% ../nbs/15_photographs.ipynb #9235b988
 def _whole_file(file):
     if not Path(file).stat().st_size:
         raise ValueError('empty')
@@ -74,7 +74,7 @@ def _coco_2014_lists(folder, fetch, progress):
     with locked(folder):
         manifest = Manifest(folder)
         missing = missing_files(manifest, [*INSTANCES, *laso], _whole_file, progress)
-        _refuse_if(fetch == 'no' and missing, 'coco-fsl', folder, missing)
+        _refuse_if(missing and not fetch, 'coco-fsl', folder, missing)
         if members := {f'annotations/{n}': n for n in INSTANCES if n in missing}:
             need_room(folder, 5 * COCO_2014.size, 'coco-fsl')
             say(f'coco-fsl: {COCO_2014.size / 1e6:.0f} MB of annotations from {COCO_2014.base} into {folder}')
@@ -86,14 +86,14 @@ def _coco_2014_lists(folder, fetch, progress):
 def _refuse_if(refused, name, folder, files):
     if refused:
         raise FileNotFoundError(
-            f"no {some(files, 2)} in {folder}, and fetch='no': leave that out to have them fetched, or set `lists` to "
+            f"no {some(files, 2)} in {folder}, and fetch=no: leave that out to have them fetched, or set `lists` to "
             f'a folder with the lists of {name}'
         )
 
 
 def official_lists(
     name: str,  # of a benchmark of photographs
-    fetch='yes',  # yes | no
+    fetch=True,  # False: say what is missing
     progress=True,
 ) -> str:  # folder
     "The published lists of a benchmark, fetched where they are missing. An `OSError` where they cannot be had."
@@ -102,11 +102,11 @@ def official_lists(
         _coco_2014_lists(folder, fetch, progress)
         return str(folder)
     missing = [n for n in names if not (folder / n).is_file()]
-    _refuse_if(fetch == 'no' and missing, name, folder, missing)
+    _refuse_if(missing and not fetch, name, folder, missing)
     fetch_lists(folder, names, progress=progress)
     return str(folder)
 
-# %% ../nbs/15_photographs.ipynb #6e0d52e9
+# %% ../nbs/15_photographs.ipynb #00f9e8c5
 _FOUND = set()  # what was found whole in this process
 
 
@@ -125,14 +125,16 @@ def _fetch(name, p: Photographs, manifest: Manifest, missing, fetch, progress):
     sizes, base = [a.size for a, _ in archives], VOC if p.archives else COCO
     size = sum(sizes) or COCO_PICTURE * len(missing)
     what = f'about {size / 1e9:.1f} GB from {located(base, "")}'
-    if fetch == 'no':
+    if not fetch:
         raise FileNotFoundError(
-            f"{len(missing):,} photographs of {name} are not in {manifest.folder}, and fetch='no': leave that out to "
+            f"{len(missing):,} photographs of {name} are not in {manifest.folder}, and fetch=no: leave that out to "
             f'have them fetched ({what}), or set `image_root` to a folder that has them'
         )
     room = max(sizes) + VOC_PICTURE * len(missing) if sizes else size
     need_room(manifest.folder, room, name)
-    say(f'{name}: {len(missing):,} photographs are fetched, {what} into {manifest.folder}; fetch=no refuses')
+    changed = sum((manifest.folder / q).exists() for q in missing)
+    again = f' ({changed} are there, but not whole or not what they were)' if changed else ''
+    say(f'{name}: {len(missing):,} photographs are fetched{again}, {what} into {manifest.folder}; fetch=no refuses')
     for archive, paths in archives:
         wanted = {q: q for q in paths if q not in manifest.known}
         if wanted:
@@ -146,7 +148,7 @@ def _fetch(name, p: Photographs, manifest: Manifest, missing, fetch, progress):
 def photographs(
     name: str,  # of a benchmark of photographs
     paths,  # that its lists name
-    fetch='yes',  # yes | no
+    fetch=True,  # False: say what is missing
     progress=True,
 ) -> str:  # the folder that the paths start from
     "The photographs of some lists, fetched where they are missing. An `OSError` in one line where they cannot be had."
@@ -170,11 +172,11 @@ def photographs(
     _FOUND.add(found)
     return str(folder)
 
-# %% ../nbs/15_photographs.ipynb #434a14be
+# %% ../nbs/15_photographs.ipynb #96386b5f
 def long_tailed(
     name: str,  # coco-lt | voc-lt
     lists='',  # folder; '' = the official ones
-    fetch='yes',  # yes | no
+    fetch=True,  # False: say what is missing
     progress=True,
 ) -> tuple:  # folder of the lists, folder of the photographs
     "Lists and photographs of a long-tailed benchmark, fetched where they are missing."

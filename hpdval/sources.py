@@ -380,8 +380,8 @@ _SMALL = dict(
 SOURCES = {
     'icon-coco-lt': Source(embedded, 'embedded COCO-LT: icons drawn by the package, 80 classes', _ICONS, _SMALL),
     'icon-voc-lt': Source(embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, _SMALL),
-    'coco-lt': Source(listed, 'photographs of COCO-LT: `lists` and `image_root`'),
-    'voc-lt': Source(listed, 'photographs of VOC-LT: `lists` and `image_root`'),
+    'coco-lt': Source(listed, 'photographs of COCO-LT: fetched, or in `lists` and `image_root`'),
+    'voc-lt': Source(listed, 'photographs of VOC-LT: fetched, or in `lists` and `image_root`'),
     'own': Source(listed, 'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`'),
     'folder': Source(folders, '`image_root` with train/ and test/: a folder per class, or metadata.csv'),
     'memory': Source(in_memory, 'handed over in Python: run(cfg, data=from_samples(train, test))'),

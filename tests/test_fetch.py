@@ -203,7 +203,7 @@ def test_two_at_once_fetch_once(host, tmp_path):
         host, tmp_path / 'lists', {f'{s}2017/{i}.jpg': picture(i) for s in ('train', 'val') for i in range(9)}
     )
     host.pause = 0.02
-    jobs = [threading.Thread(target=long_tailed, args=('coco-lt', lists, 'yes', False)) for _ in range(2)]
+    jobs = [threading.Thread(target=long_tailed, args=('coco-lt', lists, True, False)) for _ in range(2)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -236,8 +236,8 @@ def test_no_means_no(host, tmp_path):
     )
     where = dict(benchmark='coco-lt', empty_classes='keep')
     for cfg, says in (
-        (make_config(fetch='no', **where), 'no coco_lt_train.txt, coco_lt_test.txt in .*set `lists` to a folder'),
-        (make_config(fetch='no', lists=lists, **where), '6 photographs of coco-lt are not in .*set `image_root` to'),
+        (make_config(fetch=False, **where), 'no coco_lt_train.txt, coco_lt_test.txt in .*set `lists` to a folder'),
+        (make_config(fetch=False, lists=lists, **where), '6 photographs of coco-lt are not in .*set `image_root` to'),
     ):
         with pytest.raises(FileNotFoundError, match=says):
             load_benchmark(cfg, 32, progress=False)
@@ -245,7 +245,7 @@ def test_no_means_no(host, tmp_path):
     data = load_benchmark(make_config(lists=lists, **where), 32, progress=False)
     assert (len(data.train.paths), host.requests) == (3, 6)
     benchmarks._FOUND.clear()
-    assert load_benchmark(make_config(fetch='no', lists=lists, **where), 32, progress=False).digest == data.digest
+    assert load_benchmark(make_config(fetch=False, lists=lists, **where), 32, progress=False).digest == data.digest
     assert host.requests == 6
 
 
@@ -359,7 +359,7 @@ def test_coco_few_shot(host, tmp_path, monkeypatch):
     assert len(list(Path(folder).glob('train2014/*.jpg'))) == 128 + 16
     assert len(list(Path(folder).glob('val2014/*.jpg'))) == 32
     before = host.requests
-    cfg, fs = fewshot.fewshot_config('hp-dval', 0, 'coco-fsl', shots=1, published=False, fetch='no')
+    cfg, fs = fewshot.fewshot_config('hp-dval', 0, 'coco-fsl', shots=1, published=False, fetch=False)
     data = fewshot.load_fewshot(cfg, fs, 32, progress=False)
     assert (len(data.base.paths), len(data.supports), host.requests) == (128, 10, before)
     with pytest.raises(ValueError, match="does not hold LaSO's episodes"):
@@ -373,7 +373,7 @@ def test_the_official_lists(host, bench, tmp_path):
         host.files[at] = (bench / 'lists/voc_fsl' / name).read_bytes()
     folder = official_lists('voc-fsl', progress=False)
     assert len(os.listdir(folder)) == host.requests == 24
-    assert official_lists('voc-fsl', 'no', progress=False) == folder and host.requests == 24
+    assert official_lists('voc-fsl', False, progress=False) == folder and host.requests == 24
     host.files |= {on_github(n): b'1.jpg 0\n' for n in benchmarks.PHOTOGRAPHS['voc-lt'].lists}
     with pytest.raises(OSError, match=r'could not fetch .*voc_lt_train.txt \(sha256 of what came is not'):
         official_lists('voc-lt', progress=False)
@@ -417,7 +417,7 @@ def test_all_of_coco_lt(host, bench, tmp_path):
     assert len(paths) == len(list(Path(folder).glob('*/*.jpg'))) == 6909 and not wrong(host, folder)
     before = host.requests
     benchmarks._FOUND.clear()
-    long_tailed('coco-lt', fetch='no', progress=False)
+    long_tailed('coco-lt', fetch=False, progress=False)
     assert host.requests == before
 
 
