@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['AGENT', 'BUSY', 'INCOMING', 'ARCHIVES', 'IN_A_ROW', 'SAVED_EVERY', 'Remote', 'located', 'Unreachable', 'Web',
-           'fetch_file', 'locked', 'Manifest', 'missing_files', 'need_room', 'fetch_files', 'unpack', 'fetch_archive']
+           'fetch_file', 'locked', 'Manifest', 'missing_files', 'amount', 'need_room', 'fetch_files', 'unpack',
+           'fetch_archive']
 
-# %% ../nbs/02_fetch.ipynb #8b25a5d5
+# %% ../nbs/02_fetch.ipynb #c9435474
 import hashlib, json, os, shutil, tarfile, zipfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from urllib3.util import Retry
 
 from .core import atomic_write, write_json
 
-# %% ../nbs/02_fetch.ipynb #a0512636
+# %% ../nbs/02_fetch.ipynb #f9bc9772
 class Remote(NamedTuple):
     "A published file."
 
@@ -36,7 +37,7 @@ def located(base: str, path: str) -> str:
     "The address of a file: below `base`, or below `HPDVAL_MIRROR` where that is set."
     return f"{(os.environ.get('HPDVAL_MIRROR') or base).rstrip('/')}/{path}"
 
-# %% ../nbs/02_fetch.ipynb #0cb37d2a
+# %% ../nbs/02_fetch.ipynb #b7a58cb7
 AGENT = 'hpdval (https://github.com/hpdval/hpdval)'
 BUSY = (408, 429, 500, 502, 503, 504)
 
@@ -120,7 +121,7 @@ def _short(error) -> str:
     "One line of an error."
     return ' '.join(_cause(error).split()) if isinstance(error, requests.RequestException) else str(error)
 
-# %% ../nbs/02_fetch.ipynb #26132f91
+# %% ../nbs/02_fetch.ipynb #68eaa4c6
 pooch.get_logger().setLevel('WARNING')  # what is said is said here
 
 
@@ -146,7 +147,7 @@ def _wrong(error, digest) -> str:
     kind, _, known = digest.rpartition(':')
     return f'{kind or "sha256"} of what came is not {known[:12]}...'
 
-# %% ../nbs/02_fetch.ipynb #d066616f
+# %% ../nbs/02_fetch.ipynb #b6592ef4
 @contextmanager
 def locked(folder):
     "One process at a time in `folder`; the others wait."
@@ -215,16 +216,23 @@ def missing_files(
     return missing
 
 
+def amount(size: int) -> str:
+    "Bytes for a reader: `163 kB`, `34 MB`, `1.1 GB`."
+    if size < 1e6:
+        return f'{size / 1e3:.0f} kB'
+    return f'{size / 1e6:.0f} MB' if size < 1e9 else f'{size / 1e9:,.1f} GB'
+
+
 def need_room(folder, size: int, what: str):
     "An `OSError` unless `size` bytes are free where `folder` is."
     free = shutil.disk_usage(folder).free
     if free < size:
         raise OSError(
-            f'{what} needs {size / 1e9:,.1f} GB in {folder}, {free / 1e9:,.1f} GB are free: make room, or set '
+            f'{what} needs {amount(size)} in {folder}, {amount(free)} are free: make room, or set '
             'HPDVAL_DATA to a folder on another disk'
         )
 
-# %% ../nbs/02_fetch.ipynb #2c78578a
+# %% ../nbs/02_fetch.ipynb #62253772
 INCOMING, ARCHIVES = '.incoming', '.archives'
 IN_A_ROW, SAVED_EVERY = 20, 500  # failures until it gives up; files until the manifest is written
 
@@ -289,7 +297,7 @@ def _not_all(failed, urls) -> OSError:
         'call goes on with the rest'
     )
 
-# %% ../nbs/02_fetch.ipynb #d7d43689
+# %% ../nbs/02_fetch.ipynb #5211d237
 def _members(archive):
     "Name and open file of the members of a tar or zip, one after the other."
     if zipfile.is_zipfile(archive):

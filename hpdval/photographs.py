@@ -6,7 +6,7 @@
 __all__ = ['COCO', 'VOC', 'COCO_PICTURE', 'VOC_PICTURE', 'VOC_2012', 'VOC_2007', 'VOC_2007_TEST', 'COCO_2014', 'INSTANCES',
            'LASO', 'LASO_AT', 'PHOTOGRAPHS', 'Photographs', 'official_lists', 'photographs', 'long_tailed', 'provided']
 
-# %% ../nbs/15_photographs.ipynb #41929190
+# %% ../nbs/15_photographs.ipynb #ee18b0cd
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,12 +14,13 @@ from typing import NamedTuple
 
 from .core import data_dir, lookup, say, text_digest
 from .data import open_image
-from .fetch import Manifest, Remote, Web, fetch_archive, fetch_files, located, locked, missing_files, need_room
+from .fetch import Manifest, Remote, Web, amount, fetch_archive, fetch_files, located, locked
+from .fetch import missing_files, need_room
 from .labels import BENCHMARKS
 from .lists import GITHUB, LT_LISTS, VOC_FEWSHOT, fetch_lists, read_list, some
 from .sources import find_lists
 
-# %% ../nbs/15_photographs.ipynb #00e2c4a5
+# %% ../nbs/15_photographs.ipynb #7cd7f5e9
 COCO = 'https://s3.amazonaws.com/images.cocodataset.org'
 VOC = 'https://thor.robots.ox.ac.uk/pascal/VOC'
 COCO_PICTURE, VOC_PICTURE = 163_500, 110_000  # bytes, on average
@@ -62,7 +63,7 @@ PHOTOGRAPHS = {
     'voc-fsl': Photographs('voc', _VOC, tuple(VOC_FEWSHOT), {'VOCdevkit/VOC2007/': [VOC_2007, VOC_2007_TEST]}),
 }
 
-# %% ../nbs/15_photographs.ipynb #9235b988
+# %% ../nbs/15_photographs.ipynb #d1bd860c
 def _whole_file(file):
     if not Path(file).stat().st_size:
         raise ValueError('empty')
@@ -77,7 +78,7 @@ def _coco_2014_lists(folder, fetch, progress):
         _refuse_if(missing and not fetch, 'coco-fsl', folder, missing)
         if members := {f'annotations/{n}': n for n in INSTANCES if n in missing}:
             need_room(folder, 5 * COCO_2014.size, 'coco-fsl')
-            say(f'coco-fsl: {COCO_2014.size / 1e6:.0f} MB of annotations from {COCO_2014.base} into {folder}')
+            say(f'coco-fsl: {amount(COCO_2014.size)} of annotations from {COCO_2014.base} into {folder}')
             fetch_archive(COCO_2014, manifest, members, progress)
         urls = {n: located(GITHUB, f'{LASO_AT}/{Path(n).name}') for n in laso if n in missing}
         fetch_files(manifest, urls, Web(_whole_file), progress=progress)
@@ -106,7 +107,7 @@ def official_lists(
     fetch_lists(folder, names, progress=progress)
     return str(folder)
 
-# %% ../nbs/15_photographs.ipynb #00f9e8c5
+# %% ../nbs/15_photographs.ipynb #2d2e5e00
 _FOUND = set()  # what was found whole in this process
 
 
@@ -124,7 +125,7 @@ def _fetch(name, p: Photographs, manifest: Manifest, missing, fetch, progress):
     archives = _archives(p, missing)
     sizes, base = [a.size for a, _ in archives], VOC if p.archives else COCO
     size = sum(sizes) or COCO_PICTURE * len(missing)
-    what = f'about {size / 1e9:.1f} GB from {located(base, "")}'
+    what = f'about {amount(size)} from {located(base, "").rstrip("/")}'
     if not fetch:
         raise FileNotFoundError(
             f"{len(missing):,} photographs of {name} are not in {manifest.folder}, and fetch=no: leave that out to "
@@ -172,7 +173,7 @@ def photographs(
     _FOUND.add(found)
     return str(folder)
 
-# %% ../nbs/15_photographs.ipynb #96386b5f
+# %% ../nbs/15_photographs.ipynb #265921d8
 def long_tailed(
     name: str,  # coco-lt | voc-lt
     lists='',  # folder; '' = the official ones

@@ -262,7 +262,7 @@ def test_a_folder_of_ones_own_is_left_alone(host, tmp_path):
 def test_a_disk_that_is_full(host, tmp_path, monkeypatch):
     lists = serve(host, tmp_path / 'lists', {'train2017/1.jpg': picture(1), 'val2017/2.jpg': picture(2)})
     monkeypatch.setattr(fetching.shutil, 'disk_usage', lambda path: type('Usage', (), dict(free=1000)))
-    with pytest.raises(OSError, match='coco-lt needs 0.0 GB in .*make room, or set HPDVAL_DATA'):
+    with pytest.raises(OSError, match='coco-lt needs 327 kB in .*, 1 kB are free: make room, or set HPDVAL_DATA'):
         long_tailed('coco-lt', lists, progress=False)
     assert host.requests == 0
 
