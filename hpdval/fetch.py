@@ -7,7 +7,7 @@ __all__ = ['AGENT', 'BUSY', 'INCOMING', 'ARCHIVES', 'IN_A_ROW', 'SAVED_EVERY', '
            'fetch_file', 'locked', 'Manifest', 'missing_files', 'amount', 'need_room', 'fetch_files', 'unpack',
            'fetch_archive']
 
-# %% ../nbs/02_fetch.ipynb #c9435474
+# %% ../nbs/02_fetch.ipynb #cd7e177f
 import hashlib, json, os, shutil, tarfile, zipfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -21,9 +21,9 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from .core import atomic_write, write_json
+from .core import atomic_write, say, write_json
 
-# %% ../nbs/02_fetch.ipynb #f9bc9772
+# %% ../nbs/02_fetch.ipynb #b1f02111
 class Remote(NamedTuple):
     "A published file."
 
@@ -37,7 +37,7 @@ def located(base: str, path: str) -> str:
     "The address of a file: below `base`, or below `HPDVAL_MIRROR` where that is set."
     return f"{(os.environ.get('HPDVAL_MIRROR') or base).rstrip('/')}/{path}"
 
-# %% ../nbs/02_fetch.ipynb #b7a58cb7
+# %% ../nbs/02_fetch.ipynb #7db1c337
 AGENT = 'hpdval (https://github.com/hpdval/hpdval)'
 BUSY = (408, 429, 500, 502, 503, 504)
 
@@ -121,7 +121,7 @@ def _short(error) -> str:
     "One line of an error."
     return ' '.join(_cause(error).split()) if isinstance(error, requests.RequestException) else str(error)
 
-# %% ../nbs/02_fetch.ipynb #68eaa4c6
+# %% ../nbs/02_fetch.ipynb #12e50179
 pooch.get_logger().setLevel('WARNING')  # what is said is said here
 
 
@@ -147,7 +147,7 @@ def _wrong(error, digest) -> str:
     kind, _, known = digest.rpartition(':')
     return f'{kind or "sha256"} of what came is not {known[:12]}...'
 
-# %% ../nbs/02_fetch.ipynb #b6592ef4
+# %% ../nbs/02_fetch.ipynb #212302ef
 @contextmanager
 def locked(folder):
     "One process at a time in `folder`; the others wait."
@@ -172,7 +172,8 @@ class Manifest:
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError, AttributeError):
-            return {}  # damaged: the files are checked one by one, and it is written anew
+            say(f'{self.file} is damaged: the files beside it are checked one by one, and it is written anew')
+            return {}
 
     def save(self):
         "Write it, atomically."
@@ -232,7 +233,7 @@ def need_room(folder, size: int, what: str):
             'HPDVAL_DATA to a folder on another disk'
         )
 
-# %% ../nbs/02_fetch.ipynb #62253772
+# %% ../nbs/02_fetch.ipynb #0108dd2f
 INCOMING, ARCHIVES = '.incoming', '.archives'
 IN_A_ROW, SAVED_EVERY = 20, 500  # failures until it gives up; files until the manifest is written
 
@@ -297,7 +298,7 @@ def _not_all(failed, urls) -> OSError:
         'call goes on with the rest'
     )
 
-# %% ../nbs/02_fetch.ipynb #5211d237
+# %% ../nbs/02_fetch.ipynb #312f4365
 def _members(archive):
     "Name and open file of the members of a tar or zip, one after the other."
     if zipfile.is_zipfile(archive):
