@@ -39,6 +39,7 @@ class Config:
     # data
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
+    fetch: bool = True  # yes | no: are the published lists and photographs that are not there fetched?
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
     transform: str = 'clip'  # clip (the model's own) | squash | pad | official (#row-25)
     augment: str = 'clip'  # clip (crop, flip, colour) | official (#row-26) | icons | none
@@ -390,8 +391,8 @@ def as_type(name: str, value, want: type):
         value = value.item()
     if want is float and type(value) is int:
         value = float(value)
-    if want is bool and str(value).lower() in ('true', 'false'):
-        value = str(value).lower() == 'true'
+    if want is bool and str(value).lower() in ('true', 'yes', 'false', 'no'):
+        value = str(value).lower() in ('true', 'yes')
     if type(value) is not want:
         raise TypeError(f"parameter {name!r} must be {want.__name__}, got {value!r} ({type(value).__name__})")
     return value
@@ -512,7 +513,7 @@ def start_config(method: str, benchmark: str, mode: str) -> dict:
     }
 
 
-_ABOUT = set('method mode seed device image_root lists pretrained student_weights empty_classes'.split())
+_ABOUT = set('method mode seed device image_root lists fetch pretrained student_weights empty_classes'.split())
 
 
 def without_effect(cfg: Config, start: Config, names) -> list:  # of names

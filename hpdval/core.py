@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'live', 'say', 'duration', 'watch', 'atomic_write', 'as_json', 'write_json',
-           'file_digest', 'text_digest', 'repo_root', 'cache_dir', 'runs_dir', 'seed_everything', 'get_device',
-           'autocast', 'source_commit', 'environment']
+           'file_digest', 'text_digest', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything',
+           'get_device', 'autocast', 'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, os, random, secrets, shutil, subprocess, sys, time
@@ -201,6 +201,11 @@ def cache_dir() -> Path:
 def runs_dir() -> Path:
     "Where results are kept, by the names of the runs; it is made. An `OSError` if it cannot be."
     return _made(Path(os.environ.get('HPDVAL_RUNS') or repo_root() / 'runs'), 'HPDVAL_RUNS')
+
+
+def data_dir() -> Path:
+    "Where fetched lists and photographs are kept; it is made. An `OSError` if it cannot be."
+    return _made(Path(os.environ.get('HPDVAL_DATA') or repo_root() / 'data'), 'HPDVAL_DATA')
 
 # %% ../nbs/00_core.ipynb #1a3b9127
 def seed_everything(seed: int):

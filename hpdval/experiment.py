@@ -50,6 +50,7 @@ from .losses import LOSSES, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
+from .photographs import provided
 from .prompts import PROMPTS
 from .sources import Data, load_data
 from .train import STAGES, Pixels, predict_scores, split_for_selection
@@ -82,7 +83,8 @@ def load_benchmark(
     """The data of a config. Raises one-line errors for missing folders, lists and images, for classes without a
     training image, and for captions that a method needs and that are not there."""
     clip = config_clip(cfg)
-    with_its_pixels = replace(cfg, transform=clip.transform(cfg.transform))
+    found = cfg if data is not None else provided(cfg, progress)
+    with_its_pixels = replace(found, transform=clip.transform(cfg.transform))
     data = load_data(with_its_pixels, size or clip.visual.size, progress, data)
     usual = start_config(cfg.method, cfg.benchmark, cfg.mode).get('val_fraction', Config.val_fraction)
     if data.val is not None and cfg.val_fraction != usual:

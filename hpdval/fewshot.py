@@ -6,10 +6,10 @@
 __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'TUNED_FEWSHOT', 'FEWSHOT_BENCHMARKS', 'COCO_FILES', 'COCO_WANTED',
            'TABLES_OF', 'TESTS', 'draw_support', 'draw_supports', 'balanced_draws', 'FewshotWorld', 'validation_world',
            'smoke_world', 'draw_split', 'load_split', 'Fewshot', 'FewshotBenchmark', 'check_nameable', 'fewshot_config',
-           'FewshotData', 'embedded_fewshot', 'Tables', 'coco_tables', 'voc_tables', 'photographs_fewshot',
-           'load_fewshot', 'train_stages', 'drop_checkpoints', 'train_base', 'adapt_config', 'novel_model', 'adapt',
-           'FewshotResult', 'Setting', 'run_fewshot', 'compare_fewshot', 'fewshot_trial', 'fewshot_table',
-           'episodes_table', 'plot_fewshot']
+           'FewshotData', 'embedded_fewshot', 'Tables', 'coco_tables', 'voc_tables', 'tables_and_photographs',
+           'fetch_fewshot', 'photographs_fewshot', 'load_fewshot', 'train_stages', 'drop_checkpoints', 'train_base',
+           'adapt_config', 'novel_model', 'adapt', 'FewshotResult', 'Setting', 'run_fewshot', 'compare_fewshot',
+           'fewshot_trial', 'fewshot_table', 'episodes_table', 'plot_fewshot']
 
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
 import json, time
@@ -44,6 +44,7 @@ from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_epis
 from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
 from .parallel import from_main, is_main, local_device, main_first, wait
+from .photographs import official_lists, photographs
 from .sources import Data, content_digest, resize, split_digest
 from .fingerprint import code_digest
 from .train import STAGES, Pixels, is_whole, predict_scores, save_array, split_for_selection
@@ -363,16 +364,40 @@ def voc_tables(fs: Fewshot, lists) -> Tables:
 TABLES_OF = {'coco-fsl': coco_tables, 'voc-fsl': voc_tables}
 
 # %% ../nbs/33_fewshot.ipynb #75da803f
+def tables_and_photographs(
+    fs: Fewshot,
+    lists='',  # folder; '' = the published ones
+    image_root='',  # folder; '' = the pictures that the lists name
+    fetch=True,  # False: say what is missing
+    progress=True,
+) -> tuple:  # Tables, folder of the lists, folder of the pictures
+    "Lists and pictures of a few-shot benchmark of photographs, fetched where they are missing (15_photographs)."
+    lists = lists or official_lists(fs.benchmark, fetch, progress)
+    tables = TABLES_OF[fs.benchmark](fs, lists)
+    if not image_root:
+        supports = [q for e in tables.episodes for q in e.images]
+        wanted = [*tables.base[0], *tables.test[0], *supports]
+        image_root = photographs(fs.benchmark, wanted, fetch, progress)
+    return tables, lists, image_root
+
+
+def fetch_fewshot(name: str, fetch=True, progress=True) -> tuple:  # folder of the lists, folder of the pictures
+    "What the runs of a few-shot benchmark read, with one shot and with five."
+    for shots in (1, 5):
+        _, *folders = tables_and_photographs(Fewshot(name, shots=shots), fetch=fetch, progress=progress)
+    return tuple(folders)
+
+
 def photographs_fewshot(cfg: Config, fs: Fewshot, size: int, progress=True) -> FewshotData:
     "The images that the published lists name."
-    tables = TABLES_OF[fs.benchmark](fs, cfg.lists)
+    tables, _, root = tables_and_photographs(fs, cfg.lists, cfg.image_root, cfg.fetch, progress)
     if fs.shots and fs.episodes > len(tables.episodes):
         raise ValueError(f'{fs.episodes} episodes asked for, there are {len(tables.episodes)}')
 
     transform = config_clip(cfg).transform(cfg.transform)
 
     def decode(paths, targets, classes):
-        return decode_split(paths, targets, classes, cfg.image_root, size, transform, progress)
+        return decode_split(paths, targets, classes, root, size, transform, progress)
 
     base, test = decode(*tables.base), decode(*tables.test)
     every = [decode(e.images, e.targets, e.classes) for e in tables.episodes]  # the digest covers all

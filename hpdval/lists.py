@@ -4,24 +4,23 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'IMAGE_FILE', 'OTHERS', 'DELIMITERS', 'BLANK', 'TRUTH', 'PATH_NAMES', 'LABEL_NAMES', 'SEPARATORS', 'WITHIN',
-           'COCO_IDS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'FAILED', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural',
+           'COCO_IDS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural',
            'some', 'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'read_list',
            'read_captions', 'write_list', 'read_csv', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists',
            'reference_counts', 'visiting_order', 'cut_longtail', 'read_voc', 'voc_lt_from_annotations',
            'coco_lt_from_json', 'Episode', 'read_voc_fewshot', 'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
 # %% ../nbs/11_lists.ipynb #6c9048a5
-import codecs, csv, hashlib, http.client, io, itertools, json, math, pickle, posixpath, random, re, time, unicodedata
-import urllib.error, urllib.request
+import codecs, csv, hashlib, io, itertools, json, math, pickle, posixpath, random, re, unicodedata
 import xml.etree.ElementTree as ET
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 from .core import atomic_write, lookup, near, say
+from .fetch import Web, fetch_file, located
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES
 
 # %% ../nbs/11_lists.ipynb #c4579135
@@ -986,66 +985,28 @@ def check_list(
     raise ValueError(f'{path} is not the official list (sha256 {got[:12]}..., expected {want[:12]}...): {hint}')
 
 # %% ../nbs/11_lists.ipynb #5bbca398
-FAILED = OSError, http.client.HTTPException  # what a connection may raise
-
-
-def _download(url, timeout, progress):
-    "The bytes at `url`."
-    with urllib.request.urlopen(url, timeout=timeout) as r:
-        total = int(r.headers.get('Content-Length') or 0) or None
-        with tqdm(
-            total=total, unit='B', unit_scale=True, desc=url.rsplit('/', 1)[1], disable=not progress, leave=False
-        ) as bar:
-            chunks = []
-            while chunk := r.read(1 << 14):
-                chunks.append(chunk)
-                bar.update(len(chunk))
-    return b''.join(chunks)
-
-
-def _checked(url, sha256, timeout, progress):
-    "The bytes at `url`, or an `OSError` if they are not those of the checksum."
-    data = _download(url, timeout, progress)
-    if hashlib.sha256(data).hexdigest() != sha256:
-        raise OSError(f'sha256 of the {len(data)} bytes received is wrong')
-    return data
-
-
-def _again(f, tries, pause):
-    "`f()`, tried again after `pause`, 2 `pause`, ... seconds as long as the connection fails."
-    for i in range(tries):
-        try:
-            return f()
-        except FAILED:
-            if i == tries - 1:
-                raise
-            time.sleep(pause * 2**i)
+GITHUB = 'https://raw.githubusercontent.com'
 
 
 def fetch_lists(
     folder,  # where the lists go
     names=tuple(LT_LISTS),  # keys of `sources`
     sources=OFFICIAL,
-    base='https://raw.githubusercontent.com',  # a mirror of GitHub's raw files
+    base=None,  # a mirror of GitHub's raw files; None = GitHub itself, or `HPDVAL_MIRROR`
     tries=3,
     pause=1.0,
     timeout=20.0,  # pause and timeout in seconds
     progress=True,
 ):
     "Fetch official lists that `folder` lacks; one that is there is checked. An `OSError` when a file cannot be had."
+    web = Web(tries=tries, pause=pause, timeout=timeout, progress=progress)
     for name in names:
         s, file = lookup(name, sources, 'official list'), Path(folder) / name
         if file.exists():
             check_list(file, sources)
             continue
-        url = f'{base}/{s.repo}/{s.commit}/{s.path}'
-        try:
-            data = _again(lambda: _checked(url, s.sha256, timeout, progress), tries, pause)
-        except FAILED as e:
-            hint = f'check the connection, or put {name} into {folder} by hand'
-            raise OSError(f'could not fetch {url} in {tries} tries ({e}): {hint}') from None
-        with atomic_write(file) as f:
-            f.write(data)
+        path = f'{s.repo}/{s.commit}/{s.path}'
+        fetch_file(f'{base}/{path}' if base else located(GITHUB, path), file, f'sha256:{s.sha256}', web)
 
 # %% ../nbs/11_lists.ipynb #d9a50309
 def reference_counts(

@@ -390,8 +390,8 @@ SOURCES = {
     'icon-voc-lt': Source(
         embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, _SMALL, (), True
     ),
-    'coco-lt': Source(listed, 'photographs of COCO-LT: `lists` and `image_root`'),
-    'voc-lt': Source(listed, 'photographs of VOC-LT: `lists` and `image_root`'),
+    'coco-lt': Source(listed, 'photographs of COCO-LT: fetched, or in `lists` and `image_root`'),
+    'voc-lt': Source(listed, 'photographs of VOC-LT: fetched, or in `lists` and `image_root`'),
     'own': Source(listed, 'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`'),
     'folder': Source(
         folders, '`image_root` with train/ and test/: a folder per class, or metadata.csv', reads=('image_root',)

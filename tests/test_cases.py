@@ -18,6 +18,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import check_classes, decode_split, load_image, open_image
     from hpdval.weights import load_weights
+    from hpdval.photographs import long_tailed
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -103,6 +104,18 @@ def picture(given, content, message):
 def pixels(given, values, message):
     "An array that is no picture."
     return Case('Pictures', given, lambda d: load_image(values, 8), message)
+
+
+def unfetched(given, names, message):
+    "Photographs that are not there, for a run that may not fetch; `names`: what its lists name, None for no lists."
+
+    def call(d):
+        for split in ('train', 'val') if names else ():
+            put(d, f'{split}2017.txt', ''.join(f'{split}{n} 0\n' for n in names))
+        with mock.patch.dict(os.environ, HPDVAL_DATA=str(d / 'data'), HPDVAL_MIRROR=''):
+            long_tailed('coco-lt', str(d) if names else '', fetch=False, progress=False)
+
+    return Case('Photographs that are fetched', given, call, message)
 
 
 def made(given, make, message):
@@ -656,6 +669,24 @@ CASES = [
         load_weights,
         'the folder . holds none of model.safetensors, open_clip_model.safetensors, open_clip_pytorch_model.bin, '
         'pytorch_model.bin: give the weights file itself',
+    ),
+    unfetched(
+        'no lists, and fetch=no',
+        None,
+        'no coco_lt_train.txt, coco_lt_test.txt in data/lists, and fetch=no: leave that out to have them fetched, or '
+        'set `lists` to a folder with the lists of coco-lt',
+    ),
+    unfetched(
+        'lists without pictures, and fetch=no',
+        ['2017/1.jpg', '2017/2.jpg'],
+        '4 photographs of coco-lt are not in data/coco, and fetch=no: leave that out to have them fetched (about '
+        '654 kB from https://s3.amazonaws.com/images.cocodataset.org), or set `image_root` to a folder that has them',
+    ),
+    unfetched(
+        "lists with pictures that are none of COCO's",
+        ['/holiday/1.jpg'],
+        '2 of 2 paths in the lists are none of coco-lt (train/holiday/1.jpg, val/holiday/1.jpg): set `image_root` to '
+        'the folder that they start from',
     ),
 ]
 

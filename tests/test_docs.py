@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import hpdval
-from hpdval import command, lists
+from hpdval import command
 from hpdval.core import write_json
 from test_parallel import images
 
@@ -32,6 +32,7 @@ ELSEWHERE = {
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
+    'hpdval fetch': ('tests/test_fetch.py', "main, ['fetch', 'coco-lt'"),
     'accelerate launch': ('tests/test_parallel.py', 'def test_two_processes_give_what_one_gives'),
 }
 # blocks of Python that another test runs
@@ -68,7 +69,7 @@ def of_tool(tool):
 
 
 def test_every_command_is_run_somewhere():
-    ours = ('papermill ', 'hpdval ', 'python -c ')
+    ours = ('papermill ', 'hpdval ')
     assert not [c for _, c in SHOWN if not c.startswith(ours) and not elsewhere(c)]
     for file, text in [*ELSEWHERE.values(), *BLOCKS_ELSEWHERE.values()]:
         assert text in (ROOT / file).read_text(encoding='utf-8'), f'{file} has no {text!r}'
@@ -106,7 +107,92 @@ def small(tmp_path_factory):
         yield dict(lists=str(folder), image_root=str(folder)) | SMALL
 
 
-@pytest.mark.parametrize('c', of_tool('hpdval'))
+@pytest.mark.parametrize('c', [p for p in of_tool('hpdval') if not elsewhere(p.values[0])])
+def test_a_command_of_the_package(c, small):
+    words = shlex.split(c)[1:]
+    if words[0] in ('run', 'compare'):
+        words += [f'--{name}={value}' for name, value in small.items()]
+    done = CliRunner().invoke(command.main, words)
+    assert done.exit_code == 0, done.output
+    assert done.stdout.strip()
+
+
+def test_the_script_of_transforms'),
+    'accelerate launch': ('tests/test_parallel.py', 'def test_two_processes_give_what_one_gives'),
+}
+# blocks of Python that another test runs
+BLOCKS_ELSEWHERE = {'docs/extend.md': ('tests/test_extend.py', 'exec(compile(code')}
+SMALL = dict(benchmark='own', epochs1=1, epochs2=1, batch_size=16, val_fraction=0.2, device='cpu')
+
+
+def blocks(page, language):
+    return re.findall(rf'^```{language}\n(.+?)^```', page.read_text(encoding='utf-8'), re.M | re.S)
+
+
+def commands(page):
+    "What a page asks its reader to type, one command each."
+    text = page.read_text(encoding='utf-8')
+    lines = [line for block in blocks(page, 'bash') for line in block.splitlines()]
+    prose = re.sub(r'^```.*?^```', '', text, flags=re.M | re.S)
+    lines += re.findall(rf'`((?:{TOOLS}) [^`\n]+)`', prose)
+    # the README's table of data names parameters alone
+    lines += [f'papermill nbs/run_coco_lt.ipynb out.ipynb {words}' for words in re.findall(r'`(-p [^`\n]+)`', prose)]
+    return [c.strip() for line in lines for c in line.split(' && ')]
+
+
+SHOWN = [(page, c) for page in PAGES for c in dict.fromkeys(commands(page))]
+
+
+def elsewhere(c):
+    return next((where for start, where in ELSEWHERE.items() if c.startswith(start)), None)
+
+
+def of_tool(tool):
+    found = [pytest.param(c, id=f'{p.name}: {c[:60]}') for p, c in SHOWN if c.split()[0] == tool]
+    assert found, f'no page shows {tool}'
+    return found
+
+
+def test_every_command_is_run_somewhere():
+    ours = ('papermill ', 'hpdval ')
+    assert not [c for _, c in SHOWN if not c.startswith(ours) and not elsewhere(c)]
+    for file, text in [*ELSEWHERE.values(), *BLOCKS_ELSEWHERE.values()]:
+        assert text in (ROOT / file).read_text(encoding='utf-8'), f'{file} has no {text!r}'
+    assert not [e for e in ELSEWHERE if not any(c.startswith(e) for _, c in SHOWN)]  # the list is not too long
+
+
+@pytest.mark.parametrize('c', of_tool('papermill'))
+def test_a_notebook_takes_the_parameters_of_the_command(c):
+    "The cell of parameters, what the command gives, and the cell that reads them; papermill gives them as YAML."
+    _, notebook, out, *words = shlex.split(c)
+    assert out == 'out.ipynb' and words[::3] == ['-p'] * (len(words) // 3)
+    given = dict(zip(words[1::3], words[2::3]))
+    cells = json.loads((ROOT / notebook).read_text(encoding='utf-8'))['cells']
+    at = next(i for i, cell in enumerate(cells) if 'parameters' in cell['metadata'].get('tags', []))
+    names = {}
+    exec(''.join(cells[at]['source']), names)
+    reads = next(s for cell in cells[at + 1 :] if 'notebook_parameters(' in (s := ''.join(cell['source'])))
+    exec(reads, names | given)
+    with pytest.raises(ValueError, match='unknown parameter of this notebook'):
+        exec(reads, names | given | {'alhpa': 1})
+
+
+@pytest.fixture(scope='module')
+def small(tmp_path_factory):
+    "A small data set of one's own, a photograph, and no runs yet."
+    folder = tmp_path_factory.mktemp('docs')
+    images(folder, np.random.default_rng(0))
+    Image.open(folder / 'test0.png').save(folder / 'photo.jpg')
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('HPDVAL_RUNS', str(folder / 'runs'))
+        m.setenv('HPDVAL_CACHE', str(folder / 'cache'))
+        m.chdir(folder)
+        summary, _ = hpdval.compare(['zero-shot'], progress=False, lists='.', image_root='.', **SMALL)
+        write_json(folder / 'runs/run_coco_lt/result.json', summary)
+        yield dict(lists=str(folder), image_root=str(folder)) | SMALL
+
+
+@pytest.mark.parametrize('c', [p for p in of_tool('hpdval') if not elsewhere(p.values[0])])
 def test_a_command_of_the_package(c, small):
     words = shlex.split(c)[1:]
     if words[0] in ('run', 'compare'):

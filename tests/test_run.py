@@ -14,7 +14,7 @@ def papermill(tmp_path, *parameters):
     parameters = ('out', tmp_path / 'result', *parameters)
     for name, value in zip(parameters[::2], parameters[1::2]):
         command += ['-p', name, str(value)]
-    env = os.environ | dict(PYTHONWARNINGS='ignore')
+    env = os.environ | dict(PYTHONWARNINGS='ignore', HPDVAL_DATA=str(tmp_path / 'data'))
     done = subprocess.run(command, capture_output=True, text=True, cwd=root, env=env, timeout=600)
     return done.returncode, done.stdout + done.stderr
 
@@ -25,7 +25,7 @@ def papermill(tmp_path, *parameters):
         (('alhpa', 0.3), "did you mean 'alpha'"),
         (('alpha', 1.5), 'alpha must lie in 0..1, got 1.5'),
         (('topk', 65), 'topk=65 is more than the 64 patches'),
-        (('benchmark', 'coco-lt'), 'set `lists` to a folder with coco_lt_train.txt'),
+        (('benchmark', 'coco-lt', 'fetch', 'no'), 'set `lists` to a folder with the lists of coco-lt'),
         (('clip', 'ViT-B-16', 'pretrained', 'nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),
     ],
 )
