@@ -158,7 +158,7 @@ def kept(folder) -> dict:
         if file.name == 'result.json':
             r = json.loads(file.read_text())
             epochs = [{k: v for k, v in epoch.items() if k != 'seconds'} for epoch in r.pop('history')]
-            plain = {k: v for k, v in r.items() if k not in ('seconds', 'check')}
+            plain = {k: v for k, v in r.items() if k not in ('seconds', 'before', 'check')}
             out[str(file.relative_to(folder))] = plain, epochs
     return out
 
