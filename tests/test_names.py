@@ -248,3 +248,15 @@ def test_another_image_size_is_read(tmp_path, monkeypatch):
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
     cfg = make_config('zero-shot', 'icon-voc-lt', image_size=96, device='cpu')
     assert load_benchmark(cfg, progress=False).test.images.shape[-1] == 96
+
+
+def test_official_has_the_numbers_of_the_authors_code():
+    "Epochs trained, rates, the first epoch that may be reported, and the score (docs/paper_and_code.md)."
+    of = {m: make_config(m, 'coco-lt', 'official') for m in METHODS}
+    for m in ('dval', 'joint', 'fine-tuning'):
+        assert (of[m].epochs1, of[m].lr1) == (79, 1e-5)
+    for m in ('hp-dval', 'coop', 'cocoop', 'lmpt', 'linear-probe'):
+        assert (of[m].epochs2, of[m].lr2, of[m].earliest2) == (49, 1e-5, 1)
+    assert [of[m].earliest1 for m in ('dval', 'joint', 'fine-tuning')] == [11, 11, 1]
+    assert {m for m in METHODS if of[m].score == 'l2'} == {'zero-shot-dual', 'dval', 'hp-dval', 'joint', 'linear-probe'}
+    assert all(c.schedule_epochs == 80 and c.select == 'test' for c in of.values())

@@ -3,7 +3,10 @@
 import ast, importlib, json, re, runpy, subprocess, sys, tomllib
 from pathlib import Path
 
-import pytest, yaml
+import nbformat, pytest, yaml
+
+from hpdval.config import RUN_PARAMETERS
+from hpdval.fewshot import FEWSHOT_PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / 'nbs').glob('*.ipynb'))
@@ -332,3 +335,17 @@ def test_readme_refuses_a_cell_that_was_not_run():
     made = runpy.run_path(str(ROOT / 'scripts/readme.py'))['readme']
     with pytest.raises(SystemExit, match='was not run'):
         made(dict(cells=[dict(cell_type='code', source=['#| echo: false\nshow()'], outputs=[])]))
+
+
+@pytest.mark.parametrize('name', ['run_coco_lt', 'run_voc_lt', 'run_coco_fsl', 'run_voc_fsl'])
+def test_a_run_notebook_lists_every_parameter_it_takes(name):
+    "What is not in the cell of parameters, papermill calls unknown, although the run takes it."
+    known = (*RUN_PARAMETERS, *(FEWSHOT_PARAMETERS if 'fsl' in name else ()))
+    cells = load(ROOT / f'nbs/{name}.ipynb')['cells']
+    cell = next(source(c) for c in cells if 'parameters' in c['metadata'].get('tags', []))
+    assert sorted(re.findall(r'^(\w+) = ', cell, re.M)) == sorted(known)
+
+
+@each_notebook
+def test_a_notebook_is_valid(path):
+    nbformat.validate(nbformat.read(path, as_version=4))
