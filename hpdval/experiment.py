@@ -182,6 +182,15 @@ class Result:
         return self.scale * (self.scores - self.centre)
 
     @property
+    def images(self) -> list:  # N paths, as in the list of test images
+        "Which picture a row of `scores` belongs to."
+        return json.loads(self.file('images.json').read_text())
+
+    def table(self) -> pd.DataFrame:  # [N,C], 0..1; a row per test image, a column per class
+        "Probabilities (the sigmoid of the logits) beside the pictures' paths."
+        return pd.DataFrame(1 / (1 + np.exp(-self.logits)), index=self.images, columns=self.classes)
+
+    @property
     def reported(self) -> dict:  # phase -> epoch
         "Which epoch of which stage was reported; 0 is the start."
         return {h['phase']: h['epoch'] for h in self.history if h['reported']}
@@ -238,14 +247,15 @@ def _train(cfg: Config, model: DualView, clip: Clip, data: Data, folder: Path, f
     return history
 
 
-def _write(result: Result, model: DualView, scores):
+def _write(result: Result, model: DualView, scores, images):
     "The files of a run; the result comes last, and then the checkpoints go."
     folder = Path(result.folder)
     with atomic_write(folder / 'model.safetensors') as f:
         f.write(save(model_state(model)))
     with atomic_write(folder / 'scores.npy') as f:
         np.save(f, scores)
-    result.files = {n: file_digest(folder / n) for n in ('model.safetensors', 'scores.npy')}
+    write_json(folder / 'images.json', list(images))
+    result.files = {n: file_digest(folder / n) for n in ('model.safetensors', 'scores.npy', 'images.json')}
     result.save(folder)
     drop_checkpoints(folder)
 
@@ -319,7 +329,7 @@ def run(
     said |= dict(seconds=time.time() - start, before={first.hash: first.seconds} if first else {})
     result = Result(**said, history=history, folder=str(folder))
     if is_main():
-        _write(result, model, scores)
+        _write(result, model, scores, data.test.paths)
     wait()
     return _found(cfg, folder)  # in every process, with the checksums of what the main one wrote
 

@@ -84,7 +84,7 @@ def perform(room):
     try:
         r = run(cfg, progress=False, data=data)
         load_model(r, clip)
-        r.scores
+        r.table()
     except (OSError, ValueError) as e:
         sys.exit(f'{type(e).__name__}: {e}')
 
