@@ -222,6 +222,7 @@ def test_what_can_be_made_again_is_named_and_made_again(child, whole, tmp_path, 
 
 SAID = {
     'result.json': 'is damaged',
+    'images.json': 'is not what the run wrote',
     'scores.npy': 'is not what the run wrote',
     'model.safetensors': 'is not what the run',
 }
