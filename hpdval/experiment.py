@@ -246,7 +246,7 @@ def _train(cfg: Config, model: DualView, clip: Clip, data: Data, folder: Path, f
         history += table.to_dict('records')
     return history
 
-
+# %% ../nbs/31_experiment.ipynb #3bf72445
 def _write(result: Result, model: DualView, scores, images):
     "The files of a run; the result comes last, and then the checkpoints go."
     folder = Path(result.folder)
@@ -265,7 +265,7 @@ def drop_checkpoints(folder: Path):
     for f in folder.glob('*.pt'):
         f.unlink()
 
-
+# %% ../nbs/31_experiment.ipynb #2570758c
 def _measured(cfg, name, clip, data, model, scores, device) -> dict:
     "What a result says, apart from its training."
     ap = average_precision(scores, data.test.targets)
@@ -294,7 +294,7 @@ def _found(cfg: Config, folder: Path):  # -> Result or None
     result.config = asdict(cfg)
     return result
 
-
+# %% ../nbs/31_experiment.ipynb #600503fc
 def run(
     cfg: Config,
     progress=True,
