@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .align import HEADS, SCORES, global_weight
-from .clip import RESIZES, triple
+from .align import HEADS, JOINS, SCORES, global_weight
+from .clip import LOCALS, RESIZES, triple
 from .core import lookup, say, testing
 from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS
@@ -67,7 +67,10 @@ class Config:
     score: str = 'cosine'  # cosine (eq. 4-5) | l2 (each view L2-normalised over the classes, #row-4) | softmax
     alpha: float = 0.4  # weight of the view named by alpha_on, 0..1
     alpha_on: str = 'global'  # global (eq. 5) | local (docs/paper_and_code.md#row-6)
+    local: str = 'tokens'  # what a patch is embedded by: tokens (the paper) | values (of the last block, alone)
+    join: str = 'topk'  # how patches are joined: topk (eq. 5) | softmax (over the places, as in DualCoOp) | max
     topk: int = 0  # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
+    join_scale: float = 20.0  # of join='softmax': weights are the softmax of join_scale * similarity
     scale: float = 0.0  # logit = scale * (score - centre); 0 = both are fitted, else centre = 0; open (#row-5)
     # prompts, section III-C
     prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | conditional
@@ -286,11 +289,13 @@ _STAGE2 = 'loss2 lr2 epochs2 earliest2'.split()
 def _scored(cfg, two: bool) -> set:
     "The fields that the score reads."
     if two and HEADS[cfg.head].learns:
-        return {'head', *HEADS[cfg.head].reads(cfg)}
+        own = HEADS[cfg.head]
+        return {'head', *own.reads(cfg)} | ({'local'} if own.needs_patches else set())
     named = {'template', 'class_names'}
     if two and PROMPTS[cfg.prompts].needs_image:
-        return named
-    return named | {'score', 'alpha', 'alpha_on'} | ({'topk'} if reads_patches(cfg) else set())
+        return named | ({'local'} if PROMPTS[cfg.prompts].needs_patches else set())
+    local = {'local', 'join', *JOINS[cfg.join].reads} if reads_patches(cfg) else set()
+    return named | {'score', 'alpha', 'alpha_on'} | local
 
 
 def _losses(cfg) -> set:
@@ -328,6 +333,7 @@ def reads(cfg: Config) -> set:
         for term, _ in active_terms(cfg, stage).values():
             out |= {*term.fields(cfg)}
             out |= {'teacher'} & {name.split('_')[0] for name in term.reads(cfg)}
+            out |= {'local'} if {'p', 'teacher_p'} & {*term.reads(cfg)} else set()
     return out
 
 
@@ -355,6 +361,8 @@ CHOICES = dict(
     quick_gelu=('auto', 'yes', 'no'),
     resize=('auto', *RESIZES),
     score=SCORES,
+    local=LOCALS,
+    join=JOINS,
     prompts=PROMPTS,
     head=HEADS,
     class_names=SPELLINGS,
@@ -415,7 +423,7 @@ def typed(name: str, value):
 
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema': (0, 1),
-    'seed copies topk scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
+    'seed copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
     'kd_weight sc_weight cse_weight': (0, None),
     'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
@@ -444,6 +452,8 @@ def _check_together(cfg: Config):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')
     if cfg.student != 'clip' and cfg.embedding != 'mlp':
         raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
+    if cfg.student != 'clip' and cfg.local != 'tokens':
+        raise ValueError(f"local={cfg.local!r} needs student='clip', got student={cfg.student!r}: take local='tokens'")
     if cfg.student == 'clip' and cfg.student_weights:
         raise ValueError("student_weights are those of a timm student, and student='clip' starts as CLIP's own tower")
     for name in ('image_root', 'lists'):

@@ -404,6 +404,7 @@ def check_before(cfg: Config, progress=True, data=None):
     visual = config_clip(cfg).visual
     if cfg.student == 'clip':
         patches_used(cfg.topk, visual.grid[0] * visual.grid[1])
+        ImageTower(visual.visual, visual.name, cfg.local)
 
 # %% ../nbs/31_experiment.ipynb #17bde944
 def compare_configs(

@@ -469,6 +469,8 @@ def view_scores(
 ) -> tuple:  # [N,C] of the global view, {k: [N,C]} of the local one
     "The scores of the two views before `dual_view` mixes them (eq. 4, 5). A `ValueError` for a model without views."
     _check_views(model)
+    if model.cfg.join != 'topk':
+        raise ValueError(f"join={model.cfg.join!r} has no number of patches to sweep: take a run with join='topk'")
     unit, per_view = SCORES[model.cfg.score]
 
     def ready(embeddings):

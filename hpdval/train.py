@@ -470,7 +470,7 @@ def make_teacher(cfg: Config, clip: Clip, pixels: Pixels, names: list):  # -> im
 
     def teacher(x):
         with autocast(pixels.device, cfg.precision):
-            both = dict(zip(('teacher_g', 'teacher_p'), clip.visual(x)))
+            both = dict(zip(('teacher_g', 'teacher_p'), clip.visual(x, cfg.local)))
         return tuple(both[n] for n in names)
 
     return teacher

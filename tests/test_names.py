@@ -26,7 +26,7 @@ from hpdval.experiment import load_benchmark, run, run_code
 from hpdval.model import build_model
 from hpdval.prompts import PROMPTS
 from hpdval.sources import SOURCES
-from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection
+from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection, stage1_losses
 
 TINY = dict(epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
 WHERE = set('method mode device image_root lists pretrained student_weights empty_classes'.split())
@@ -36,6 +36,7 @@ OTHER = dict(  # another value of every number and text
     val_fraction=0.3,
     alpha=0.7,
     topk=3,
+    join_scale=5.0,
     scale=7.0,
     n_ctx=7,
     sc_weight=3.0,
@@ -160,11 +161,13 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
     cfg = method_config(method, 0, mode=mode, benchmark='icon-voc-lt', **small)
     unused = {'prompts', 'head', 'train_text', *PROMPTS[cfg.prompts].reads(cfg)}  # parts are built, whatever reads them
     if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].needs_image:
-        unused |= {'alpha', 'alpha_on', 'topk', 'template', 'class_names'}  # built, and not scored with
+        unused |= {'alpha', 'alpha_on', 'template', 'class_names'}  # built, and not scored with
+        unused |= {'local', 'join', 'topk', 'join_scale'}
     unused |= {'loss'}  # of stage 2, where it stands under loss2
     unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight'}  # whether a term is there at all
     unused |= set() if 'loss_mode' in reads(cfg) else {'loss_mode'}  # handed over to a loss that has one mode
-    unused |= set() if reads_patches(cfg) else {'topk'}  # handed over, and not asked for
+    unused |= set() if reads_patches(cfg) else {'topk', 'local', 'join'}  # handed over, and not asked for
+    unused |= set() if cfg.join == 'softmax' else {'join_scale'}
     unused |= set() if stage_names(cfg) else {'seed'}  # a generator from which nothing is drawn
     assert not traced(cfg, data, tmp_path) - reads(cfg) - WHERE - unused
 
@@ -210,6 +213,15 @@ IDLE = [
     ('coop', dict(loss_mode='official'), 'loss_mode has no effect'),
     ('dval', dict(select='last', earliest1=3), 'earliest1 has no effect'),
     ('coop', dict(earliest1=3), 'earliest1 has no effect'),
+    ('coop', dict(local='values'), 'local has no effect'),
+    ('coop', dict(join='max'), 'join has no effect'),
+    ('dval', dict(join_scale=5.0), 'join_scale has no effect'),
+    ('dval', dict(join='max', topk=3), 'topk has no effect'),
+    (
+        'dval',
+        dict(local='values', student='vit_tiny_patch16_224', student_weights='random', embedding='mlp'),
+        "needs student='clip'",
+    ),
 ]
 
 
@@ -217,6 +229,23 @@ IDLE = [
 def test_what_would_change_nothing_is_refused(method, changes, message):
     with pytest.raises(ValueError, match=message):
         make_config(method, **changes)
+
+
+def test_the_local_view_is_named_where_it_is_read():
+    "By the score's local view, and by the distillation of patches, which is there without it."
+    assert 'local' in reads(make_config('dval', 'icon-voc-lt'))
+    assert 'local' not in reads(make_config('fine-tuning', 'icon-voc-lt'))
+    patches = make_config('dval', 'icon-voc-lt', alpha=1.0, kd_on='patch', local='values')
+    assert {'local', 'join'} & reads(patches) == {'local'}
+
+
+@pytest.mark.parametrize('local', choices('local'))
+def test_teacher_and_student_embed_patches_in_one_form(local, data):
+    "Before the first step they are one tower, so nothing is to be distilled."
+    cfg = method_config('dval', 0, benchmark='icon-voc-lt', kd_on='patch', local=local, **TINY)
+    clip = load_clip()
+    _, losses, _ = stage1_losses(build_model(cfg, clip, data.classes, 'cpu'), clip, data.train, False)
+    assert float(losses(torch.arange(8), 0, 0)['kd'].detach()) == pytest.approx(0, abs=1e-4)
 
 
 def test_pixels_and_activation_are_said_in_any_form():
