@@ -159,7 +159,7 @@ class Head(nn.Module):
         "The same head for other class names. A `ValueError` where it belongs to its classes."
         return self
 
-
+# %% ../nbs/22_align.ipynb #ec123e3a
 class LinearHead(Head):
     "A weight vector and a bias for every class, on the normalised global embedding."
 

@@ -43,7 +43,7 @@ def focal_mean(
     factor = (1 - torch.exp(-(ce.mean() if batch else ce))) ** gamma
     return balance * (factor * weight * ce).mean()
 
-
+# %% ../nbs/23_losses.ipynb #bd7cf646
 def focal(x, y, alpha=0.25, gamma=2.0):
     "Focal loss (Lin et al. 2017, eq. 5) averaged over elements; `alpha` weighs positives, `1-alpha` negatives."
     return focal_mean(
@@ -120,7 +120,7 @@ def negative_tolerant(
     ce = F.binary_cross_entropy_with_logits((x - v) * torch.where(y > 0, w, lam), y, reduction='none')
     return focal_mean(ce, weight * torch.where(y > 0, 1.0, 1 / lam), **kw)
 
-
+# %% ../nbs/23_losses.ipynb #59cd04d7
 def distribution_balanced(x, y, inv_freq, v, w, tau, beta, mu, lam, gamma=0.0, printed=False, **kw):
     "Distribution-balanced loss: `negative_tolerant` under the rebalance weight (eq. 11-15)."
     present = torch.ones_like(y) if printed else y
@@ -199,7 +199,7 @@ def _db(
 
     return build
 
-
+# %% ../nbs/23_losses.ipynb #0411fa23
 def _cb_paper(counts, n, p):
     weight = effective_weight(counts)
     return Loss(negative_tolerant, weight=weight / weight.mean())
@@ -269,7 +269,7 @@ def distill(
     d = lookup(kind, DISTANCES, 'distance')(student.float(), teacher.detach().float())
     return lookup(reduction, REDUCTIONS, 'reduction')(d, -1).mean()
 
-
+# %% ../nbs/23_losses.ipynb #d72274a1
 def semantic_consistency(
     prompt,  # [C,D] text embeddings of the learned prompts
     fixed,  # [C,D] text embeddings of the hand-written ones
@@ -307,7 +307,7 @@ class Seen(NamedTuple):
     captions: object = None  # [B,D] text embeddings of the images' captions
     counts: object = None  # [C] training images of each class
 
-
+# %% ../nbs/23_losses.ipynb #5c2ebca7
 def _no_fields(cfg):
     return ()
 
@@ -363,7 +363,7 @@ def _sc(seen: Seen, cfg):
 def _cse(seen: Seen, cfg):
     return class_specific(seen.captions, seen.text_g, seen.targets, seen.counts)
 
-
+# %% ../nbs/23_losses.ipynb #ea3e430a
 TERMS = {
     'kd': Term(_kd, _kd_reads, _kd_weight, ('stage1', 'joint'), _kd_fields),
     'sc': Term(
@@ -400,7 +400,7 @@ def parse_terms(text: str) -> dict:  # name -> weight
             raise ValueError(f"the weight of the term {name!r} must be a positive number, got {weight}")
     return out
 
-
+# %% ../nbs/23_losses.ipynb #f3b74e96
 def active_terms(cfg, stage: str) -> dict:  # name -> (Term, weight)
     "The terms of a stage ('stage1', 'stage2', 'joint') whose weight is not zero."
     given, out = parse_terms(cfg.terms), {}

@@ -18,7 +18,7 @@ from .labels import groups
 # %% ../nbs/24_metrics.ipynb #8d8337d0
 TIES = ('expected', 'stable', 'sklearn')
 
-
+# %% ../nbs/24_metrics.ipynb #f0f0f6e0
 def _numpy(a):
     "A tensor of any device and precision, or what numpy can read, as a numpy array."
     if not isinstance(a, torch.Tensor):
@@ -129,7 +129,7 @@ def _mean(a):
 def _var(a):
     return float(a.var()) if len(a) else math.nan
 
-
+# %% ../nbs/24_metrics.ipynb #708754bf
 def group_means(
     ap,  # [C] 0..1, NaN allowed
     counts,  # [C] training images per class
@@ -165,7 +165,7 @@ def _check_kind(s, kind):
             "(Result.logits), or say kind='probabilities' or kind='logits'"
         )
 
-
+# %% ../nbs/24_metrics.ipynb #ab50cf08
 def threshold_metrics(
     scores,  # [N,C] logits, or probabilities
     targets,  # [N,C] 0/1

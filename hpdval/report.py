@@ -70,7 +70,7 @@ def visibility_table(
         rows[method_label(method)] = cells
     return pd.DataFrame(rows).T
 
-
+# %% ../nbs/40_report.ipynb #13d1541e
 def provenance(
     summary: dict,  # of `compare` and its kind
     also='',  # what else belongs to the conditions
@@ -88,7 +88,7 @@ def provenance(
     ]
     return ', '.join(p for p in parts if p)
 
-
+# %% ../nbs/40_report.ipynb #9b02cd6b
 def save_table(table: pd.DataFrame, folder, name: str, note=''):
     "Write `name.md` (with a note on what was measured) and `name.csv`."
     with atomic_write(Path(folder) / f'{name}.csv', 'w') as f:
@@ -234,7 +234,7 @@ def _draw_running(ax, values, colour, label, window, width):
         x, pd.Series(values).rolling(window, center=True, min_periods=1).mean(), color=colour, label=label, lw=width
     )
 
-
+# %% ../nbs/40_report.ipynb #86563d92
 def plot_per_class(
     summary: dict,
     counts,  # [C] training images per class
@@ -286,7 +286,7 @@ def loss_said(config: dict, records: list) -> str:
     plain = {'phase', 'epoch', 'mAP', 'loss', 'cls', 'seconds', 'reported'}
     return ' + '.join(said + [k for k in records[-1] if k not in plain])
 
-
+# %% ../nbs/40_report.ipynb #ca333d22
 def plot_curves(results: dict):  # {method: [Result per seed]}
     """Training loss and selection mAP by epoch, a line per seed; dots mark the reported epochs. Each axis names its
     loss: losses of different names are not comparable."""
@@ -337,7 +337,7 @@ def _draw_map(ax, model, pixels: Pixels, text, image, class_: int):
     ax.imshow(image.float().mean(0), cmap='gray', interpolation='none')
     ax.imshow(heat.cpu(), cmap='viridis', alpha=0.65, interpolation='none')
 
-
+# %% ../nbs/40_report.ipynb #99441641
 def plot_heatmaps(
     models: dict,  # name -> DualView
     clip: Clip,

@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
            'Training', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed',
-           'gathered', 'text_fields', 'make_teacher', 'stage1_losses', 'stage1_params', 'extras', 'encode_captions',
+           'gathered', 'text_fields', 'make_teacher', 'extras', 'encode_captions', 'stage1_params', 'stage1_losses',
            'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'train_stage1', 'train_stage2',
            'split_for_selection']
 
@@ -82,7 +82,7 @@ def batches(n: int, size: int, generator=None) -> list:  # of index tensors
     order = torch.randperm(n, generator=generator) if generator else torch.arange(n)
     return list(order.split(size))
 
-
+# %% ../nbs/30_train.ipynb #d9030e6b
 class Pixels:
     "From stored bytes to what a tower takes."
 
@@ -164,7 +164,7 @@ def encode_images(
             p.append(gather_rows(b, len(idx)))
     return torch.cat(g), torch.cat(p) if patches else None
 
-
+# %% ../nbs/30_train.ipynb #417ea52d
 @torch.inference_mode()
 def predict_scores(
     model: DualView,
@@ -183,7 +183,7 @@ def predict_scores(
         out.append(gather_rows(model.score(g.float(), p.float(), texts), len(idx)))
     return torch.cat(out).cpu()
 
-
+# %% ../nbs/30_train.ipynb #0d2cd8bf
 def mean_ap(scores, targets) -> float:  # percent
     "mAP over the classes that have a positive."
     scores, targets = np.asarray(scores), np.asarray(targets)
@@ -400,7 +400,7 @@ def calibrate(model: DualView, score, y, loss):
     model.scale.copy_(scale)
     model.centre.copy_(centre)
 
-
+# %% ../nbs/30_train.ipynb #b73bccc8
 def prepare(
     model: DualView,
     clip: Clip,
@@ -475,7 +475,40 @@ def make_teacher(cfg: Config, clip: Clip, pixels: Pixels, names: list):  # -> im
 
     return teacher
 
+# %% ../nbs/30_train.ipynb #abd805a1
+def extras(model: DualView, clip: Clip, train, wanted: set):  # -> indices -> dict of fields of `Seen`
+    "What terms read beside embeddings of images and classes: targets, captions, counts."
+    device = model.centre.device
+    known = {}
+    if 'targets' in wanted:
+        known['targets'] = train.targets.to(device).float()
+    if 'captions' in wanted:
+        known['captions'] = encode_captions(clip, train)
+    counts = dict(counts=train.counts().to(device)) if 'counts' in wanted else {}
+    return lambda idx: counts | {k: v[idx] for k, v in known.items()}
 
+
+@torch.no_grad()
+def encode_captions(clip: Clip, train, batch=256):  # -> [N,D]
+    "Text embeddings of the training captions. A `ValueError` if there are none."
+    if not train.captions:
+        raise ValueError('the class-specific embedding loss needs captions of the training images, and there are none')
+    ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
+    return torch.cat([clip.text(part) for part in ids.split(batch)])
+
+# %% ../nbs/30_train.ipynb #61761a32
+def stage1_params(model: DualView) -> list:
+    "What stage 1, or joint training, trains; it is unfrozen."
+    params = [*model.visual.requires_grad_(True).parameters()]
+    if model.cfg.train_text:
+        model.text.requires_grad_(True)
+        model.text.token_embedding.requires_grad_(False)  # the authors' prompts hold words as constants: #row-18
+        params += [p for p in model.text.parameters() if p.requires_grad]
+    if model.cfg.joint:
+        params += [*model.learner.requires_grad_(True).parameters()]
+    return params
+
+# %% ../nbs/30_train.ipynb #d9c1967c
 def stage1_losses(
     model: DualView,
     clip: Clip,
@@ -509,39 +542,6 @@ def stage1_losses(
         return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
 
     return params, losses, pixels
-
-
-def stage1_params(model: DualView) -> list:
-    "What stage 1, or joint training, trains; it is unfrozen."
-    params = [*model.visual.requires_grad_(True).parameters()]
-    if model.cfg.train_text:
-        model.text.requires_grad_(True)
-        model.text.token_embedding.requires_grad_(False)  # the authors' prompts hold words as constants: #row-18
-        params += [p for p in model.text.parameters() if p.requires_grad]
-    if model.cfg.joint:
-        params += [*model.learner.requires_grad_(True).parameters()]
-    return params
-
-# %% ../nbs/30_train.ipynb #abd805a1
-def extras(model: DualView, clip: Clip, train, wanted: set):  # -> indices -> dict of fields of `Seen`
-    "What terms read beside embeddings of images and classes: targets, captions, counts."
-    device = model.centre.device
-    known = {}
-    if 'targets' in wanted:
-        known['targets'] = train.targets.to(device).float()
-    if 'captions' in wanted:
-        known['captions'] = encode_captions(clip, train)
-    counts = dict(counts=train.counts().to(device)) if 'counts' in wanted else {}
-    return lambda idx: counts | {k: v[idx] for k, v in known.items()}
-
-
-@torch.no_grad()
-def encode_captions(clip: Clip, train, batch=256):  # -> [N,D]
-    "Text embeddings of the training captions. A `ValueError` if there are none."
-    if not train.captions:
-        raise ValueError('the class-specific embedding loss needs captions of the training images, and there are none')
-    ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
-    return torch.cat([clip.text(part) for part in ids.split(batch)])
 
 # %% ../nbs/30_train.ipynb #faf25e50
 def save_array(file: Path, array: np.ndarray):
@@ -671,7 +671,7 @@ def train_stage1(
         model.refresh_texts()
     return history
 
-
+# %% ../nbs/30_train.ipynb #2a6499e8
 def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True) -> pd.DataFrame:
     "Train the prompts or the head for `cfg.epochs2` epochs; arguments as for `train_stage1`."
     cfg = model.cfg
@@ -682,7 +682,7 @@ def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True
     model.requires_grad_(False)
     return history
 
-
+# %% ../nbs/30_train.ipynb #cd48504b
 STAGES = {'stage1': train_stage1, 'joint': train_stage1, 'stage2': train_stage2}
 
 
