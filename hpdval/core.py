@@ -9,7 +9,7 @@ __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'live', 'say', 'duration', 'w
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, os, random, secrets, shutil, subprocess, sys, time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -52,8 +52,10 @@ def live() -> bool:
 
 def _print(line: str):
     print(line, file=sys.stderr, flush=True)
-    if type(sys.stderr).__module__.startswith('ipykernel') and not live():
-        shell = sys.stderr.fileno()  # what a kernel prints ends in the notebook, but this is where it was started
+    if live() or not type(sys.stderr).__module__.startswith('ipykernel'):
+        return
+    with suppress(OSError):  # what a kernel prints ends in the notebook; here it was started, if it knows where
+        shell = sys.stderr.fileno()
         clear = '\r\x1b[2K' if os.isatty(shell) else '\r'  # papermill's bar stands there
         os.write(shell, f'{clear}{line}\n'.encode())
 

@@ -269,13 +269,16 @@ def fewshot_config(
     novel classes."""
     b = lookup(benchmark, FEWSHOT_BENCHMARKS, 'few-shot benchmark')
     tuned = TUNED_FEWSHOT.get(method, {}) if benchmark in WORLDS else {}
+    if not quiet:  # of what was asked for, not of what the benchmark sets
+        asked = {k: v for k, v in params.items() if k not in FEWSHOT_PARAMETERS}
+        method_config(method, seed, quiet, benchmark=b.settings_of, **asked)
     params = b.changes | tuned | params
     if params.get('mode') == 'official':
         params = dict(select='last', train_text=False) | params
     if params.get('select') == 'test':
         raise ValueError("select='test' would choose on novel images: take 'val' (held-out base images) or 'last'")
     own = {k: params.pop(k) for k in FEWSHOT_PARAMETERS if k in params}
-    cfg = method_config(method, seed, quiet, benchmark=b.settings_of, **params)
+    cfg = method_config(method, seed, benchmark=b.settings_of, **params)
     check_nameable(method, cfg)
     return cfg, Fewshot(benchmark, **own)
 
