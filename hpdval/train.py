@@ -355,7 +355,8 @@ def fit(
         t.resume(state)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
-    bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', progress, initial=t.epoch, total=epochs)
+    watched = progress and live()  # else `show_epoch` says a line an epoch
+    bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', watched, initial=t.epoch, total=epochs)
     for epoch in bar:
         start = time.time()
         order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch))
