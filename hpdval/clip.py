@@ -8,7 +8,7 @@ __all__ = ['LOCALS', 'MINI', 'MINI_WEIGHTS', 'QUICK', 'RESIZES', 'ImageTower', '
            'as_clip', 'load_clip', 'Renormalised', 'make_student']
 
 # %% ../nbs/20_clip.ipynb #f096be27
-import copy, logging, warnings
+import copy, logging, os, warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,10 @@ from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from torch import nn
 
-from .core import file_digest, lookup, say
+from .core import file_digest, lookup, say, text_digest
 from .data import PIXEL_STATS
-from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts, weights_file
+from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
+from .weights import tokenizer_files, weights_file
 
 # %% ../nbs/20_clip.ipynb #25e772c1
 def _vit_tokens(vit, x):
@@ -285,9 +286,11 @@ def unpack(
     if 'token_embedding.ids' not in state:
         return state
     state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    ids = state.pop('token_embedding.ids').long()
+    ids = state.pop('token_embedding.ids')
+    if ids.is_floating_point():
+        raise ValueError('token_embedding.ids must be whole numbers: convert the tensors of weights alone')
     values = state.pop('token_embedding.rows')
-    weight = torch.zeros(rows, values.shape[1]).index_copy(0, ids, values)
+    weight = torch.zeros(rows, values.shape[1]).index_copy(0, ids.long(), values)
     return state | {'token_embedding.weight': weight}
 
 # %% ../nbs/20_clip.ipynb #d12563c3
@@ -449,6 +452,7 @@ class Clip(NamedTuple):
     name: str  # e.g. 'ViT-B-16 (laion2b_s34b_b88k)'
     digest: str  # of the weights: a file's sha256 (12 hex digits), or the tag
     resize: str = 'clip'  # the transform that is the model's own way to a square picture
+    tokens: str = ''  # digest of the tokenizer's files, where they lie beside the weights
 
     def to(self, device):
         self.visual.to(device)
@@ -480,7 +484,7 @@ class Clip(NamedTuple):
     def settings(self) -> str:
         "What was decided of activation and pixels, for the name of a run."
         kinds = [sorted(activations(tower)) for tower in (self.visual, self.text)]
-        return f'{kinds} {self.mean} {self.std} {self.resize}'
+        return f'{kinds} {self.mean} {self.std} {self.resize}' + (f' {self.tokens}' if self.tokens else '')
 
 # %% ../nbs/20_clip.ipynb #fac94742
 def _tokenizer(arch, length, folder=''):
@@ -523,7 +527,8 @@ def as_clip(
         pixels = dict(mean=said.get('mean'), std=said.get('std'), resize=said.get('resize_mode'))
         pixels = _CLIPS | {k: v for k, v in pixels.items() if v} | dict(interpolation=said.get('interpolation'))
     own = RESIZES[pixels['resize']] + ('-bilinear' if pixels['interpolation'] == 'bilinear' else '')
-    return Clip(visual, text, tokenizer, tuple(pixels['mean']), tuple(pixels['std']), name, digest, own)
+    tokens = text_digest(*map(file_digest, tokenizer_files(folder))) if folder else ''
+    return Clip(visual, text, tokenizer, tuple(pixels['mean']), tuple(pixels['std']), name, digest, own, tokens)
 
 # %% ../nbs/20_clip.ipynb #ad1f8128
 def _fetched(arch, tag) -> tuple:  # model, Weights (without tensors)
@@ -604,6 +609,7 @@ def load_clip(
     _known(arch, pretrained)
     asked = _asked(mean, std, resize)
     quick = lookup(quick_gelu, QUICK, 'quick_gelu')
+    pretrained = os.path.expanduser(pretrained)
     place = Path(pretrained) if pretrained else MINI_WEIGHTS
     local = place.is_file() or place.is_dir() and pretrained not in open_clip.list_pretrained_tags_by_model(arch)
     model, weights = _from_file(arch, place) if local else _fetched(arch, pretrained)

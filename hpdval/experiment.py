@@ -8,7 +8,7 @@ __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_
            'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
-import json, math, time
+import json, math, os, time
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -54,19 +54,25 @@ from .photographs import provided
 from .prompts import PROMPTS
 from .sources import Data, load_data
 from .train import STAGES, Pixels, predict_scores, split_for_selection
-from .weights import weights_file
+from .weights import files_read
 
 # %% ../nbs/31_experiment.ipynb #9206758a
+def _stamp(file: Path) -> tuple:
+    "What changes with a file. Its change time cannot be set back, as the time of modification can."
+    s = file.stat()
+    return str(file), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
+
+
 @lru_cache(2)
 def _clip(arch: str, pretrained: str, stamp, **settings) -> Clip:
     return load_clip(arch, pretrained, **settings)
 
 
 def cached_clip(arch: str, pretrained: str, **settings) -> Clip:
-    "`load_clip`, kept in memory as long as its file does not change."
-    file = weights_file(pretrained) if pretrained else Path()
-    stat = file.stat() if file.is_file() else None
-    return _clip(arch, pretrained, stat and (stat.st_size, stat.st_mtime_ns, stat.st_ino), **settings)
+    "`load_clip`, kept in memory as long as no file changes that it depends on."
+    pretrained = os.path.expanduser(pretrained)
+    files = files_read(pretrained) if pretrained and Path(pretrained).exists() else []
+    return _clip(arch, pretrained, tuple(map(_stamp, files)), **settings)
 
 
 def config_clip(cfg: Config) -> Clip:
@@ -134,6 +140,7 @@ class Result:
     history: list  # a record per epoch
     scale: float  # logits = scale * (scores - centre)
     centre: float
+    settings: str = ''  # what was decided of the CLIP: activation, pixels, tokenizer; '' = not recorded
     before: dict = field(default_factory=dict)  # name -> seconds of the stage-1 run that it builds on
     files: dict = field(default_factory=dict)  # name -> sha256 (12 hex digits)
     folder: str = ''
@@ -275,6 +282,7 @@ def _measured(cfg, name, clip, data, model, scores, device) -> dict:
         hash=name,
         data=data.digest,
         weights=f'{clip.name} {clip.digest}',
+        settings=clip.settings,
         code=run_code(cfg),
         environment=where,
         classes=list(data.classes),
@@ -342,6 +350,11 @@ def load_model(
     "The model of a run, ready to score images. Raises `ValueError` if `clip` is another one, or a file is damaged."
     if not result.weights.endswith(clip.digest):
         raise ValueError(f'{result.folder} was trained from {result.weights}, not from {clip.name} {clip.digest}')
+    if result.settings and result.settings != clip.settings:
+        raise ValueError(
+            f'{result.folder} was trained with {result.settings} (activations, mean, std, resizing, tokenizer), and '
+            f'{clip.name} now has {clip.settings}: put the files back that lay beside its weights then'
+        )
     own = dict(device=str(device), student_weights='random')  # the student's weights lie in the run
     cfg = Config(**result.config | own)
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.checked_folder())

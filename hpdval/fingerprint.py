@@ -6,7 +6,8 @@
 __all__ = ['PLAIN', 'LIBRARY', 'instructions', 'Walk', 'code_digest']
 
 # %% ../nbs/29_fingerprint.ipynb #74b7393d
-import dis, enum, functools, hashlib, inspect, re, types
+import dis, enum, functools, hashlib, importlib, importlib.util, inspect, os, re, types
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np, torch
@@ -59,18 +60,75 @@ def _contents(cell):
     except ValueError:
         return None
 
+# %% ../nbs/29_fingerprint.ipynb #1b046ef1
+def _our_module(name: str):
+    "The module of that name if it is ours; otherwise None, and it is not imported."
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError, AttributeError):
+        return None
+    origin = (spec and spec.origin) or ''
+    if not origin.endswith('.py') or '-packages' in origin or origin.startswith(LIBRARY):
+        return None
+    return importlib.import_module(name)
 
-def _bytes(array) -> str:
-    "What is in an array or a tensor."
-    if isinstance(array, torch.Tensor):
-        array = array.detach().cpu().contiguous()
-        kind, shape = array.dtype, tuple(array.shape)
-        data = array.reshape(-1).view(torch.uint8).numpy().tobytes()
-    else:
-        kind, shape, data = array.dtype, array.shape, array.tobytes()
-    return f'{kind} {shape} {hashlib.sha256(data).hexdigest()}'
+
+def _imported(code, package: str) -> list:  # of modules
+    "Our modules that a code object imports inside its body."
+    steps = list(dis.get_instructions(code))
+    found = []
+    for level, names, step in zip(steps, steps[1:], steps[2:]):
+        if step.opname != 'IMPORT_NAME':
+            continue
+        base = importlib.util.resolve_name('.' * level.argval + step.argval, package) if level.argval else step.argval
+        parts = [base, *(f'{base}.{n}' for n in names.argval or ())]
+        found += [m for m in map(_our_module, parts) if m]
+    return found
+
+# %% ../nbs/29_fingerprint.ipynb #da0c5df0
+def _from_modules(modules: list, used) -> list:
+    "The values of the names that are used, in modules and in the modules that are found there."
+    values, left, done = [], list(modules), set()
+    while left:
+        module = left.pop(0)
+        if module.__name__ in done:
+            continue
+        done.add(module.__name__)
+        new = [getattr(module, n) for n in used if hasattr(module, n)]
+        left += [v for v in new if isinstance(v, types.ModuleType) and _is_ours(v)]
+        values += new
+    return values
+
+# %% ../nbs/29_fingerprint.ipynb #dec682af
+def _environment(f, codes, used) -> list:  # of texts
+    "Variables of the environment that a function may read, with their values."
+    if (f.__module__ or '').split('.')[0] == 'hpdval' or not {'environ', 'getenv'} & set(used):
+        return []
+    texts = {k for c in codes for k in c.co_consts if isinstance(k, str)}
+    texts |= {v for n in used if isinstance(v := f.__globals__.get(n), str)}
+    return [f'{k}={os.environ[k]}' for k in sorted(texts) if k in os.environ]
 
 # %% ../nbs/29_fingerprint.ipynb #c007d281
+_NO_CODE = set(
+    """__module__ __dict__ __weakref__ __doc__ __qualname__ __annotations__ __annotate__ __firstlineno__
+__static_attributes__ __slots__ __orig_bases__ __parameters__ __dataclass_fields__ __dataclass_params__ __match_args__
+__abstractmethods__ __slotnames__ _abc_impl _member_map_ _value2member_map_""".split()
+)  # of a class's attributes
+
+
+def _inside(value) -> list:
+    "The functions inside a property, a cached property, a static or a class method; otherwise the value itself."
+    if isinstance(value, property):
+        return [value.fget, value.fset, value.fdel]
+    if isinstance(value, functools.cached_property):
+        return [value.func]
+    if isinstance(value, (staticmethod, classmethod)):
+        return [value.__func__]
+    if isinstance(value, (types.MemberDescriptorType, types.GetSetDescriptorType)):
+        return []
+    return [value]
+
+
 class _Walk:
     "Everything that is reached, as a list of texts."
 
@@ -81,10 +139,12 @@ class _Walk:
     def visit(self, obj):
         if isinstance(obj, enum.Enum):
             self.said.append(str(obj))
+            self.visit(obj.value)
         elif isinstance(obj, np.generic):
             self.said.append(f'{obj.dtype} {obj!r}')
         elif isinstance(obj, PLAIN):
             self.said.append(repr(obj))
+            self.own_kind(obj)
         elif id(obj) in self.seen:
             self.said.append(f'see {self.seen[id(obj)]}')
         elif id(obj) not in self.apart:
@@ -96,7 +156,7 @@ class _Walk:
         "An object that was not met before."
         if isinstance(obj, types.FunctionType):
             self.function(obj)
-        elif hasattr(obj, '__wrapped__'):  # a cache around a function
+        elif '__wrapped__' in getattr(obj, '__dict__', {}):  # a cache around a function
             self.visit(obj.__wrapped__)
         elif isinstance(obj, type):
             self.kind(obj)
@@ -107,30 +167,65 @@ class _Walk:
         if not _is_ours(f):
             self.said.append(f'{f.__module__}.{f.__qualname__}')
             return
-        self.said.append(instructions(f.__code__))
-        used = sorted({n for c in _codes(f.__code__) for n in c.co_names})
+        codes = _codes(f.__code__)
+        used = sorted({n for c in codes for n in c.co_names})
+        self.said += [instructions(f.__code__), *_environment(f, codes, used)]
         values = [f.__globals__[n] for n in used if n in f.__globals__]
-        for module in [v for v in values if isinstance(v, types.ModuleType) and _is_ours(v)]:
-            values += [getattr(module, n) for n in used if hasattr(module, n)]
+        modules = [v for v in values if isinstance(v, types.ModuleType) and _is_ours(v)]
+        modules += [m for c in codes for m in _imported(c, f.__globals__.get('__package__') or '')]
         cells = [_contents(c) for c in f.__closure__ or ()]
-        for value in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values(), *cells, *values):
-            self.visit(value)
-        if hasattr(f, '__wrapped__'):
-            self.visit(f.__wrapped__)
+        own = list(vars(f).items())  # attributes, and the function inside a wrapper
+        for value in (f.__defaults__, f.__kwdefaults__, cells, values, _from_modules(modules, used), own):
+            for part in (value or {}).values() if isinstance(value, dict) else value or ():
+                self.visit(part)
 
     def kind(self, cls):
         self.said.append(f'{cls.__module__}.{cls.__qualname__}')
         if not _is_ours(cls):
             return
-        for base in cls.__bases__:
+        for base in (*cls.__bases__, type(cls)):
             self.visit(base)
         for name, value in sorted(vars(cls).items()):
-            if name.startswith('__') and name not in ('__init__', '__call__'):
+            if name in _NO_CODE:
                 continue
             self.said.append(name)
-            for inside in ('fget', 'func', '__func__'):  # property, cached_property, static and class methods
-                value = getattr(value, inside, value) if not isinstance(value, functools.partial) else value
-            self.visit(value)
+            for part in _inside(value):
+                self.visit(part)
+
+    def own_kind(self, obj):
+        "The class of a value, if it is a class of ours that is built on a type of Python's."
+        if _is_ours(type(obj)):
+            self.visit(type(obj))
+
+# %% ../nbs/29_fingerprint.ipynb #9f78a68c
+def _is_array(obj) -> bool:
+    "Is it an array or a tensor whose bytes lie one after the other?"
+    if isinstance(obj, np.ndarray):
+        return not obj.dtype.hasobject
+    return isinstance(obj, torch.Tensor) and obj.layout == torch.strided and not (obj.is_meta or obj.is_quantized)
+
+
+def _bytes(array) -> str:
+    "What is in an array or a tensor."
+    if isinstance(array, torch.Tensor):
+        array = array.detach().cpu().contiguous()
+        kind, shape = array.dtype, tuple(array.shape)
+        data = array.reshape(-1).view(torch.uint8).numpy().tobytes()
+    else:
+        kind, shape, data = array.dtype, array.shape, array.tobytes()
+    return f'{kind} {shape} {hashlib.sha256(data).hexdigest()}'
+
+# %% ../nbs/29_fingerprint.ipynb #5d3e90a3
+def _copied(obj):  # -> tuple of parts; a text for what has a name; () for what cannot be copied
+    "What a copy of an object is made from."
+    try:
+        made = obj.__reduce_ex__(4)
+    except Exception:  # a library may refuse in any way
+        return ()
+    if isinstance(made, str):
+        return made
+    parts = [list(p) if k in (3, 4) and p is not None else p for k, p in enumerate(made)]
+    return tuple(parts)
 
 # %% ../nbs/29_fingerprint.ipynb #26db84b3
 class Walk(_Walk):
@@ -143,29 +238,33 @@ class Walk(_Walk):
         self.said.append(']')
 
     def value(self, obj):
-        if isinstance(obj, functools.partial):
-            self.items('partial', (obj.func, obj.args, obj.keywords))
-        elif isinstance(obj, types.MethodType):
+        if isinstance(obj, types.MethodType):
             self.items('method', (obj.__func__, obj.__self__))
-        elif isinstance(obj, dict):
-            pairs = sorted(obj.items(), key=lambda kv: repr(kv[0]))
-            self.items('dict', [part for pair in pairs for part in pair])
+        elif isinstance(obj, Mapping):
+            self.items('dict', [part for pair in obj.items() for part in pair])
         elif isinstance(obj, (set, frozenset)):
             self.items('set', sorted(obj, key=repr))
         elif isinstance(obj, (tuple, list)):
             self.items(type(obj).__name__, obj)
-        elif isinstance(obj, (np.ndarray, torch.Tensor)):
+        elif _is_array(obj):
             self.said.append(_bytes(obj))
         elif isinstance(obj, types.ModuleType):
             self.said.append(obj.__name__)
         else:
             self.thing(obj)
+            return
+        self.own_kind(obj)
+        if _is_ours(type(obj)):
+            self.visit(dict(getattr(obj, '__dict__', {})))
 
     def thing(self, obj):
-        "An object: its class, and, if it is ours or holds nothing but fields, what is in it."
+        "An object: its class, and what is in it."
         self.visit(type(obj))
-        if _is_ours(type(obj)) or isinstance(obj, (types.SimpleNamespace, torch.nn.Module)):
-            self.visit(dict(getattr(obj, '__dict__', {})))
+        made = _copied(obj)
+        if isinstance(made, str):
+            self.said.append(made)
+        else:
+            self.items('copy', made)
 
 
 def code_digest(

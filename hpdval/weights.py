@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPENAI_PIXELS', 'Weights', 'read_archive', 'is_archive', 'published', 'recognised', 'tag_facts', 'read_weights',
-           'from_transformers_clip', 'from_transformers_siglip', 'folder_facts', 'weights_file', 'load_weights',
-           'architectures']
+           'from_transformers_clip', 'from_transformers_siglip', 'folder_facts', 'weights_file', 'tokenizer_files',
+           'files_read', 'load_weights', 'architectures']
 
 # %% ../nbs/19_weights.ipynb #62338b2d
 import hashlib, json, math, pickle, re, zipfile
@@ -17,6 +17,8 @@ from typing import NamedTuple
 import open_clip, torch
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
+
+from .core import say
 
 # %% ../nbs/19_weights.ipynb #b7ec95a2
 class Weights(NamedTuple):
@@ -110,10 +112,11 @@ def read_archive(file) -> dict:  # name -> tensor
 
 def is_archive(file) -> bool:
     "Is it a TorchScript archive: a zip that holds code?"
-    if not zipfile.is_zipfile(file):
+    try:
+        with zipfile.ZipFile(file) as z:
+            return any('/code/' in name for name in z.namelist())
+    except zipfile.BadZipFile:  # none, or damaged
         return False
-    with zipfile.ZipFile(file) as z:
-        return any('/code/' in name for name in z.namelist())
 
 # %% ../nbs/19_weights.ipynb #22e35654
 @lru_cache
@@ -151,14 +154,32 @@ def tag_facts(arch: str, tag: str) -> dict:  # fields of `Weights`
     )
 
 # %% ../nbs/19_weights.ipynb #5d8c40b5
+_OPENAI_EXTRA = ('input_resolution', 'context_length', 'vocab_size')  # what OpenAI's archives hold beside
 _WRAPS = ('state_dict', 'model', 'model_state_dict')
 _PREFIXES = ('module.', '_orig_mod.', 'model.')
 
 
+def _holds_tensors(value) -> bool:
+    "Is it a dictionary of tensors, or one that wraps such a dictionary?"
+    if not isinstance(value, dict):
+        return False
+    return any(isinstance(v, torch.Tensor) or k in _WRAPS and _holds_tensors(v) for k, v in value.items())
+
+
 def _unwrapped(found, file) -> dict:  # name -> tensor
     "The state dict inside what a file holds. A `ValueError` if there is none."
-    while isinstance(found, dict) and (inner := [k for k in _WRAPS if isinstance(found.get(k), dict)]):
-        found = found[inner[0]]
+    while isinstance(found, dict) and (inner := [k for k in found if _holds_tensors(found[k])]):
+        usual = [k for k in inner if k in _WRAPS]
+        if not usual:
+            break
+        if len(usual) > 1:
+            raise ValueError(
+                f'{file} holds several state dicts ({", ".join(map(str, inner))}): save the one that is meant'
+            )
+        if len(inner) > 1:
+            others = ', '.join(k for k in inner if k not in usual)
+            say(f'{file}: {usual[0]} is taken, and {others} left')
+        found = found[usual[0]]
     if not isinstance(found, dict) or not found:
         what = 'an empty dict' if found == {} else f'a value of type {type(found).__name__}'
         raise ValueError(f'{file} holds {what} and no state dict: save model.state_dict()')
@@ -173,12 +194,34 @@ def _unwrapped(found, file) -> dict:  # name -> tensor
     return found
 
 
-def _check_finite(state: dict, file):
-    "A `ValueError` for a tensor with NaN or infinity."
+_NUMBERS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def _not_weights(t: torch.Tensor) -> str:
+    "Why a tensor holds no weights of a network; '' if it may."
+    if t.is_meta or t.layout != torch.strided or t.is_quantized:
+        return 'is sparse, quantized or without its numbers: save it as a plain tensor'
+    if t.dtype not in _NUMBERS:
+        return f'holds {str(t.dtype).removeprefix("torch.")}: weights are float32, float16 or bfloat16'
+    if not t.isfinite().all():
+        return f'has {int((~t.isfinite()).sum())} of {t.numel()} numbers that are NaN or infinite; it cannot be used'
+    if not t.float().isfinite().all():
+        return 'has numbers beyond float32; it cannot be used'
+    return ''
+
+
+_COUNTERS = ('token_embedding.ids', 'num_batches_tracked', 'position_ids', *_OPENAI_EXTRA)  # whole numbers
+
+
+def _check_numbers(state: dict, file):
+    "A `ValueError` for a tensor that holds no weights: other numbers, NaN, infinity, zeros only."
     for name, t in state.items():
-        if t.is_floating_point() and not t.isfinite().all():
-            n = int((~t.isfinite()).sum())
-            raise ValueError(f'{file}: {n} of {t.numel()} numbers in {name} are NaN or infinite; it cannot be used')
+        if name.endswith(_COUNTERS):
+            continue
+        if why := _not_weights(t):
+            raise ValueError(f'{file}: {name} {why}')
+        if t.ndim > 1 and not t.any() and not name.startswith('head.'):  # a classifier may start from zero
+            raise ValueError(f'{file}: {name} holds zeros only: the file was not written to its end, or not trained')
 
 # %% ../nbs/19_weights.ipynb #fdcdc619
 def _tensors(file):
@@ -197,7 +240,7 @@ def _refuse_archive(file):
 
 def read_weights(file) -> dict:  # name -> tensor
     """The state dict in a local file: safetensors, a torch state dict, wrapped or not, or an archive that OpenAI
-    published. A one-line `ValueError` for anything else, and for NaN."""
+    published. A one-line `ValueError` for anything else, for NaN, zeros only and whole numbers."""
     if is_archive(file):
         state = read_archive(file) if recognised(file) else _refuse_archive(file)
     else:
@@ -209,7 +252,7 @@ def read_weights(file) -> dict:  # name -> tensor
                 'save the state dict of the open_clip model with safetensors.torch.save_file'
             ) from None
         state = _unwrapped(found, file)
-    _check_finite(state, file)
+    _check_numbers(state, file)
     return state
 
 # %% ../nbs/19_weights.ipynb #dffb5361
@@ -305,7 +348,6 @@ def from_transformers_siglip(state: dict) -> dict:
 
 # %% ../nbs/19_weights.ipynb #edb2af70
 OPENAI_PIXELS = tag_facts('ViT-B-32', 'openai')
-_OPENAI_EXTRA = ('input_resolution', 'context_length', 'vocab_size')
 _NO_WEIGHTS = ('attn_mask', 'position_ids')  # what some files hold beside
 
 
@@ -325,7 +367,9 @@ def _by_form(state: dict) -> Weights:
 _ACTIVATIONS = dict(quick_gelu='quick_gelu', gelu='gelu', gelu_pytorch_tanh='gelu_tanh', gelu_new='gelu_tanh')
 _DEFAULT_ACTIVATION = dict(clip='quick_gelu', siglip='gelu_pytorch_tanh', siglip2='gelu_pytorch_tanh')
 _FILES = ('model.safetensors', 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'pytorch_model.bin')
+_SAID = ('open_clip_config.json', 'config.json', 'preprocessor_config.json')
 _TOKENIZER = ('tokenizer.json', 'spiece.model', 'tokenizer.model')
+_TOKENIZER_PARTS = 'tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt'.split()
 
 
 def _json(file: Path) -> dict:
@@ -334,9 +378,11 @@ def _json(file: Path) -> dict:
         return {}
     try:
         said = json.loads(file.read_text(encoding='utf-8'))
-        return said if isinstance(said, dict) else {}
     except ValueError:
         raise ValueError(f'{file} is no JSON: fetch it again') from None
+    if not isinstance(said, dict):
+        raise ValueError(f'{file} holds a {type(said).__name__} and no settings: fetch it again')
+    return said
 
 
 def _hidden_act(config: dict, file: Path) -> str:
@@ -402,6 +448,18 @@ def weights_file(place) -> Path:
     if not found:
         raise FileNotFoundError(f'the folder {place} holds none of {", ".join(_FILES)}: give the weights file itself')
     return found[0]
+
+
+def tokenizer_files(folder) -> list:  # of paths
+    "What a tokenizer reads in a folder."
+    return [f for n in (*_TOKENIZER, *_TOKENIZER_PARTS) if (f := Path(folder) / n).is_file()]
+
+
+def files_read(place) -> list:  # of paths, the weights first
+    "Every file that a model depends on: the weights, what is said of them, the tokenizer."
+    file = weights_file(place)
+    beside = [f for n in _SAID if (f := file.parent / n).is_file()]
+    return [file, *beside, *tokenizer_files(file.parent)]
 
 
 def load_weights(place) -> Weights:

@@ -193,6 +193,15 @@ def program(folder):
     return load_weights(folder / 'w.pt')
 
 
+def damaged_zip(folder):
+    "A torch file with a byte of its directory changed."
+    torch.save({'a': torch.ones(1)}, folder / 'w.pt')
+    body = bytearray((folder / 'w.pt').read_bytes())
+    body[body.rindex(b'PK\x01\x02')] = 0
+    (folder / 'w.pt').write_bytes(body)
+    return load_weights(folder / 'w.pt')
+
+
 def bad_json(folder):
     torch.save({'a': torch.ones(1)}, folder / 'w.pt')
     put(folder, 'config.json', '{')
@@ -646,7 +655,32 @@ CASES = [
     weights(
         'NaN',
         {'visual.proj': torch.tensor([1.0, float('nan')])},
-        'w.pt: 1 of 2 numbers in visual.proj are NaN or infinite; it cannot be used',
+        'w.pt: visual.proj has 1 of 2 numbers that are NaN or infinite; it cannot be used',
+    ),
+    weights(
+        'whole numbers',
+        {'visual.proj': torch.ones(2, 2, dtype=torch.int8)},
+        'w.pt: visual.proj holds int8: weights are float32, float16 or bfloat16',
+    ),
+    weights(
+        'zeros only',
+        {'visual.proj': torch.zeros(2, 2)},
+        'w.pt: visual.proj holds zeros only: the file was not written to its end, or not trained',
+    ),
+    weights(
+        'numbers that float32 does not hold',
+        {'visual.proj': torch.full((2, 2), 1e300, dtype=torch.float64)},
+        'w.pt: visual.proj has numbers beyond float32; it cannot be used',
+    ),
+    weights(
+        'a sparse tensor',
+        {'visual.proj': torch.eye(2).to_sparse()},
+        'w.pt: visual.proj is sparse, quantized or without its numbers: save it as a plain tensor',
+    ),
+    weights(
+        'two state dicts',
+        dict(state_dict={'a': torch.ones(1)}, model={'a': torch.zeros(1)}),
+        'w.pt holds several state dicts (state_dict, model): save the one that is meant',
     ),
     Case(
         'Weights',
@@ -661,6 +695,13 @@ CASES = [
         program,
         'w.pt is a TorchScript archive, a program, and its checksum is none that OpenAI published: it is not read. '
         'If you trust it, save its tensors: torch.save(torch.jit.load(FILE).state_dict(), NEW)',
+    ),
+    Case(
+        'Weights',
+        'a damaged file',
+        damaged_zip,
+        'w.pt is neither a safetensors file nor a plain torch state dict (RuntimeError); '
+        'save the state dict of the open_clip model with safetensors.torch.save_file',
     ),
     Case('Weights', 'a config.json that is none', bad_json, 'config.json is no JSON: fetch it again'),
     Case(

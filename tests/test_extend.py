@@ -6,11 +6,23 @@ from pathlib import Path
 import numpy as np, pytest
 
 from hpdval import config, losses, prompts, report, sources
-from hpdval.experiment import Result
+from hpdval.config import make_config
+from hpdval.experiment import Result, load_benchmark
 
 PAGE = (Path(__file__).resolve().parents[1] / 'docs/extend.md').read_text(encoding='utf-8')
 BLOCKS = dict(re.findall(r'^## (.+?)\n.*?```python\n(.+?)```', PAGE, re.M | re.S))
 REGISTRIES = (losses.LOSSES, losses.TERMS, prompts.PROMPTS, config.METHODS, sources.SOURCES)
+
+
+def small():
+    "A part of the embedded VOC-LT, with every class in it."
+    data = load_benchmark(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+    rows = {int(i) for c in range(20) for i in np.flatnonzero(data.train.targets[:, c])[:8]}
+    part = data._replace(train=data.train.at(sorted(rows)), test=data.test.at(range(200)), scenes=None)
+    return part._replace(digest=f'{data.digest} small')
+
+
+SMALL = ("benchmark='icon-voc-lt',", "benchmark='icon-voc-lt', data=small(),")
 
 
 @pytest.fixture
@@ -24,7 +36,7 @@ def block(tmp_path, monkeypatch):
         for old, new in replaced.values():
             assert old in code
             code = code.replace(old, new)
-        names = dict(__name__='__main__')
+        names = dict(__name__='__main__', small=small)
         exec(compile(code, f'docs/extend.md: {title}', 'exec'), names)
         return names['summary'], names['results']
 
@@ -47,15 +59,15 @@ def test_the_page_has_four_examples():
 
 
 def test_a_loss(block):
-    _, results = block('A loss')
+    _, results = block('A loss', data=SMALL)
     check(results['dval'], 'stage 1')
     names = {results['dval'][0].hash}
-    _, changed = block('A loss', other=('(n / counts).sqrt()', '(n / counts)'))
+    _, changed = block('A loss', data=SMALL, other=('(n / counts).sqrt()', '(n / counts)'))
     assert changed['dval'][0].hash not in names  # another function, another run
 
 
 def test_a_prompt(block):
-    summary, results = block('A prompt')
+    summary, results = block('A prompt', data=SMALL)
     assert list(summary['methods']) == ['Zero-shot CLIP', 'TaskRes']
     check(results['taskres'], 'stage 2')
     assert len(set(report.colours(summary['methods']).values())) == 2
@@ -72,6 +84,6 @@ def test_a_source(block):
 
 
 def test_a_term(block):
-    _, results = block('A term')
+    _, results = block('A term', data=SMALL)
     last = check(results['dval'], 'stage 1')
     assert last['together'] > 0 and last['loss'] == pytest.approx(last['cls'] + last['kd'] + last['together'])

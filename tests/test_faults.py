@@ -12,14 +12,15 @@ import numpy as np
 import torch
 
 torch.set_num_threads(1)
+sys.moment, sys.nth = os.environ['MOMENT'], int(os.environ['NTH'])
 
 
 def passing(name):
-    # the process dies when it passes the moment for the nth time. Told by the environment: values
-    # would be part of the code's fingerprint
-    if name == os.environ['MOMENT']:
-        os.environ['NTH'] = str(int(os.environ['NTH']) - 1)
-        if os.environ['NTH'] == '0':
+    # the process dies when it passes the moment for the nth time. Both are kept in a library's module:
+    # values and variables of the environment would be part of the code's fingerprint
+    if name == sys.moment:
+        sys.nth -= 1
+        if sys.nth == 0:
             os.kill(os.getpid(), 9)
 
 

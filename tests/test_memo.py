@@ -1,15 +1,18 @@
 "An answer is never stale and never somebody else's: what a second reader broke, kept from breaking again."
 
-import importlib, sys
+import importlib, json, os, shutil, sys
 
 import numpy as np, pytest, torch
 from PIL import Image
 
 import hpdval
+from hpdval.clip import MINI_WEIGHTS
 from hpdval.config import METHODS, Method, make_config, method_config
 from hpdval.data import TRANSFORMS
-from hpdval.experiment import Result, compare, load_benchmark, run, run_code
+from hpdval.experiment import Result, compare, config_clip, load_benchmark, run, run_code
 from hpdval.losses import LOSSES
+from hpdval.predict import Classifier
+from hpdval.weights import files_read
 
 TINY = dict(benchmark='icon-voc-lt', epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
 LOSS = '''
@@ -118,3 +121,57 @@ def test_logits_are_what_the_loss_saw(data):
     r = run(method_config('dval', 0, **TINY), progress=False, data=data)
     model = hpdval.Classifier.load(r.folder, device='cpu').model
     assert torch.allclose(torch.from_numpy(r.logits), model.logits(torch.from_numpy(r.scores)), atol=1e-5)
+
+
+@pytest.fixture
+def beside(tmp_path):
+    "A folder of weights; the returned function writes what is said of their pixels beside them."
+    folder = tmp_path / 'clip'
+    folder.mkdir()
+    shutil.copy(MINI_WEIGHTS, folder / 'open_clip_model.safetensors')
+
+    def say(mean):
+        said = dict(preprocess_cfg=dict(mean=[mean] * 3, std=[0.3] * 3))
+        (folder / 'open_clip_config.json').write_text(json.dumps(said))
+        return make_config('zero-shot', 'icon-voc-lt', pretrained=str(folder), empty_classes='keep', device='cpu')
+
+    return say
+
+
+def test_what_lies_beside_the_weights_is_in_the_name(data, beside):
+    "The same kernel, the same weights: other pixels are another run, and the first is not loaded with them."
+    one = run(beside(0.5), False, data)
+    predicted = Classifier.load(one.folder).predict(data.test.images[:4].permute(0, 2, 3, 1).numpy())
+    other = run(beside(0.2), False, data)
+    assert one.hash != other.hash and not np.array_equal(one.scores, other.scores)
+    with pytest.raises(ValueError, match='was trained with .* put the files back'):
+        Classifier.load(one.folder)
+    beside(0.5)
+    again = Classifier.load(one.folder).predict(data.test.images[:4].permute(0, 2, 3, 1).numpy())
+    assert again.equals(predicted)
+    assert run(beside(0.5), False, data).hash == one.hash
+
+
+@pytest.mark.parametrize('file', ['open_clip_model.safetensors', 'open_clip_config.json'])
+def test_a_file_written_in_place_with_its_time_set_back_is_read_anew(data, beside, tmp_path, file):
+    cfg = beside(0.5)
+    before = config_clip(cfg)
+    assert config_clip(cfg) is before
+    path = tmp_path / 'clip' / file
+    stat, body = path.stat(), bytearray(path.read_bytes())
+    body[-40 if file.endswith('s') else body.index(b'0.5') + 2] ^= 1  # 0.5 becomes 0.4
+    with open(path, 'r+b') as f:
+        f.write(body)
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    after = config_clip(cfg)
+    assert (after.digest, after.settings) != (before.digest, before.settings)
+
+
+def test_the_tokenizer_beside_the_weights_is_in_the_name(tmp_path):
+    file = tmp_path / 'w.safetensors'
+    file.touch()
+    assert files_read(file) == [file]
+    names = 'config.json preprocessor_config.json tokenizer.json tokenizer_config.json merges.txt'.split()
+    for name in names:
+        (tmp_path / name).write_text('{}')
+    assert [f.name for f in files_read(file)][1:] == names
