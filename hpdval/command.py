@@ -41,7 +41,7 @@ def show(data, as_json: bool, text: str):
 
 
 json_option = click.option('--json', 'as_json', is_flag=True, help='The result as JSON.')
-quiet_option = click.option('--quiet', is_flag=True, help='No progress bars.')
+quiet_option = click.option('--quiet', is_flag=True, help='No progress bars and no line an epoch.')
 
 # %% ../nbs/43_command.ipynb #98b54ca8
 class ConfigCommand(click.Command):
@@ -207,15 +207,27 @@ def _size(folder: Path) -> int:  # bytes
     return sum(f.stat().st_size for f in folder.rglob('*') if f.is_file())
 
 
+def _is_notebooks(file: Path) -> bool:
+    "Is it the result of a run notebook, which holds several methods?"
+    try:
+        return 'methods' in json.loads(file.read_text())
+    except (ValueError, TypeError, OSError):
+        return False
+
+
 def _runs() -> list:
     from hpdval.core import runs_dir
     from hpdval.experiment import Result
 
     out = []
     for file in sorted(runs_dir().glob('*/result.json')):
-        if 'methods' in json.loads(file.read_text()):
-            continue  # the folder of a run notebook
-        r = Result.load(file.parent)
+        if _is_notebooks(file):
+            continue
+        try:
+            r = Result.load(file.parent)
+        except (ValueError, OSError) as e:
+            click.echo(f'left out: {one_line(e)}', err=True)
+            continue
         what = dict(method=r.config['method'], benchmark=r.config['benchmark'], seed=r.config['seed'])
         made = time.strftime('%Y-%m-%d', time.localtime(file.stat().st_mtime))
         size = f'{_size(file.parent) / 1e6:.0f} MB'

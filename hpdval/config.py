@@ -10,7 +10,7 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', '
            'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
-import hashlib, inspect, json, math, re
+import hashlib, inspect, json, math, os, re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -393,21 +393,30 @@ def choices(name: str):  # -> list of names, or None
     return list(CHOICES[name]) if name in CHOICES else None
 
 # %% ../nbs/25_config.ipynb #1b23204d
+_TRUTH = dict.fromkeys(('true', 'yes', 'on', '1'), True) | dict.fromkeys(('false', 'no', 'off', '0'), False)
+
+
 def as_type(name: str, value, want: type):
     "`value` as the type `want` of the parameter `name`, or a `TypeError`."
     if isinstance(value, np.generic):
         value = value.item()
     if want is float and type(value) is int:
         value = float(value)
-    if want is bool and str(value).lower() in ('true', 'yes', 'false', 'no'):
-        value = str(value).lower() in ('true', 'yes')
+    if want is bool and str(value).lower() in _TRUTH:
+        value = _TRUTH[str(value).lower()]
     if type(value) is not want:
         raise TypeError(f"parameter {name!r} must be {want.__name__}, got {value!r} ({type(value).__name__})")
     return value
 
 
+_PATHS = ('image_root', 'lists', 'pretrained', 'student_weights')
+
+
 def _as_text(name: str, value):
-    "Numbers and truth as the text that a field holds, where it holds text so that '' or 'auto' can stand there."
+    """Numbers and truth as the text that a field holds, where it holds text so that '' or 'auto' can stand there;
+    a path as text, with the home folder in the place of ~."""
+    if name in _PATHS and isinstance(value, (str, os.PathLike)):
+        return os.path.expanduser(os.fspath(value))
     if name in ('mean', 'std') and isinstance(value, (int, float, tuple, list)):
         return ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
     if name == 'quick_gelu' and isinstance(value, bool):
@@ -423,7 +432,8 @@ def typed(name: str, value):
 
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema': (0, 1),
-    'seed copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
+    'seed': (0, 2**32 - 1),
+    'copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
     'kd_weight sc_weight cse_weight': (0, None),
     'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
@@ -555,6 +565,9 @@ def make_config(
         if changes[name] != start[name]:
             raise ValueError(f'method {method!r} fixes {name}={start[name]!r}, got {changes[name]!r}')
     cfg = check(Config(**start | changes))
+    for first, last in (('earliest1', 'epochs1'), ('earliest2', 'epochs2')):
+        if changes.get(first, 0) > getattr(cfg, last):
+            raise ValueError(f'{first}={changes[first]} comes after the last epoch, {last}={getattr(cfg, last)}')
     if idle := without_effect(cfg, Config(**start), changes):
         raise ValueError(f"{', '.join(idle)} has no effect with method {method!r} as it is set: leave it out")
     return cfg
@@ -665,7 +678,7 @@ def trial(
 ) -> tuple:  # parameters, is it a trial?
     "The parameters as they are, or as those of a trial; without `smoke`, and with `seeds` as a list."
     params = dict(params)
-    wanted = params.pop('smoke', False)
+    wanted = as_type('smoke', params.pop('smoke', False), bool)
     params['seeds'] = parse_seeds(params.get('seeds', '0'))
     if not (wanted or testing()):
         return params, False

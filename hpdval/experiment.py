@@ -311,6 +311,8 @@ def run(
 ) -> Result:
     """The result of a config: from `runs/` if it is there, otherwise trained and measured, on all processes that
     were launched. Raises one-line errors before anything is written."""
+    if not isinstance(cfg, Config):
+        raise TypeError(f'run takes a Config, such as run(make_config({cfg!r})); got a {type(cfg).__name__}')
     progress = progress and is_main()
     clip = config_clip(cfg)
     with main_first():
@@ -445,12 +447,14 @@ def compare(
     **params,  # fields of `Config`, meant for all methods
 ) -> tuple:  # the summary, and {method: [Result per seed]}
     "Run methods x seeds. Raises one-line errors before anything is run."
+    if own := {'seed', 'method'} & params.keys():
+        raise TypeError(f'compare takes methods and seeds, both as lists; got {own.pop()}=...')
     seeds = parse_seeds(seeds) if isinstance(seeds, (str, int)) else each_once('seed', seeds)
     methods = parse_names(methods, METHODS, 'method') if isinstance(methods, str) else each_once('method', methods)
     labels = each_once('label of a method', [method_label(m) for m in methods])
     configs = {}
     for m, label in zip(methods, labels):
-        configs[label] = [method_config(m, s, quiet=not progress or s != seeds[0], **params) for s in seeds]
+        configs[label] = [method_config(m, s, quiet=s != seeds[0], **params) for s in seeds]
     summary, results = compare_configs(configs, progress, data)
     return summary, dict(zip(methods, results.values()))
 

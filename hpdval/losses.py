@@ -248,7 +248,10 @@ def make_loss(
 ) -> Loss:  # (logits[B,C], targets[B,C]) -> scalar
     "The loss `name` for a data set. Raises `ValueError` for an unknown name or mode, or counts that do not fit `n`."
     build = lookup(mode, lookup(name, LOSSES, 'loss'), f'mode of loss {name!r}:')
-    return build(class_counts(class_freq, n), n, db_params(benchmark))
+    built = build(class_counts(class_freq, n), n, db_params(benchmark))
+    if not callable(built):
+        raise TypeError(f'loss {name!r} must be built as a function of logits and targets, got {built!r}')
+    return built if isinstance(built, nn.Module) else Loss(built)
 
 # %% ../nbs/23_losses.ipynb #590c1993
 DISTANCES = dict(

@@ -349,6 +349,8 @@ def fit(
 ) -> pd.DataFrame:  # a row per epoch
     "Train `params` and leave the reported epoch in them."
     steps = max(1, (cfg.schedule_epochs or epochs) * math.ceil(n / cfg.batch_size))
+    if evaluate and earliest > epochs:
+        say(f'{desc}: the first epoch that may be reported would be {earliest}; of {epochs}, the last is reported')
     earliest = min(earliest, epochs)
     t = Training(params, steps, lr, cfg, evaluate, earliest)
     if state := load_checkpoint(file):

@@ -1,0 +1,89 @@
+"What a person would mean is read in every form; what could mean nothing, or two things, is one line."
+
+import json
+from pathlib import Path
+
+import numpy as np, pytest, torch
+from click.testing import CliRunner
+
+from hpdval import command
+from hpdval.config import make_config, trial
+from hpdval.experiment import compare, run
+from hpdval.losses import LOSSES, Loss, bce, make_loss
+
+
+@pytest.mark.parametrize('yes', [True, 1, 'yes', 'True', 'on', '1', np.bool_(True)])
+@pytest.mark.parametrize('no', [False, 0, 'no', 'off', 'False', '0'])
+def test_truth_in_every_form(yes, no, monkeypatch):
+    monkeypatch.delenv('IN_TEST', raising=False)
+    assert [trial(dict(smoke=v))[1] for v in (yes, no)] == [True, False]
+    assert [make_config('dval', train_text=v).train_text for v in (yes, no)] == [True, False]
+
+
+@pytest.mark.parametrize('value', ['maybe', 'n', '', 2, None, [], 0.5])
+def test_what_is_no_truth_is_refused(value):
+    with pytest.raises(TypeError, match="parameter 'smoke' must be bool"):
+        trial(dict(smoke=value))
+    with pytest.raises(TypeError, match="parameter 'train_text' must be bool"):
+        make_config('dval', train_text=value)
+
+
+def test_paths_in_every_form(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    for name in ('image_root', 'lists', 'pretrained'):
+        for value in (f'~/{name}', Path('~') / name, tmp_path / name, str(tmp_path / name)):
+            assert getattr(make_config('dval', benchmark='coco-lt', **{name: value}), name) == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(seed=2**32), r'seed must lie in 0\.\.4294967295'),
+        (dict(epochs1=3, earliest1=4), 'earliest1=4 comes after the last epoch, epochs1=3'),
+        (dict(earliest2=7), 'earliest2=7 comes after the last epoch, epochs2=6'),
+    ],
+)
+def test_numbers_beyond_what_they_count(changes, message):
+    with pytest.raises(ValueError, match=message):
+        make_config('hp-dval', **changes)
+
+
+def test_a_mode_of_few_epochs_says_that_the_last_is_reported():
+    assert make_config('dval', mode='official', epochs1=2).earliest1 == 11
+
+
+@pytest.mark.parametrize('given', ['hp-dval', None, {}, ['dval']])
+def test_run_without_a_config(given):
+    with pytest.raises(TypeError, match='run takes a Config, such as run\\(make_config'):
+        run(given)
+
+
+@pytest.mark.parametrize('name', ['seed', 'method'])
+def test_compare_with_the_parameter_of_run(name):
+    with pytest.raises(TypeError, match=f'compare takes methods and seeds, both as lists; got {name}'):
+        compare(['zero-shot'], **{name: 1})
+
+
+def test_a_loss_that_is_a_function(monkeypatch):
+    monkeypatch.setitem(LOSSES, 'mine', dict(paper=lambda counts, n, p: bce))
+    made = make_loss('mine', [1, 2], 3)
+    x, y = torch.zeros(2, 2, requires_grad=True), torch.eye(2)
+    assert isinstance(made, Loss) and made(x, y) == make_loss('bce', [1, 2], 3)(x, y)
+    monkeypatch.setitem(LOSSES, 'mine', dict(paper=lambda counts, n, p: 0.5))
+    with pytest.raises(TypeError, match="loss 'mine' must be built as a function of logits and targets, got 0.5"):
+        make_loss('mine', [1, 2], 3)
+
+
+def test_a_damaged_result_does_not_hide_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    run(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+    (tmp_path / 'notebook').mkdir()
+    (tmp_path / 'notebook/result.json').write_text(json.dumps(dict(methods={})))
+    for i, text in enumerate(('', '{', '[]', '3', 'null', '{"config": 1}')):
+        (tmp_path / f'broken{i}').mkdir()
+        (tmp_path / f'broken{i}/result.json').write_text(text)
+    (tmp_path / 'folder/result.json').mkdir(parents=True)
+    done = CliRunner().invoke(command.main, ['list', 'runs', '--json'])
+    assert done.exit_code == 0, done.output
+    assert [r['method'] for r in json.loads(done.stdout)] == ['zero-shot']
+    assert done.stderr.count('left out:') == 7 and len(done.stderr.splitlines()) == 7
