@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result', 'run_parts', 'run_code',
-           'run_name', 'drop_checkpoints', 'run', 'load_model', 'table_name', 'joined', 'summed', 'conditions',
-           'check_before', 'compare_configs', 'compare', 'launch']
+           'run_name', 'drop_checkpoints', 'images_to_decide', 'run', 'load_model', 'table_name', 'joined', 'summed',
+           'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import json, math, os, time
@@ -44,7 +44,8 @@ from hpdval.core import (
     text_digest,
     write_json,
 )
-from .data import AUGMENTS, TRANSFORMS
+from .data import AUGMENTS, TRANSFORMS, holdout
+from .decide import Decision, choose_decision, decided
 from .fingerprint import code_digest
 from .losses import LOSSES, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
@@ -141,6 +142,8 @@ class Result:
     scale: float  # logits = scale * (scores - centre)
     centre: float
     settings: str = ''  # what was decided of the CLIP: activation, pixels, tokenizer; '' = not recorded
+    decision: dict = field(default_factory=dict)  # fields of `Decision`, chosen on validation images; {} = none
+    decided: dict = field(default_factory=dict)  # ECE in 0..1; OF1, CF1, ... of the test images' labels in percent
     before: dict = field(default_factory=dict)  # name -> seconds of the stage-1 run that it builds on
     files: dict = field(default_factory=dict)  # name -> sha256 (12 hex digits)
     folder: str = ''
@@ -158,7 +161,8 @@ class Result:
             why = str(e).splitlines()[0]
             raise ValueError(f'{file} is damaged, or of another version ({why}): delete its folder') from None
         result.ap = _or_nan(result.ap)
-        result.mAP = dict(zip(result.mAP, _or_nan([*result.mAP.values()])))
+        for said in (result.mAP, result.decided):
+            said |= dict(zip(said, _or_nan([*said.values()])))
         return result
 
     def save(self, folder):
@@ -193,9 +197,19 @@ class Result:
         "Which picture a row of `scores` belongs to."
         return json.loads(self.file('images.json').read_text())
 
+    @property
+    def decisions(self) -> Decision:
+        "How logits become probabilities and labels; without validation images the plain way."
+        return Decision(**self.decision | dict(thresholds=tuple(self.decision.get('thresholds', ()))))
+
+    @property
+    def probabilities(self) -> np.ndarray:  # [N,C] in 0..1, of the test images
+        "Calibrated on validation images, if there were any."
+        return self.decisions.probabilities(self.logits)
+
     def table(self) -> pd.DataFrame:  # [N,C], 0..1; a row per test image, a column per class
-        "Probabilities (the sigmoid of the logits) beside the pictures' paths."
-        return pd.DataFrame(1 / (1 + np.exp(-self.logits)), index=self.images, columns=self.classes)
+        "Probabilities beside the pictures' paths."
+        return pd.DataFrame(self.probabilities, index=self.images, columns=self.classes)
 
     @property
     def reported(self) -> dict:  # phase -> epoch
@@ -206,7 +220,7 @@ class Result:
 def run_parts(cfg: Config) -> list:
     "The functions and classes that a run goes through."
     parts = [build_model, as_clip, ImageTower, TextTower, predict_scores, average_precision, summary]
-    parts += [SCORES[cfg.score], TRANSFORMS.get(cfg.transform), restore, seed_everything]
+    parts += [SCORES[cfg.score], TRANSFORMS.get(cfg.transform), restore, seed_everything, choose_decision, decided]
     names = stage_names(cfg)
     if not names:
         return parts
@@ -273,11 +287,35 @@ def drop_checkpoints(folder: Path):
         f.unlink()
 
 # %% ../nbs/31_experiment.ipynb #2570758c
-def _measured(cfg, name, clip, data, model, scores, device) -> dict:
+def images_to_decide(data: Data, cfg: Config):  # -> Split, or None
+    """Validation images on which probabilities and labels are chosen, never those of the test. Of a method that does
+    not train: those that seed 0 would hold out."""
+    if data.val is not None:
+        return data.val
+    if not stage_names(cfg):
+        held = holdout(data.train.targets, Config.val_fraction, 0)[1]
+        return data.train.at(held) if len(held) else None
+    return None if cfg.select == 'test' else split_for_selection(data, cfg)[1]
+
+
+def _decisions(cfg: Config, model: DualView, data: Data, pixels: Pixels, scores) -> dict:  # of the test images
+    "What a result says of probabilities and labels; nothing, if there are no validation images."
+    held = images_to_decide(data, cfg)
+    if held is None:
+        return {}
+    logits = model.logits(predict_scores(model, held.images, pixels).to(pixels.device)).cpu()
+    chosen = choose_decision(logits, held.targets)
+    test_logits = model.scale.item() * (scores - model.centre.item())
+    return dict(decision=chosen._asdict(), decided=decided(chosen, test_logits, data.test.targets))
+
+
+def _measured(cfg, name, clip, data, model, device, progress) -> tuple:  # dict, scores of the test images [N,C]
     "What a result says, apart from its training."
+    pixels = Pixels(clip, cfg, device)
+    scores = predict_scores(model, data.test.images, pixels, progress=progress).numpy()
     ap = average_precision(scores, data.test.targets)
     where = environment(device) | (dict(processes=g.num_processes) if (g := group()) else {})
-    return dict(
+    said = dict(
         config=asdict(cfg),
         hash=name,
         data=data.digest,
@@ -292,6 +330,7 @@ def _measured(cfg, name, clip, data, model, scores, device) -> dict:
         scale=model.scale.item(),
         centre=model.centre.item(),
     )
+    return said | _decisions(cfg, model, data, pixels, scores), scores
 
 # %% ../nbs/31_experiment.ipynb #3625b0a4
 def _found(cfg: Config, folder: Path):  # -> Result or None
@@ -334,8 +373,7 @@ def run(
         drop_checkpoints(folder)
     wait()
     history = _train(cfg, model, clip, data, folder, first, progress)
-    scores = predict_scores(model, data.test.images, Pixels(clip, cfg, device), progress=progress).numpy()
-    said = _measured(cfg, name, clip, data, model, scores, device)
+    said, scores = _measured(cfg, name, clip, data, model, device, progress)
     said |= dict(seconds=time.time() - start, before={first.hash: first.seconds} if first else {})
     result = Result(**said, history=history, folder=str(folder))
     if is_main():
@@ -393,6 +431,7 @@ def summed(results: list) -> dict:
         var_population=float(np.mean([r.var_population for r in results])),
         var_between_groups=float(np.mean([r.var_between_groups for r in results])),
         ap=dict(zip(results[0].classes, ap)),
+        decided=_mean_std([r.decided for r in results])[0] if all(r.decided for r in results) else {},
         reported=[r.reported for r in results],
         hashes=[r.hash for r in results],
     )
