@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .align import HEADS, JOINS, SCORES, global_weight
+from .align import HEADS, JOINS, PAPER_SHARE, SCORES, global_weight
 from .clip import LOCALS, RESIZES, triple
 from .core import lookup, say, testing
 from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
@@ -69,7 +69,8 @@ class Config:
     alpha_on: str = 'global'  # global (eq. 5) | local (docs/paper_and_code.md#row-6)
     local: str = 'tokens'  # what a patch is embedded by: tokens (the paper) | values (of the last block, alone)
     join: str = 'topk'  # how patches are joined: topk (eq. 5) | softmax (over the places, as in DualCoOp) | max
-    topk: int = 0  # patches averaged per class (eq. 5); 0 = the paper's share of the patches, 32 of 196
+    topk: int = 0  # patches averaged per class (eq. 5); 0 = the share below
+    topk_share: float = PAPER_SHARE  # of the patches of an image, 0..1: the paper's is 32 of 196
     join_scale: float = 20.0  # of join='softmax': weights are the softmax of join_scale * similarity
     scale: float = 0.0  # logit = scale * (score - centre); 0 = both are fitted, else centre = 0; open (#row-5)
     # prompts, section III-C
@@ -295,6 +296,7 @@ def _scored(cfg, two: bool) -> set:
     if two and PROMPTS[cfg.prompts].needs_image:
         return named | ({'local'} if PROMPTS[cfg.prompts].needs_patches else set())
     local = {'local', 'join', *JOINS[cfg.join].reads} if reads_patches(cfg) else set()
+    local -= {'topk_share'} if cfg.topk else set()
     return named | {'score', 'alpha', 'alpha_on'} | local
 
 
@@ -431,7 +433,7 @@ def typed(name: str, value):
 
 
 _RANGES = {  # lowest and highest of numbers, both allowed
-    'alpha val_fraction ema': (0, 1),
+    'alpha val_fraction ema topk_share': (0, 1),
     'seed': (0, 2**32 - 1),
     'copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
     'kd_weight sc_weight cse_weight': (0, None),
@@ -565,11 +567,11 @@ def make_config(
         if changes[name] != start[name]:
             raise ValueError(f'method {method!r} fixes {name}={start[name]!r}, got {changes[name]!r}')
     cfg = check(Config(**start | changes))
+    if idle := without_effect(cfg, Config(**start), changes):
+        raise ValueError(f"{', '.join(idle)} has no effect with method {method!r} as it is set: leave it out")
     for first, last in (('earliest1', 'epochs1'), ('earliest2', 'epochs2')):
         if changes.get(first, 0) > getattr(cfg, last):
             raise ValueError(f'{first}={changes[first]} comes after the last epoch, {last}={getattr(cfg, last)}')
-    if idle := without_effect(cfg, Config(**start), changes):
-        raise ValueError(f"{', '.join(idle)} has no effect with method {method!r} as it is set: leave it out")
     return cfg
 
 # %% ../nbs/25_config.ipynb #e399fa6b

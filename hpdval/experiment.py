@@ -457,7 +457,7 @@ def check_before(cfg: Config, progress=True, data=None):
     load_benchmark(cfg, None, progress, data)
     visual = config_clip(cfg).visual
     if cfg.student == 'clip':
-        patches_used(cfg.topk, visual.grid[0] * visual.grid[1])
+        patches_used(cfg.topk, visual.grid[0] * visual.grid[1], cfg.topk_share)
         ImageTower(visual.visual, visual.name, cfg.local)
 
 # %% ../nbs/31_experiment.ipynb #17bde944

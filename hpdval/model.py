@@ -54,7 +54,8 @@ class DualView(nn.Module):
         self.cfg, self.clip, self.classes = cfg, clip, tuple(classes)
         own = cfg.student, cfg.student_weights, cfg.embedding, clip.stats(cfg.transform)
         self.visual = make_student(clip, *own, cfg.local)
-        patches_used(cfg.topk, self.visual.grid[0] * self.visual.grid[1])  # says at once if k is too large
+        patches = self.visual.grid[0] * self.visual.grid[1]
+        self.topk = patches_used(cfg.topk, patches, cfg.topk_share)  # says at once if k is too large
         self.text = copy.deepcopy(clip.text) if cfg.train_text else clip.text
         ids = prompt_ids(clip, classes, cfg.template, cfg.class_names)
         self.register_buffer('ids', ids, persistent=False)
@@ -108,7 +109,7 @@ class DualView(nn.Module):
         if self.use_learned and self.prompts.needs_image:
             return self.prompts.score(self.text, g, p)
         c = self.cfg
-        mixed = c.alpha, c.topk, c.score, c.alpha_on, c.join, c.join_scale
+        mixed = c.alpha, self.topk, c.score, c.alpha_on, c.join, c.join_scale
         return dual_view(g, p, *(texts or self.texts()), *mixed)
 
     def logits(self, score):  # [B,C] -> [B,C]

@@ -498,7 +498,7 @@ def sweep(
 ) -> pd.DataFrame:  # alpha, k, share, total, head, medium, tail (percent)
     "mAP on the test images for every alpha at the model's own k, and for every k at its own alpha."
     cfg, n = model.cfg, model.visual.grid[0] * model.visual.grid[1]
-    own = patches_used(cfg.topk, n)
+    own = patches_used(cfg.topk, n, cfg.topk_share)
     share_of = {max(1, round(s * n)): s for s in shares}
     glob, loc = view_scores(model, data.test.images, pixels, sorted({*share_of, own}), progress=progress)
 

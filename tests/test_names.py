@@ -37,6 +37,7 @@ OTHER = dict(  # another value of every number and text
     alpha=0.7,
     topk=3,
     join_scale=5.0,
+    topk_share=0.4,
     scale=7.0,
     n_ctx=7,
     sc_weight=3.0,
@@ -162,11 +163,12 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
     unused = {'prompts', 'head', 'train_text', *PROMPTS[cfg.prompts].reads(cfg)}  # parts are built, whatever reads them
     if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].needs_image:
         unused |= {'alpha', 'alpha_on', 'template', 'class_names'}  # built, and not scored with
-        unused |= {'local', 'join', 'topk', 'join_scale'}
+        unused |= {'local', 'join', 'topk', 'topk_share', 'join_scale'}
     unused |= {'loss'}  # of stage 2, where it stands under loss2
     unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight'}  # whether a term is there at all
     unused |= set() if 'loss_mode' in reads(cfg) else {'loss_mode'}  # handed over to a loss that has one mode
-    unused |= set() if reads_patches(cfg) else {'topk', 'local', 'join'}  # handed over, and not asked for
+    unused |= set() if reads_patches(cfg) else {'topk', 'topk_share', 'local', 'join'}  # handed over, not asked for
+    unused |= {'topk_share'} if cfg.topk else set()
     unused |= set() if cfg.join == 'softmax' else {'join_scale'}
     unused |= set() if stage_names(cfg) else {'seed'}  # a generator from which nothing is drawn
     assert not traced(cfg, data, tmp_path) - reads(cfg) - WHERE - unused
