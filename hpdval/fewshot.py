@@ -263,7 +263,7 @@ FEWSHOT_BENCHMARKS = {
 for _name in WORLDS:
     FEWSHOT_BENCHMARKS.setdefault(_name, FEWSHOT_BENCHMARKS[_name.removesuffix('-val').removesuffix('-smoke')])
 
-# %% ../nbs/33_fewshot.ipynb #bb29971c
+# %% ../nbs/33_fewshot.ipynb #23de4c29
 def _summed(**kw):
     return lambda counts, n, p: Loss(partial(asl, reduction='sum', **kw))
 
@@ -304,7 +304,7 @@ def adapt_config(cfg: Config, fs: Fewshot) -> Config:
         copies=0,
     )
 
-# %% ../nbs/33_fewshot.ipynb #588c5e3e
+# %% ../nbs/33_fewshot.ipynb #d07f127c
 def fewshot_reads(cfg: Config, fs: Fewshot) -> set:
     "The names of the fields of `Fewshot` that a run's result depends on."
     out = {'shots', 'episodes', 'resample', *FEWSHOT_BENCHMARKS[fs.benchmark].reads}
@@ -597,6 +597,12 @@ def _over_episodes(by_shots: dict, which) -> dict:  # {'1-shot': [FewshotResult 
     return out
 
 
+def _asked(by_shots: dict) -> dict:
+    "The settings of a method, of the last of its runs."
+    one = [*by_shots.values()][-1][-1]
+    return one.config | one.fewshot
+
+
 def _summed(by_shots: dict) -> dict:  # {'0-shot', '1-shot', ...: [FewshotResult per seed]}
     "Everything said of a method."
     learned = {k: rs for k, rs in by_shots.items() if k != '0-shot'}
@@ -606,7 +612,7 @@ def _summed(by_shots: dict) -> dict:  # {'0-shot', '1-shot', ...: [FewshotResult
         hashes=[r.hash for rs in learned.values() for r in rs],
     )
 
-# %% ../nbs/33_fewshot.ipynb #2d9a5d1d
+# %% ../nbs/33_fewshot.ipynb #809d9487
 def _numbers(what: str, given) -> list:  # of int
     "Numbers from a list, or from a text with commas between them."
     if isinstance(given, str):
@@ -667,6 +673,7 @@ def compare_fewshot(
     seconds = {r.base: r.seconds[0] for r in flat} | {r.hash: r.seconds[1] for r in flat}  # what is shared counts once
     summary = conditions(flat) | dict(
         config=one.config | one.fewshot | dict(shots=list(shots)),
+        configs={label: _asked(by_shots) | dict(shots=list(shots)) for label, by_shots in every.items()},
         seconds=sum(seconds.values()),
         methods={label: _summed(by_shots) for label, by_shots in every.items()},
     )
