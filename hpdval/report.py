@@ -95,8 +95,10 @@ def changed(config: dict) -> dict:  # name -> (value, the preset's)
 
 
 def is_trial(config: dict) -> bool:
-    "Does a config have the values of a trial (`trial` in 25_config)?"
+    "Does a config have the values of a trial (`trial` in 25_config), or a small world?"
     own = preset(config)
+    if own and config['benchmark'].endswith('-smoke'):
+        return True
     few = config.get('benchmark') in FEWSHOT_BENCHMARKS
     small, _ = trial(dict(smoke=True), fewshot_trial(config['benchmark']) if few else {})
     small = {k: v for k, v in small.items() if own.get(k)}  # epochs that a method has none of are 0
@@ -135,7 +137,9 @@ def settings_said(
     "Epochs, changed settings (with what the benchmark has of itself), and whether it is a trial."
     configs = _configs(summary)
     found = _in_all(summary, [changed(c) for c in configs])
-    trained = {k: (v, v) for c in configs for k, v in c.items() if v and k in preset(c) and k in _EPOCHS}
+    trained = {
+        k: (c[k], c[k]) for k in _EPOCHS for c in configs if preset(c) and c.get(k) and c[k.removeprefix('adapt_')]
+    }
     parts = [_listed(trained | {k: v for k, v in found.items() if k in trained})] if epochs and trained else []
     others = {k: v for k, v in found.items() if not epochs or k not in trained}
     if others:

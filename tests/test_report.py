@@ -69,6 +69,13 @@ def test_a_few_shot_table_names_its_settings():
     assert 'adapt_epochs2=1 for 4; changed: draws=9 for 64)' in of(adapt_epochs2=1, draws=9)
 
 
+def test_a_few_shot_table_of_a_method_that_does_not_adapt_names_no_epochs():
+    cfg, fs = fewshot_config('zero-shot', 0, 'icon-voc-fsl-smoke')
+    own = asdict(cfg) | asdict(fs)
+    said = settings_said(WHERE | dict(config=own, configs={'CLIP': own}, methods={'CLIP': None}))
+    assert said == 'a trial and no measurement'  # the world is small
+
+
 def test_of_rows_that_are_settings_what_they_share_is_named():
     rows = {loss: asdict(make_config(loss=loss, epochs1=3)) for loss in ('bce', 'asl')}
     said = settings_said(WHERE | dict(config=rows['asl'], configs=rows, methods=dict.fromkeys(rows)))
