@@ -9,14 +9,43 @@ __all__ = ['TIES', 'average_precision', 'tie_bounds', 'group_means', 'summary', 
 # %% ../nbs/24_metrics.ipynb #37325d2e
 import math, warnings
 
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 from scipy import stats
 
-from .core import lookup
+from .core import lookup, say
 from .labels import groups
 
 # %% ../nbs/24_metrics.ipynb #8d8337d0
 TIES = ('expected', 'stable', 'sklearn')
+
+# %% ../nbs/24_metrics.ipynb #aaff4ace
+def _places(own, wanted, what: str):  # two `pd.Index` -> places in `own`
+    "Where the labels `wanted` stand in `own`; a line if elsewhere, a `ValueError` if they are not the same labels."
+    if own.equals(wanted):
+        return slice(None)
+    if not own.is_unique or not wanted.is_unique or set(own) != set(wanted):
+        ours, theirs = (next((v for v in a if v not in b), a[0]) for a, b in ((wanted, own), (own, wanted)))
+        raise ValueError(
+            f'{what} have other labels ({ours!r} and {theirs!r}): give both the same ones, '
+            'or hand over .to_numpy() of both if they belong together as they stand'
+        )
+    say(f'{what} stand in another order: taken by their labels', once=True)
+    return own.get_indexer(wanted)
+
+
+def _by_labels(table, like, name='targets'):
+    "`table` in the order of `like`, where both are `pd.DataFrame`s; anything else has no labels, and stays."
+    if not isinstance(table, pd.DataFrame) or not isinstance(like, pd.DataFrame):
+        return table
+    rows = _places(table.index, like.index, f'rows of scores and {name}')
+    return table.iloc[rows, _places(table.columns, like.columns, f'columns of scores and {name}')]
+
+
+def _counts_of(counts, classes):
+    "A `pd.Series` of counts in the order of the labels `classes`; anything else has no labels, and stays."
+    if not isinstance(counts, pd.Series) or classes is None:
+        return counts
+    return counts.iloc[_places(counts.index, classes, 'APs and counts')]
 
 # %% ../nbs/24_metrics.ipynb #f0f0f6e0
 def _numpy(a):
@@ -31,7 +60,7 @@ def _numpy(a):
 def _arrays(scores, targets):
     "Both as numpy [C,N], scores float and targets bool; `ValueError` if the shapes, scores or targets are not valid."
     s = _numpy(scores)
-    y = _numpy(targets)
+    y = _numpy(_by_labels(targets, scores))
     if s.ndim != 2 or s.shape != y.shape or not s.size:
         raise ValueError(f'scores and targets must both be [images, classes], got {s.shape} and {y.shape}')
     s = np.ascontiguousarray(s.T if s.dtype.kind == 'f' else s.T.astype(float))
@@ -81,11 +110,12 @@ def _grouped_ap(
 
 # %% ../nbs/24_metrics.ipynb #62bb80c4
 def average_precision(
-    scores,  # [N,C] any scores, higher = more likely; torch or numpy
+    scores,  # [N,C] any scores, higher = more likely; torch, numpy or pandas
     targets,  # [N,C] 0/1
     ties='expected',  # expected | stable | sklearn
 ) -> np.ndarray:  # float64 [C], 0..1
-    "AP of each class (eq. 18); NaN, and one warning, for classes without positives. `ValueError` for bad input."
+    """AP of each class (eq. 18), in the order of the scores; NaN, and one warning, for classes without positives.
+    Targets in a table are taken by the labels of the scores' table. `ValueError` for bad input."""
     lookup(ties, TIES, 'treatment of ties')
     _, y, starts = _ranked(*_arrays(scores, targets), ties == 'stable')
     C, N = y.shape
@@ -114,8 +144,8 @@ def _by_group(
     counts,  # [C] training images per class
 ):  # -> {group: APs}
     "AP in percent of each group's classes, those with NaN left out; `total` first."
+    counts = np.asarray(_counts_of(counts, ap.index if isinstance(ap, pd.Series) else None))
     ap = 100 * np.asarray(ap, float)
-    counts = np.asarray(counts)
     if ap.shape != counts.shape:
         raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
     members = dict(total=np.arange(len(ap))) | groups(counts)
@@ -159,27 +189,40 @@ def _check_kind(s, kind):
     low, high = s.min(), s.max()
     if kind == 'probabilities' and not 0 <= low <= high <= 1:
         raise ValueError(f'probabilities must lie in 0..1, got {low:.3g} to {high:.3g}')
-    if kind is None and -1 <= low <= high <= 1:
+    if kind is None and (-1 <= low <= high <= 1 or low >= 0 or high <= 0):
         raise ValueError(
-            f'scores from {low:.3g} to {high:.3g} may be cosines or probabilities: hand over the logits '
-            "(Result.logits), or say kind='probabilities' or kind='logits'"
+            f"scores from {low:.3g} to {high:.3g} may be logits or not: say kind='logits' if their sigmoid is a "
+            "probability (Result.logits), kind='probabilities' if they are one; cosines are neither (Result.scores)"
         )
+
+
+def _check_level(level):
+    "A `ValueError` for what is no share."
+    if not 0 < level < 1:
+        raise ValueError(f'level is a share between 0 and 1, such as 0.95, got {level}')
+
+
+def _whole(n) -> bool:
+    "Is it a whole number of at least 1?"
+    return isinstance(n, (int, np.integer)) and n >= 1
 
 # %% ../nbs/24_metrics.ipynb #ab50cf08
 def threshold_metrics(
     scores,  # [N,C] logits, or probabilities
     targets,  # [N,C] 0/1
     threshold=0.5,  # on the probability, between 0 and 1
-    top=None,  # at most this many classes per image
-    kind=None,  # logits | probabilities; None = logits, if they can be nothing else
+    top=None,  # at most this many classes per image, 1 or more; None = all that reach the threshold
+    kind=None,  # logits | probabilities; None = logits, if they look like nothing else
 ) -> dict:  # OP, OR, OF1, CP, CR, CF1, in 0..1
     "Overall and per-class precision, recall and F1 of the labels said at a threshold; `ValueError` for bad input."
     if not 0 < threshold < 1:
         raise ValueError(f'threshold must lie between 0 and 1, got {threshold}')
+    if top is not None and not _whole(top):
+        raise ValueError(f'top must be a whole number of 1 or more, or None for no limit, got {top!r}')
     s, y = _arrays(scores, targets)
     _check_kind(s, kind)
     yes = s >= (threshold if kind == 'probabilities' else math.log(threshold / (1 - threshold)))
-    if top:
+    if top is not None:
         yes &= np.argsort(np.argsort(-s, axis=0, kind='stable'), axis=0) < top
     right = (yes & y).sum(1)
     said = np.maximum(yes.sum(1), 1)
@@ -200,7 +243,12 @@ def bootstrap_ci(
     seed=0,
     level=0.95,  # share of the draws inside the interval
 ) -> dict:  # total, head, medium, tail -> (low, high) in percent
-    "Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'."
+    """Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'. A
+    `ValueError` for bad input."""
+    _check_level(level)
+    if not _whole(n):
+        raise ValueError(f'n, the number of draws, must be a whole number of 1 or more, got {n!r}')
+    counts = _counts_of(counts, scores.columns if isinstance(scores, pd.DataFrame) else None)
     order, y, starts = _ranked(*_arrays(scores, targets), stable=False)
     C, N = y.shape
     rng = np.random.default_rng(seed)
@@ -219,10 +267,12 @@ def subset_ap(
     targets,  # [N,C] 0/1
     subset,  # [N,C] bool, the positives that count
 ) -> np.ndarray:  # [C] in 0..1, NaN where a class has no positive in the subset
-    "AP of each class against its negatives, for the positives in `subset` alone."
-    s = np.asarray(scores)
-    y = np.asarray(targets)
-    chosen = np.asarray(subset).astype(bool) & (y > 0)
+    "AP of each class against its negatives, for the positives in `subset` alone. A `ValueError` for bad input."
+    s, y = (a.T for a in _arrays(scores, targets))
+    chosen = _numpy(_by_labels(subset, scores, 'subset')).astype(bool)
+    if chosen.shape != y.shape:
+        raise ValueError(f'subset must be [images, classes] as the targets are, got {chosen.shape} and {y.shape}')
+    chosen &= y
     ap = np.full(s.shape[1], np.nan)
     for c in np.flatnonzero(chosen.any(0)):
         keep = chosen[:, c] | (y[:, c] == 0)
@@ -234,8 +284,11 @@ def mean_interval(
     values,  # one per run
     level=0.95,  # share of such intervals that hold the true mean
 ) -> dict:  # mean, std (sample), low, high; NaN where one value is not enough
-    "Mean with its t interval."
+    "Mean with its t interval. A `ValueError` for no values, for more than one row of them, and a bad level."
+    _check_level(level)
     v = np.asarray(values, float)
+    if v.ndim != 1 or not v.size:
+        raise ValueError(f'expected a list of numbers, at least one, got shape {v.shape}')
     n, mean = len(v), float(v.mean())
     std = float(v.std(ddof=1)) if n > 1 else math.nan
     half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * std / n**0.5

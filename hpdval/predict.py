@@ -49,6 +49,22 @@ def run_folder(folder, method=None) -> Path:
     return run_folder(runs_dir() / name)
 
 # %% ../nbs/41_predict.ipynb #13c77f0e
+def _check_names(classes):
+    "A `ValueError` for what is no list of names."
+    if isinstance(classes, str):
+        raise ValueError(f'classes must be a list of names, got the text {classes!r}: write [{classes!r}] for one')
+    if not classes or not all(isinstance(n, str) and n.strip() for n in classes):
+        raise ValueError(f'classes must be a list of names, at least one, got {classes!r}; None for those of the run')
+    if twice := sorted({n for n in classes if classes.count(n) > 1}):
+        raise ValueError(f"classes must stand once each, got twice: {', '.join(twice)}")
+
+
+def _check_count(name: str, n):
+    "A `ValueError` for what is no number of things."
+    if not isinstance(n, (int, np.integer)) or n < 1:
+        raise ValueError(f'{name} must be a whole number of 1 or more, got {n!r}')
+
+
 class Classifier:
     "Probabilities and heat maps for any image, by a trained run."
 
@@ -85,16 +101,18 @@ class Classifier:
         images,  # one image or many: paths, `PIL.Image`s, uint8 arrays [H,W,3] or [N,H,W,3]
         classes=None,  # names to look for; None = those of the run
         top=None,  # rows per image; None = one per class
-        batch=64,
+        batch=64,  # images at a time, 1 or more
     ) -> pd.DataFrame:  # image (its path or number), label, probability 0..1; the likeliest first
         """What is in the images. Probabilities are the sigmoid of the logits that the loss saw; they rank well, but are
-        not calibrated. A `ValueError` if the run cannot name other classes."""
-        if isinstance(classes, str):
-            raise TypeError(f'classes must be a list of names, got {classes!r}')
-        if top is not None and top < 1:
-            raise ValueError(f'top must be 1 or more, got {top}')
+        not calibrated. A `ValueError` if the run cannot name other classes, and for names and numbers that are none."""
+        for name, n in dict(batch=batch, top=1 if top is None else top).items():
+            _check_count(name, n)
+        model = self.model
+        if classes is not None:
+            classes = classes if isinstance(classes, str) else list(classes)
+            _check_names(classes)
+            model = for_classes(model, classes)
         images = as_images(images)
-        model = self.model if classes is None else for_classes(self.model, list(classes))
         names, texts, rows = list(model.classes), model.texts(), []
         for start in range(0, len(images), batch):
             part = images[start : start + batch]

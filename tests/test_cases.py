@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 
 from hpdval.lists import COCO_IDS, describe, read_captions, read_coco_json, read_csv, read_list, write_list
@@ -17,6 +17,8 @@ from hpdval.lists import COCO_IDS, describe, read_captions, read_coco_json, read
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import check_classes, decode_split, load_image, open_image
+    from hpdval.fewshot import compare_fewshot, fewshot_config
+    from hpdval.metrics import average_precision, mean_interval, threshold_metrics
     from hpdval.weights import load_weights
     from hpdval.photographs import long_tailed
 
@@ -206,6 +208,20 @@ def bad_json(folder):
     torch.save({'a': torch.ones(1)}, folder / 'w.pt')
     put(folder, 'config.json', '{')
     return load_weights(folder / 'w.pt')
+
+
+LOGITS = np.array([[3.0, -1], [-2, 1]])
+TRUE = np.eye(2)
+
+
+def number(given, call, message):
+    "Metrics of what has no answer."
+    return Case('Metrics', given, lambda d: call(), message)
+
+
+def few(given, call, message):
+    "A few-shot run that would not do what was asked for."
+    return Case('Few-shot', given, lambda d: call(), message)
 
 
 CASES = [
@@ -710,6 +726,55 @@ CASES = [
         load_weights,
         'the folder . holds none of model.safetensors, open_clip_model.safetensors, open_clip_pytorch_model.bin, '
         'pytorch_model.bin: give the weights file itself',
+    ),
+    number(
+        'tables of other labels',
+        lambda: average_precision(pd.DataFrame(LOGITS, columns=['cat', 'dog']), pd.DataFrame(TRUE)),
+        "columns of scores and targets have other labels ('cat' and 0): give both the same ones, or hand over "
+        '.to_numpy() of both if they belong together as they stand',
+    ),
+    number(
+        'scores that may be no logits',
+        lambda: threshold_metrics(LOGITS / 10, TRUE),
+        "scores from -0.2 to 0.3 may be logits or not: say kind='logits' if their sigmoid is a probability "
+        "(Result.logits), kind='probabilities' if they are one; cosines are neither (Result.scores)",
+    ),
+    number(
+        'a limit of no classes',
+        lambda: threshold_metrics(LOGITS, TRUE, top=0),
+        'top must be a whole number of 1 or more, or None for no limit, got 0',
+    ),
+    number(
+        'an interval in percent',
+        lambda: mean_interval([1.0, 2.0], level=95),
+        'level is a share between 0 and 1, such as 0.95, got 95',
+    ),
+    number('a mean of nothing', lambda: mean_interval([]), 'expected a list of numbers, at least one, got shape (0,)'),
+    few(
+        'a setting that the method does not read',
+        lambda: fewshot_config('coop', 0, adapt_lr1=0.1),
+        "adapt_lr1 has no effect on icon-coco-fsl with method 'coop' as it is set: leave it out",
+    ),
+    few(
+        'a setting that the benchmark does not read',
+        lambda: fewshot_config('hp-dval', 0, overlap='keep'),
+        "overlap has no effect on icon-coco-fsl with method 'hp-dval' as it is set: leave it out",
+    ),
+    few(
+        'a setting that no method of a comparison reads',
+        lambda: compare_fewshot('coop,lmpt', [0], 1, adapt_lr1=0.1),
+        'adapt_lr1 has no effect on coop or lmpt as it is set: leave it out',
+    ),
+    few(
+        'supports that nobody looks at',
+        lambda: fewshot_config('hp-dval', 0, adapt_epochs1=0, adapt_epochs2=0),
+        "method 'hp-dval' would adapt to no support with epochs1=10, epochs2=6, adapt_epochs1=0, adapt_epochs2=0: give "
+        'a stage epochs in both trainings, or ask for the base model alone with shots=0',
+    ),
+    few(
+        'a number in the place of seeds',
+        lambda: compare_fewshot('coop', 3, 1),
+        'seeds=3 may be a seed or a number of seeds: write a list, [3] or [0, 1, 2]',
     ),
     unfetched(
         'no lists, and fetch=no',

@@ -2,11 +2,22 @@
 
 import warnings
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from hypothesis import given, settings, strategies as st
 from sklearn.metrics import average_precision_score
 
-from hpdval.metrics import TIES, average_precision, bootstrap_ci, group_means, summary, threshold_metrics, tie_bounds
+from hpdval import core
+from hpdval.metrics import (
+    TIES,
+    average_precision,
+    bootstrap_ci,
+    group_means,
+    mean_interval,
+    subset_ap,
+    summary,
+    threshold_metrics,
+    tie_bounds,
+)
 
 quick = settings(deadline=None, max_examples=60, derandomize=True)
 
@@ -123,3 +134,128 @@ def test_class_without_positive_is_nan_with_one_warning():
         ap = average_precision(s, y)
     assert len(w) == 1 and np.isnan(ap).tolist() == [False, True, True]
     assert group_means(ap, [200, 50, 1])['total'] == 100 * ap[0]
+
+
+# What is said with labels, and what is refused
+
+NAMES, IMAGES = [*'abcd'], [f'{i}.png' for i in range(30)]
+
+
+def labelled(seed=0):
+    "Scores and targets as tables, and as arrays."
+    rng = np.random.default_rng(seed)
+    s, y = rng.normal(size=(30, 4)) * 3, rng.random((30, 4)) < 0.4
+    return pd.DataFrame(s, IMAGES, NAMES), pd.DataFrame(y, IMAGES, NAMES), s, y
+
+
+METRICS = {
+    'average_precision': average_precision,
+    'stable': lambda s, y: average_precision(s, y, 'stable'),
+    'tie_bounds': tie_bounds,
+    'threshold_metrics': lambda s, y: [*threshold_metrics(s, y).values()],
+    'bootstrap_ci': lambda s, y: [*bootstrap_ci(s, y, [200, 50, 30, 3], n=5).values()],
+    'subset_ap': lambda s, y: subset_ap(s, y, y),
+}
+each_metric = pytest.mark.parametrize('metric', METRICS.values(), ids=METRICS)
+
+
+@each_metric
+@pytest.mark.parametrize('seed', range(3))
+def test_tables_are_taken_by_their_labels(metric, seed):
+    scores, targets, s, y = labelled(seed)
+    rng = np.random.default_rng(seed)
+    mixed = targets.iloc[rng.permutation(30), rng.permutation(4)]
+    right = metric(s, y)
+    np.testing.assert_equal(metric(scores, mixed), right)
+    np.testing.assert_equal(metric(scores, targets), right)
+    np.testing.assert_equal(metric(scores, y), right)  # an array has no labels
+
+
+def test_an_order_by_labels_is_said(capsys):
+    scores, targets, _, _ = labelled()
+    core._print_once.cache_clear()
+    average_precision(scores, targets)
+    assert capsys.readouterr().err == ''
+    average_precision(scores, targets[NAMES[::-1]])
+    assert capsys.readouterr().err == 'columns of scores and targets stand in another order: taken by their labels\n'
+
+
+@each_metric
+def test_tables_of_other_labels_are_refused(metric):
+    scores, targets, _, y = labelled()
+    other = [
+        (targets.rename(columns=dict(a='A')), r"columns of scores and targets have other labels \('a' and 'A'\)"),
+        (targets.reset_index(drop=True), r"rows of scores and targets have other labels \('0.png' and 0\)"),
+        (targets.iloc[:-1], "rows of scores and targets have other labels"),
+        (targets.set_axis([*'aabc'], axis=1), 'columns of scores and targets have other labels'),
+    ]
+    for wrong, message in other:
+        with pytest.raises(ValueError, match=message) as e:
+            metric(scores, wrong)
+        assert '\n' not in str(e.value) and '.to_numpy()' in str(e.value)
+    twice = scores.set_axis(['same.png'] * 30), targets.set_axis(['same.png'] * 30)
+    np.testing.assert_equal(metric(*twice), metric(scores, targets))  # equal labels in equal places
+
+
+def test_counts_and_subsets_are_taken_by_their_labels_too():
+    scores, targets, s, y = labelled()
+    counts = pd.Series([200, 50, 30, 3], NAMES)
+    mixed = counts[['c', 'a', 'd', 'b']]
+    assert bootstrap_ci(scores, targets, mixed, n=5) == bootstrap_ci(s, y, counts.to_numpy(), n=5)
+    ap = pd.Series([0.1, 0.2, 0.3, 0.4], NAMES)
+    assert group_means(ap, mixed) == group_means(ap.to_numpy(), counts.to_numpy())
+    assert group_means(ap, mixed)['tail'] == 40.0
+    with pytest.raises(ValueError, match='APs and counts have other labels'):
+        group_means(ap, mixed.rename(dict(a='x')))
+    large = targets & (np.arange(30) % 2 == 0)[:, None]
+    np.testing.assert_equal(subset_ap(scores, targets, large[NAMES[::-1]]), subset_ap(s, y, large.to_numpy()))
+
+
+LOGITS = np.array([[2.0, -1, 1], [1, 3, -2], [-1, 0.5, 4]])
+TRUTH = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 1]])
+OF_NO_KIND = {
+    'probabilities': 1 / (1 + np.exp(-LOGITS)),
+    'percent': 100 / (1 + np.exp(-LOGITS)),
+    'log-probabilities': -np.log1p(np.exp(-LOGITS)),
+    'cosines': LOGITS / 10,
+    'a hundred cosines': 100 * (0.2 + LOGITS / 100),
+    'small logits': LOGITS / 5,
+}
+
+
+@pytest.mark.parametrize('scores', OF_NO_KIND.values(), ids=OF_NO_KIND)
+def test_scores_that_may_be_no_logits_need_a_kind(scores):
+    with pytest.raises(ValueError, match="say kind='logits' if .*kind='probabilities' if") as e:
+        threshold_metrics(scores, TRUTH)
+    assert '\n' not in str(e.value)
+    assert threshold_metrics(scores, TRUTH, kind='logits')['OR'] >= 0  # what was said is taken
+
+
+def test_a_kind_gives_the_same_labels():
+    right = threshold_metrics(LOGITS, TRUTH)
+    assert threshold_metrics(OF_NO_KIND['probabilities'], TRUTH, kind='probabilities') == right
+    assert threshold_metrics(OF_NO_KIND['small logits'], TRUTH, kind='logits') == right
+
+
+REFUSED = [
+    (lambda: threshold_metrics(LOGITS, TRUTH, top=0), 'top must be a whole number of 1 or more, or None .*, got 0'),
+    (lambda: threshold_metrics(LOGITS, TRUTH, top=-1), 'top must be'),
+    (lambda: threshold_metrics(LOGITS, TRUTH, top=1.5), 'top must be'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], n=0), 'n, the number of draws, must be .* 1 or more, got 0'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], n=2.5), 'n, the number of draws'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], level=95), 'level is a share between 0 and 1, .*, got 95'),
+    (lambda: mean_interval([1.0, 2.0], level=95), 'level is a share'),
+    (lambda: mean_interval([1.0, 2.0], level=0), 'level is a share'),
+    (lambda: mean_interval([]), 'expected a list of numbers, at least one'),
+    (lambda: mean_interval([[1.0, 2.0], [3.0, 4.0]]), r'expected a list of numbers, at least one, got shape \(2, 2\)'),
+    (lambda: mean_interval(3.0), 'expected a list of numbers'),
+    (lambda: subset_ap(LOGITS, TRUTH, TRUTH[:, :1]), 'subset must be .* as the targets are'),
+    (lambda: subset_ap(LOGITS * np.nan, TRUTH, TRUTH), 'scores are NaN'),
+]
+
+
+@pytest.mark.parametrize('call, message', REFUSED)
+def test_what_has_no_answer_is_refused_in_one_line(call, message):
+    with pytest.raises(ValueError, match=message) as e:
+        call()
+    assert '\n' not in str(e.value)

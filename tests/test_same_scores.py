@@ -73,7 +73,7 @@ def fewshot_ap_of(method):
     "AP of the episodes of a small few-shot run, on both test sets."
     few = dict(shots=1, episodes=2, draws=16, resample=300, adapt_epochs1=2, adapt_epochs2=2)
     own = dict(epochs1=1, epochs2=1, batch_size=64, device='cpu')
-    r = run_fewshot(*fewshot_config(method, 0, benchmark='icon-voc-fsl-smoke', **few, **own), progress=False)
+    r = run_fewshot(*fewshot_config(method, 0, 'icon-voc-fsl-smoke', for_all=True, **few, **own), progress=False)
     return np.stack([r.ap, r.balanced])
 
 

@@ -1,0 +1,178 @@
+"""Few-shot settings: every change that is accepted has an effect on the answer or on its name, whatever is refused has
+none, and what stands for a list is read or refused."""
+
+import itertools, json
+from dataclasses import asdict, replace
+
+import numpy as np, pytest
+
+from hpdval import fewshot
+from hpdval.align import HEADS
+from hpdval.config import METHODS, Config
+from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, run_fewshot
+
+NAMEABLE = [m for m in METHODS if not HEADS[Config(**METHODS[m].fixes).head].learns]
+WORLD = 'icon-voc-fsl-smoke'
+OTHER = dict(
+    shots=5,
+    episodes=3,
+    overlap='keep',
+    published=False,
+    resample=300,
+    draws=9,
+    adapt_epochs1=3,
+    adapt_epochs2=3,
+    adapt_lr1=0.1,
+    adapt_lr2=0.1,
+)
+
+
+@pytest.fixture
+def answer(tmp_path, monkeypatch):
+    "Name and both APs of a run, without its training: scores are noise of the support that they are adapted to."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+
+    def train_base(cfg, data, progress):
+        folder = tmp_path / fewshot.run_name(cfg, fewshot.config_clip(cfg), data.digests[0])
+        folder.mkdir(exist_ok=True)
+        record = dict(environment=dict(commit='', device='cpu'), seconds=0, history=[])
+        (folder / 'base.json').write_text(json.dumps(record))
+        return folder
+
+    def episode(setting, file, support):
+        seed = [] if support is None else [int(p[-5:]) for p in support.paths]
+        scores = np.random.default_rng(seed).random((len(setting.test.paths), len(setting.test.classes)))
+        return scores, dict(environment=dict(commit='', device='cpu'), seconds=0, history=[])
+
+    monkeypatch.setattr(fewshot, 'train_base', train_base)
+    monkeypatch.setattr(fewshot, '_episode', episode)
+
+    def of(cfg, fs):
+        r = run_fewshot(cfg, fs, progress=False)
+        return r.hash, r.ap.tolist(), r.balanced.tolist()
+
+    return of
+
+
+def test_there_is_another_value_of_every_field():
+    assert set(OTHER) == set(FEWSHOT_PARAMETERS)
+    assert not OTHER.items() & asdict(Fewshot()).items()
+
+
+@pytest.mark.parametrize('mode', ['paper', 'official'])
+@pytest.mark.parametrize('method', NAMEABLE)
+def test_a_change_is_accepted_if_and_only_if_it_changes_the_answer(method, mode, answer):
+    start = dict(benchmark=WORLD, mode=mode, episodes=2, resample=200)
+    cfg, fs = fewshot_config(method, 0, **start)
+    plain, accepted = answer(cfg, fs), []
+    for name, value in OTHER.items():
+        try:
+            other = fewshot_config(method, 0, **start | {name: value})
+            accepted.append(name)
+        except ValueError as e:
+            assert f'{name} has no effect' in str(e) and '\n' not in str(e)
+            other = cfg, replace(fs, **{name: value})
+        same = answer(*other) == plain
+        assert same == (name not in accepted) or name == 'shots', name  # shots name a column, whoever reads them
+    assert {'shots', 'episodes', 'resample'} <= {*accepted} and not {'overlap', 'published'} & {*accepted}
+
+
+READ = dict(  # which of the fields that only some methods read
+    coop='draws adapt_epochs2 adapt_lr2',
+    dval='draws adapt_epochs1 adapt_lr1',
+    joint='draws adapt_epochs1 adapt_lr1',
+)
+READ |= {'zero-shot': '', 'hp-dval': 'draws adapt_epochs1 adapt_lr1 adapt_epochs2 adapt_lr2'}
+
+
+@pytest.mark.parametrize('method', READ)
+def test_what_a_method_reads(method):
+    reads = fewshot.fewshot_reads(*fewshot_config(method, 0))
+    assert reads == {'shots', 'episodes', 'resample', *READ[method].split()}
+    on_coco = fewshot.fewshot_reads(*fewshot_config(method, 0, 'coco-fsl'))
+    assert on_coco - reads == {'overlap', 'published'}
+    assert fewshot.fewshot_reads(*fewshot_config(method, 0, 'voc-fsl')) - reads == {'published'}
+
+
+def test_without_shots_nothing_of_the_adaptation_is_read():
+    for name in ('draws', 'adapt_epochs1', 'adapt_lr1', 'adapt_epochs2', 'adapt_lr2'):
+        with pytest.raises(ValueError, match=f'{name} has no effect'):
+            fewshot_config('hp-dval', 0, shots=0, **{name: OTHER[name]})
+
+
+def test_fields_of_the_base_training_without_effect_are_refused_too():
+    for method, changes in [('coop', dict(lr1=0.1)), ('dval', dict(n_ctx=8)), ('zero-shot', dict(batch_size=8))]:
+        with pytest.raises(ValueError, match=f'{next(iter(changes))} has no effect'):
+            fewshot_config(method, 0, **changes)
+        assert fewshot_config(method, 0, for_all=True, **changes) == fewshot_config(method, 0)
+
+
+NOTHING = [
+    ('hp-dval', dict(adapt_epochs1=0, adapt_epochs2=0)),
+    ('coop', dict(adapt_epochs2=0)),
+    ('dval', dict(epochs1=0)),
+    ('dval', dict(adapt_epochs1=0)),
+]
+
+
+@pytest.mark.parametrize('method, changes', NOTHING)
+def test_a_support_that_nobody_looks_at_is_refused(method, changes):
+    with pytest.raises(ValueError, match='would adapt to no support with') as e:
+        fewshot_config(method, 0, **changes)
+    assert '\n' not in str(e.value)
+    assert fewshot_config(method, 0, shots=0, for_all=True, **changes)[1].shots == 0
+    with pytest.raises(ValueError, match='would adapt to no support with'):
+        compare_fewshot([method], [0], [1], progress=False, **changes)
+
+
+def test_official_has_the_numbers_of_the_authors_few_shot_script():
+    "18 epochs, batches of 32, none before the 15th, ASL summed (docs/paper_and_code.md#row-33)."
+    for benchmark in ('coco-fsl', 'voc-fsl'):
+        cfg, _ = fewshot_config('dval', 0, benchmark, mode='official', select='val', val_fraction=0.1)
+        assert (cfg.epochs1, cfg.batch_size, cfg.earliest1, cfg.loss) == (18, 32, 15, 'asl-sum')
+        assert (cfg.schedule, cfg.schedule_epochs, cfg.lr1, cfg.train_text) == ('onecycle', 80, 1e-5, False)
+    assert fewshot_config('dval', 0, mode='official')[0].epochs1 == 10  # the embedded world's own
+    assert fewshot_config('dval', 0, 'coco-fsl', mode='official', epochs1=3)[0].epochs1 == 3
+
+
+def test_a_comparison_says_what_goes_without_and_refuses_what_none_reads(answer, capsys):
+    own = dict(benchmark=WORLD, episodes=2, resample=200)
+    compare_fewshot('coop,dval', [0], 1, adapt_lr2=0.3, **own)
+    assert 'HP-DVAL, stage 1 only goes without adapt_lr2' in capsys.readouterr().err
+    for idle in (dict(adapt_lr1=0.3), dict(overlap='keep'), dict(lr1=0.3)):
+        with pytest.raises(ValueError, match=f'{next(iter(idle))} has no effect on coop or zero-shot'):
+            compare_fewshot(['coop', 'zero-shot'], [0], [1], **idle, **own)
+
+
+FORMS = list(
+    itertools.product(['zero-shot', ['zero-shot']], [[0], '0', (0,), np.array([0])], [1, [1], '1', np.int64(1)])
+)
+
+
+@pytest.mark.parametrize('methods, seeds, shots', FORMS)
+def test_a_comparison_takes_one_as_a_list_of_one(methods, seeds, shots, answer):
+    summary, _ = compare_fewshot(methods, seeds, shots, False, benchmark=WORLD, episodes=2, resample=200)
+    assert summary['seeds'] == [0] and summary['config']['shots'] == [1]
+    assert list(summary['methods']['Zero-shot CLIP']['mAP']) == ['1-shot']
+
+
+REFUSED = [
+    (dict(seeds=0), r'seeds=0 may be a seed or a number of seeds: write a list, \[0\] or \[0, 1, 2\]'),
+    (dict(seeds=3), 'seeds=3 may be'),
+    (dict(seeds='x'), "seeds must be numbers with commas between them, such as 1,5; got 'x'"),
+    (dict(shots='one'), "shots must be numbers with commas between them, such as 1,5; got 'one'"),
+    (dict(shots=[]), 'every number in shots must stand once, at least one'),
+    (dict(shots=['1']), "'shots' must be int, got '1'"),
+    (dict(shots=0), 'shots must be 1 or more, got 0'),
+    (dict(seed=1), r'seed=1: a comparison takes seeds=\[1\]'),
+    (dict(method='coop'), r"method='coop': a comparison takes methods=\['coop'\]"),
+    (dict(methods='cop'), "unknown method 'cop': did you mean 'coop'"),
+    (dict(methods=[]), 'every method must stand once'),
+]
+
+
+@pytest.mark.parametrize('given, message', REFUSED)
+def test_what_is_no_list_and_may_be_two_is_refused(given, message):
+    with pytest.raises((ValueError, TypeError), match=message) as e:
+        compare_fewshot(**dict(methods='coop', seeds=[0], shots=[1]) | given)
+    assert '\n' not in str(e.value)
