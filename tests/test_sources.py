@@ -7,7 +7,8 @@ from PIL import Image
 
 import hpdval
 from hpdval.config import make_config
-from hpdval.experiment import load_benchmark, run
+from hpdval.experiment import config_clip, load_benchmark, run
+from hpdval.sources import Source
 
 NAMES = ['apple', 'car', 'dog']
 COLOURS = dict(apple=(200, 40, 40), car=(40, 60, 200), dog=(40, 180, 60))
@@ -105,3 +106,19 @@ def test_other_pixels_are_other_data(splits, tmp_path, monkeypatch):
         cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path / folder), device='cpu')
         digests.add(load_benchmark(cfg, progress=False).digest)
     assert len(digests) == 2
+
+
+def test_two_test_sets_of_one_name_do_not_share_a_run(splits, tmp_path, monkeypatch):
+    "The name of hand-made data is a text: what they hold stands behind it."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    size = config_clip(cfg).visual.size
+    data = hpdval.from_samples(*splits[:2])(cfg, size)
+    runs = []
+    for test in (data.test, data.test.at(range(12)), data.test._replace(images=255 - data.test.images)):
+        runs.append(run(cfg, progress=False, data=hpdval.Data(data.train, test, 'mine')))
+    assert len({r.hash for r in runs}) == 3 and [len(r.scores) for r in runs] == [24, 12, 24]
+    made = lambda cfg, size, progress: hpdval.Data(data.train, data.test, 'mine')  # a source of the user's own
+    assert run(cfg, progress=False, data=made).hash == runs[0].hash
+    monkeypatch.setitem(hpdval.SOURCES, 'made', Source(made, 'a source in the registry'))
+    assert load_benchmark(make_config("zero-shot", "made", device="cpu"), progress=False).digest == runs[0].data
