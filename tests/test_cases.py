@@ -18,7 +18,9 @@ with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import check_classes, decode_split, load_image, open_image
     from hpdval.weights import load_weights
+    from hpdval.config import make_config
     from hpdval.photographs import long_tailed
+    from hpdval.sources import load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -200,6 +202,26 @@ def bad_json(folder):
     put(folder, 'config.json', '{')
     return load_weights(folder / 'w.pt')
 
+
+def data(given, benchmark, files, message):
+    "Data of one's own, made of these files (pictures have no content here), that are refused."
+
+    def call(d):
+        for k, (name, content) in enumerate(files.items()):
+            (d / name).parent.mkdir(parents=True, exist_ok=True)
+            put(d, name, content or png(2, 2, 8, RGB, [bytes([k, 99, 199, 200, 100, 10])] * 2))
+        cfg = make_config('zero-shot', benchmark, lists=str(d), image_root=str(d)) if benchmark == 'own' else None
+        cfg = cfg or make_config('zero-shot', benchmark, image_root=str(d))
+        with mock.patch.dict(os.environ, HPDVAL_CACHE=str(d / 'cache')):
+            load_data(cfg, 8, progress=False)
+
+    return Case("Data of one's own", given, call, message)
+
+
+TABLE = 'path,labels\n{}.png,cat\n{}.png,dog\n'
+OWN = {f'{c}.png': '' for c in 'abcdef'} | {'train.csv': TABLE.format('a', 'b'), 'test.csv': TABLE.format('c', 'd')}
+FOLDERS = {f'{split}/{name}.png': '' for split in ('train', 'test') for name in ('cat/1', 'dog/2')}
+THREE = 'train.csv, test.csv, val.csv: rename it, or move it away'
 
 CASES = [
     Case(
@@ -673,6 +695,46 @@ CASES = [
         'fewer names than columns',
         lambda d: check_classes(np.eye(2, 3), ['cat', 'dog']),
         '2 class names, but targets with 3 columns',
+    ),
+    data(
+        'a validation table of another name',
+        'own',
+        OWN | {'valid.csv': OWN['test.csv']},
+        f'valid.csv is none of {THREE}',
+    ),
+    data('a validation table of another kind', 'own', OWN | {'val.json': '{}'}, f'val.json is none of {THREE}'),
+    data('a table of training images twice', 'own', OWN | {'train.json': '{}'}, f'train.json is none of {THREE}'),
+    data(
+        'a training image for validation',
+        'own',
+        OWN | {'val.csv': TABLE.format('e', './b')},
+        'val.csv: 1 image of train.csv too (./b.png): take them out of one of the two, for validation chooses between '
+        'trainings by images that were not trained on',
+    ),
+    data(
+        'validation without a label',
+        'own',
+        OWN | {'val.csv': 'path,labels\ne.png,\nf.png,\n'},
+        'no image of the val split shows a class: label some, or take the split away',
+    ),
+    data(
+        'one class in two folders',
+        'folder',
+        FOLDERS | {'train/Cat/3.png': ''},
+        "train spells 1 class in two ways ('Cat' and 'cat'): write each in one way",
+    ),
+    data(
+        'pictures in a format that is not read',
+        'folder',
+        FOLDERS | {'train/cat/3.heic': '-', 'train/cat/4.AVIF': '-'},
+        'train has 2 pictures in a format that is not read (cat/3.heic, cat/4.AVIF): convert them to JPEG or PNG, or '
+        'move them away',
+    ),
+    data(
+        'a validation folder of another name',
+        'folder',
+        FOLDERS | {'Val/cat/3.png': ''},
+        'Val is none of train/, test/ and val/: rename it, or move it away',
     ),
     weights('a list', [1], 'w.pt holds a value of type list and no state dict: save model.state_dict()'),
     weights('a number', 3, 'w.pt holds a value of type int and no state dict: save model.state_dict()'),
