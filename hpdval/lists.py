@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'IMAGE_FILE', 'BLANK', 'OTHERS', 'DELIMITERS', 'TRUTH', 'PATH_NAMES', 'LABEL_NAMES', 'SEPARATORS', 'WITHIN',
-           'PRESENT', 'SCORES', 'COCO_IDS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN',
-           'Labels', 'plural', 'some', 'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key',
+           'PRESENT', 'SCORES', 'SPLITS', 'COCO_IDS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256',
+           'PLAIN', 'Labels', 'plural', 'some', 'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key',
            'one_spelling', 'check_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'read_csv',
            'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
            'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
@@ -807,8 +807,23 @@ def _check_meaning(**options):
             raise ValueError(f'{name} must be 0, 1 or None, got {value!r}')
 
 
+SPLITS = frozenset('split subset partition phase usage istrain isvalid isval istest'.split())
+
+
+def _check_one_split(path, columns):
+    "A `ValueError` for a column that says that the lines are of several splits."
+    for name, cells in columns.items():
+        kinds = sorted({c for c in cells if c})
+        if _plain(name) in SPLITS and len(kinds) > 1:
+            raise ValueError(
+                f'{path}: column {name!r} says that its lines are of several splits ({some(kinds)}): write a table '
+                'for each, without that column'
+            )
+
+
 def _from_table(path, numbers, first, columns, paths, classes, labels, sep, blanks, uncertain, others, notes):
     "Rows of class ids, classes, the form of the table, whichever of the two it is, and `lengths` of `_join`."
+    _check_one_split(path, columns)
     column = _label_column(path, first, columns, labels)
     if column is None:
         rows, names = _from_columns(path, numbers, columns, classes, blanks, uncertain, others, notes)

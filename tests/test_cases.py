@@ -538,6 +538,12 @@ CASES = [
         f"train.csv: column 'IsDepiction' may say whether a label holds ('0' in line 3): {HOLDS}",
     ),
     table(
+        'lines of several splits',
+        'path,labels,is_valid\na.png,cat,False\nb.png,dog,True\n',
+        "train.csv: column 'is_valid' says that its lines are of several splits (False, True): write a table for each, "
+        'without that column',
+    ),
+    table(
         'two columns of one name, as pandas writes them',
         'path,cat,dog,cat.1\na.png,1,0,0\n',
         'train.csv: 1 name over two columns each (cat.1): rename or drop one',
@@ -878,7 +884,7 @@ def test_a_table_is_read_and_what_was_decided_is_said(said, text, saved, end, tm
 
 
 CHEXPERT = 'Path,Sex,No Finding,Edema\na.png,F,1.0,\nb.png,M,,-1\n'
-EXTRA = 'path,cat,dog,is_valid\na.png,1,1,0\nb.png,0,1,1\n'
+EXTRA = 'path,cat,dog,shiny\na.png,1,1,0\nb.png,0,1,1\n'
 TAGS = 'image_name,tags\na.png,cat dog\nb.png,dog\n'
 VERIFIED = """ImageID,Source,LabelName,Confidence
 a,verification,Cat,1
@@ -897,10 +903,10 @@ CHOSEN = [
     ),
     ('-1 is present', CHEXPERT, dict(classes=['Edema'], blanks=0, uncertain=1), {'a.png': [], 'b.png': ['Edema']}),
     ('classes chosen', EXTRA, dict(classes=['dog', 'cat']), SAME),
-    ('all columns', EXTRA, {}, {'a.png': ['cat', 'dog'], 'b.png': ['dog', 'is_valid']}),
+    ('all columns', EXTRA, {}, {'a.png': ['cat', 'dog'], 'b.png': ['dog', 'shiny']}),
     (
         'names chosen',
-        EXTRA.replace('is_valid', 'x'),
+        EXTRA.replace('shiny', 'x'),
         dict(classes=['cat'], others='drop'),
         {'a.png': ['cat'], 'b.png': []},
     ),
