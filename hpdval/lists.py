@@ -54,16 +54,19 @@ def _given(path, parts, form, notes):
     return labels
 
 # %% ../nbs/11_lists.ipynb #439248e0
+def _many(what):
+    "The plural of a noun."
+    if what.endswith('y'):
+        return f'{what[:-1]}ies'
+    return f'{what}es' if what.endswith(('s', 'x')) else f'{what}s'
+
+
 def plural(
     n,  # how many
     what,  # of what, in the singular
 ) -> str:
     "`1 class`, `2 classes`."
-    if n == 1:
-        return f'1 {what}'
-    if what.endswith('y'):
-        return f'{n} {what[:-1]}ies'
-    return f'{n} {what}es' if what.endswith(('s', 'x')) else f'{n} {what}s'
+    return f'1 {what}' if n == 1 else f'{n} {_many(what)}'
 
 
 def some(
@@ -108,7 +111,7 @@ def _refuse(path, bad, n, what='line', advice=''):
     named = '; '.join(f'{what} {i}: {why}' for i, why in bad[:10])
     more = '; ...' if len(bad) > 10 else ''
     end = f': {advice}' if advice else ''
-    raise ValueError(f'{path}: {len(bad)} of {n} {plural(0, what)[2:]} cannot be used ({named}{more}){end}')
+    raise ValueError(f'{path}: {len(bad)} of {n} {_many(what)} cannot be used ({named}{more}){end}')
 
 
 def _multi_hot(rows, n_classes):
