@@ -3,7 +3,7 @@
 `CASES` is also the table from which scripts/errors.py writes docs/errors.md.
 """
 
-import json, os, runpy, warnings, zipfile, zlib
+import json, os, runpy, struct, warnings, zipfile, zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +20,9 @@ with warnings.catch_warnings():
     from hpdval.fewshot import compare_fewshot, fewshot_config
     from hpdval.metrics import average_precision, mean_interval, threshold_metrics
     from hpdval.weights import load_weights
+    from hpdval.config import make_config
     from hpdval.photographs import long_tailed
+    from hpdval.sources import load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -168,12 +170,14 @@ def no_captions(folder):
     read_captions(put(folder, 'captions.txt', 'a.jpg a cat\n'), ['a.jpg', 'b.jpg'])
 
 
-COLUMNS = 'pass classes=[...] for the columns that are classes, or labels= for the one that holds names'
+COLUMNS = 'take out the columns that are no classes, or name the one with names `labels`'
 IDS = 'write `path id id ...`, ids counted from 0 in the list of classes'
 AGAIN = 'take them out, or export the file again'
 FROM_ROOT = 'paths start from the image folder, such as `train/1.jpg`'
 ONE_LINE = 'keep one line per image, with all of its labels'
 HEADER = 'add a line such as `path,labels`'
+ALONE = 'write the name alone, and only where the class is there'
+HOLDS = 'keep the lines whose label holds, and take the column out'
 SHAPES = 'expected numbers, [H,W], [H,W,3] or [3,H,W]'
 
 
@@ -223,6 +227,26 @@ def few(given, call, message):
     "A few-shot run that would not do what was asked for."
     return Case('Few-shot', given, lambda d: call(), message)
 
+
+def data(given, benchmark, files, message):
+    "Data of one's own, made of these files (pictures have no content here), that are refused."
+
+    def call(d):
+        for k, (name, content) in enumerate(files.items()):
+            (d / name).parent.mkdir(parents=True, exist_ok=True)
+            put(d, name, content or png(2, 2, 8, RGB, [bytes([k, 99, 199, 200, 100, 10])] * 2))
+        cfg = make_config('zero-shot', benchmark, lists=str(d), image_root=str(d)) if benchmark == 'own' else None
+        cfg = cfg or make_config('zero-shot', benchmark, image_root=str(d))
+        with mock.patch.dict(os.environ, HPDVAL_CACHE=str(d / 'cache')):
+            load_data(cfg, 8, progress=False)
+
+    return Case("Data of one's own", given, call, message)
+
+
+TABLE = 'path,labels\n{}.png,cat\n{}.png,dog\n'
+OWN = {f'{c}.png': '' for c in 'abcdef'} | {'train.csv': TABLE.format('a', 'b'), 'test.csv': TABLE.format('c', 'd')}
+FOLDERS = {f'{split}/{name}.png': '' for split in ('train', 'test') for name in ('cat/1', 'dog/2')}
+THREE = 'train.csv, test.csv, val.csv: rename it, or move it away'
 
 CASES = [
     Case(
@@ -322,8 +346,8 @@ CASES = [
     table(
         'a header that may be data',
         'lion,cat\ntulip,flower\n',
-        'train.csv: cannot tell whether its first row (lion, cat) is a header: add `path,labels` above it, or pass '
-        "labels='cat' if it is",
+        'train.csv: cannot tell whether its first row (lion, cat) is a header: write `path,labels` in its place if '
+        'it is, and above it if it is not',
     ),
     table(
         'a column without a name',
@@ -350,7 +374,8 @@ CASES = [
     table(
         'two separators of columns',
         'path;labels,more\na;b,c\n',
-        "train.csv: cannot tell what stands between the columns of 'path;labels,more': pass delimiter=",
+        "train.csv: cannot tell what stands between the columns of 'path;labels,more': write a line such as `sep=;` "
+        'above it, or pass delimiter= to read_csv',
     ),
     table(
         'cp1252, as spreadsheets save it',
@@ -397,12 +422,14 @@ CASES = [
     table(
         'two separators of names',
         'path,labels\na.png,cat;dog\nb.png,cat|dog\n',
-        "train.csv: the labels hold ';' in 1 cell, '|' in 1 cell: pass sep=, the one that stands between two names",
+        "train.csv: the labels hold ';' in 1 cell (line 2), '|' in 1 cell (line 3): write one of them between all "
+        'names and none within a name, or pass sep= to read_csv',
     ),
     table(
         'a space between names or in one',
         'image_name,tags\na,haze primary\nb,primary\n',
-        "train.csv: cannot tell whether 'haze primary' is one class: pass sep=' ' if it is not, or sep=';' if it is",
+        "train.csv: cannot tell whether 'haze primary' in line 2 is one class: write `haze primary|` there if it is, "
+        '`haze|primary` and so on if it is not, or pass sep= to read_csv',
     ),
     table(
         'a vector of 0 and 1 in a cell',
@@ -420,20 +447,19 @@ CASES = [
     table(
         'a blank that was written as a word',
         'path,labels\na.png,cat\nb.png,nan\n',
-        "train.csv: 1 of 2 lines cannot be used (line 3: 'nan' stands for no value): pass blanks=0 if it means "
-        "no label, "
-        'or leave the cell empty',
+        "train.csv: 1 of 2 lines cannot be used (line 3: 'nan' stands for no value): leave the cell empty if it means "
+        'no label',
     ),
     table(
         'two columns that may hold the labels',
         'path,tags,label\na.png,cat,x\n',
-        'train.csv: 2 columns may hold the labels (tags, label): pass labels=',
+        'train.csv: 2 columns may hold the labels (tags, label): take out all but one',
     ),
     table(
         'a column `label` of 0 and 1',
         'path,label\na.png,1\nb.png,0\n',
-        "train.csv: column 'label' holds 0 and 1, not names: rename it after its class, or pass labels='label' if '0' "
-        "and '1' are the classes",
+        "train.csv: column 'label' holds 0 and 1, not names: rename it after its class, or write names in the "
+        "place of '0' and '1' if they are the classes",
     ),
     table(
         'a column that is not there',
@@ -445,14 +471,13 @@ CASES = [
         'blanks among 0 and 1 (CheXpert)',
         'Path,No Finding,Edema\na.png,1.0,\nb.png,,1.0\n',
         "train.csv: 2 of 2 lines cannot be used (line 2: a blank: '' in column 'Edema'; line 3: a blank: '' in column "
-        "'No Finding'): pass blanks=0 if a blank means that the class is not there",
+        "'No Finding'): write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv",
     ),
     table(
         '-1 among 0 and 1 (CheXpert, CelebA)',
         'path,smiling,young\na.png,-1,1\nb.png,0,1\n',
-        "train.csv: 1 of 2 lines cannot be used (line 2: -1: '-1' in column 'smiling'): pass uncertain=0 or "
-        "uncertain=1 "
-        'to say what -1 is read as',
+        "train.csv: 1 of 2 lines cannot be used (line 2: -1: '-1' in column 'smiling'): write 0 or 1 in the place "
+        'of -1, or pass uncertain=0 or uncertain=1 to read_csv',
     ),
     table(
         'a column that is no class',
@@ -509,7 +534,44 @@ CASES = [
     table(
         'no class at all',
         'path\na.png\n',
-        'train.csv names no class: add a column `labels` or one 0/1 column per class, or pass delimiter=',
+        'train.csv names no class: add a column `labels` or one 0/1 column per class',
+    ),
+    table(
+        'a number behind a name, a sign before one',
+        'path,labels\na.png,cat:0.9;dog\nb.png,cat;-dog\nc.png,!dog\n',
+        "train.csv: 3 of 3 lines cannot be used (line 2: 'cat:0.9' has a number behind the name; line 3: '-dog' has a "
+        f"sign before the name; line 4: '!dog' has a sign before the name): {ALONE}",
+    ),
+    table(
+        'a mark in the place of a name',
+        'path,labels\na.png,cat\nb.png,?\n',
+        f"train.csv: 1 of 2 lines cannot be used (line 3: '?' has neither a letter nor a digit): {ALONE}",
+    ),
+    table(
+        'a score beside each label',
+        'ImageID,LabelName,Confidence\na,cat,0.9\na,dog,0.2\n',
+        f"train.csv: column 'Confidence' may say whether a label holds ('0.9' in line 2): {HOLDS}",
+    ),
+    table(
+        '0 and 1 beside each label, under a name that may mean anything',
+        'path,label,value\na.png,cat,1\na.png,dog,0\n',
+        f"train.csv: column 'value' may say whether a label holds ('0' in line 3): {HOLDS}",
+    ),
+    table(
+        '0 and 1 that differ between the labels of an image',
+        'path,label,IsDepiction\na.png,cat,1\na.png,dog,0\n',
+        f"train.csv: column 'IsDepiction' may say whether a label holds ('0' in line 3): {HOLDS}",
+    ),
+    table(
+        'lines of several splits',
+        'path,labels,is_valid\na.png,cat,False\nb.png,dog,True\n',
+        "train.csv: column 'is_valid' says that its lines are of several splits (False, True): write a table for each, "
+        'without that column',
+    ),
+    table(
+        'two columns of one name, as pandas writes them',
+        'path,cat,dog,cat.1\na.png,1,0,0\n',
+        'train.csv: 1 name over two columns each (cat.1): rename or drop one',
     ),
     detections(
         'JSON that is cut off',
@@ -521,6 +583,11 @@ CASES = [
         'image ids that collide',
         coco([image(0, 'a/0.png'), image(0, 'b/0.png')], annotations=[annotation(0, 3, **BOX)]),
         "train.json: 1 image id for two entries each (0: 'a/0.png' and 'b/0.png'): give each its own",
+    ),
+    detections(
+        'a category without a name',
+        coco(categories=[category(3, ''), category(4, 'cat')], annotations=[annotation(0, 3)]),
+        'train.json: 1 of 2 categories cannot be used (category 1: no id or no name)',
     ),
     detections(
         'one file under two image ids',
@@ -659,6 +726,46 @@ CASES = [
         'fewer names than columns',
         lambda d: check_classes(np.eye(2, 3), ['cat', 'dog']),
         '2 class names, but targets with 3 columns',
+    ),
+    data(
+        'a validation table of another name',
+        'own',
+        OWN | {'valid.csv': OWN['test.csv']},
+        f'valid.csv is none of {THREE}',
+    ),
+    data('a validation table of another kind', 'own', OWN | {'val.json': '{}'}, f'val.json is none of {THREE}'),
+    data('a table of training images twice', 'own', OWN | {'train.json': '{}'}, f'train.json is none of {THREE}'),
+    data(
+        'a training image for validation',
+        'own',
+        OWN | {'val.csv': TABLE.format('e', './b')},
+        'val.csv: 1 image of train.csv too (./b.png): take them out of one of the two, for validation chooses between '
+        'trainings by images that were not trained on',
+    ),
+    data(
+        'validation without a label',
+        'own',
+        OWN | {'val.csv': 'path,labels\ne.png,\nf.png,\n'},
+        'no image of the val split shows a class: label some, or take the split away',
+    ),
+    data(
+        'one class in two folders',
+        'folder',
+        FOLDERS | {'train/Cat/3.png': ''},
+        "train spells 1 class in two ways ('Cat' and 'cat'): write each in one way",
+    ),
+    data(
+        'pictures in a format that is not read',
+        'folder',
+        FOLDERS | {'train/cat/3.heic': '-', 'train/cat/4.AVIF': '-'},
+        'train has 2 pictures in a format that is not read (cat/3.heic, cat/4.AVIF): convert them to JPEG or PNG, or '
+        'move them away',
+    ),
+    data(
+        'a validation folder of another name',
+        'folder',
+        FOLDERS | {'Val/cat/3.png': ''},
+        'Val is none of train/, test/ and val/: rename it, or move it away',
     ),
     weights('a list', [1], 'w.pt holds a value of type list and no state dict: save model.state_dict()'),
     weights('a number', 3, 'w.pt holds a value of type int and no state dict: save model.state_dict()'),
@@ -858,7 +965,7 @@ TABLES = {  # what is said -> a CSV that gives SAME
     "labels in column 'Finding'": ['Image Index,Finding\na.png,cat;dog\nb.png,dog\n'],
     "labels in column 'Seen in it'": ['path,Seen in it\na.png,cat;dog\nb.png,dog\n'],
     "paths in column 'file_name', 1 column before it not read": ['id,file_name,labels\n0,a.png,cat;dog\n1,b.png,dog\n'],
-    '2 columns not read (age, note)': ['path,age,labels,note\na.png,7,cat;dog,x\nb.png,8,dog,y\n'],
+    '2 columns not read as labels (age, note)': ['path,age,labels,note\na.png,7,cat;dog,x\nb.png,8,dog,y\n'],
     '2 rows with one label each joined into 1 image': [
         'path,labels\na.png,cat\na.png,dog\nb.png,dog\n',
         'path,cat,dog\na.png,1,0\na.png,0,1\nb.png,0,1\n',
@@ -883,8 +990,16 @@ def test_a_table_is_read_and_what_was_decided_is_said(said, text, saved, end, tm
 
 
 CHEXPERT = 'Path,Sex,No Finding,Edema\na.png,F,1.0,\nb.png,M,,-1\n'
-EXTRA = 'path,cat,dog,is_valid\na.png,1,1,0\nb.png,0,1,1\n'
+EXTRA = 'path,cat,dog,shiny\na.png,1,1,0\nb.png,0,1,1\n'
 TAGS = 'image_name,tags\na.png,cat dog\nb.png,dog\n'
+VERIFIED = """ImageID,Source,LabelName,Confidence
+a,verification,Cat,1
+a,verification,Dog,1.0
+a,verification,Cow,0
+b,verification,Cat,0
+b,verification,Dog,1
+c,verification,Cat,0
+"""
 CHOSEN = [
     (
         'blanks are absent',
@@ -894,10 +1009,10 @@ CHOSEN = [
     ),
     ('-1 is present', CHEXPERT, dict(classes=['Edema'], blanks=0, uncertain=1), {'a.png': [], 'b.png': ['Edema']}),
     ('classes chosen', EXTRA, dict(classes=['dog', 'cat']), SAME),
-    ('all columns', EXTRA, {}, {'a.png': ['cat', 'dog'], 'b.png': ['dog', 'is_valid']}),
+    ('all columns', EXTRA, {}, {'a.png': ['cat', 'dog'], 'b.png': ['dog', 'shiny']}),
     (
         'names chosen',
-        EXTRA.replace('is_valid', 'x'),
+        EXTRA.replace('shiny', 'x'),
         dict(classes=['cat'], others='drop'),
         {'a.png': ['cat'], 'b.png': []},
     ),
@@ -912,6 +1027,10 @@ CHOSEN = [
         dict(delimiter=';', labels='labels,more'),
         {'a.png': ['cat']},
     ),
+    ('looked for in vain (Open Images)', VERIFIED, {}, {'a': ['Cat', 'Dog'], 'b': ['Dog'], 'c': []}),
+    ('one class with a space', TAGS.replace('cat dog', 'cat dog|'), {}, {'a.png': ['cat dog'], 'b.png': ['dog']}),
+    ('two classes', TAGS.replace('cat dog', 'cat|dog'), {}, SAME),
+    ('columns told', 'sep=;\npath;labels,more\na.png;cat\nb.png;dog\n', {}, {'a.png': ['cat'], 'b.png': ['dog']}),
     ('ids as names', 'path,label\na.png,1\nb.png,0\n', dict(labels='label'), {'a.png': ['1'], 'b.png': ['0']}),
 ]
 
@@ -1004,6 +1123,33 @@ def test_wide_pictures_are_scaled_by_what_their_values_say():
     for values in (wide, wide * 16, wide * 257, wide.astype(np.int32) * 257, gray / 255, gray.astype(np.float32)):
         assert (load_image(values, 16, 'official') == right).all()
         assert (np.asarray(open_image(Image.fromarray(values))) == right.transpose(1, 2, 0)).all()
+
+
+def tiff(photometric, pixel):
+    "A TIFF of one pixel of three bytes, uncompressed, written by hand."
+    entries = [(256, 3, 1), (257, 3, 1), (258, 3, 122), (259, 3, 1), (262, 3, photometric), (273, 4, 128), (277, 3, 3)]
+    entries += [(278, 3, 1), (279, 4, 3)]  # tag, type, value or where it is
+    tags = [struct.pack('<HHII', tag, kind, 3 if tag == 258 else 1, value) for tag, kind, value in entries]
+    return struct.pack('<2sHIH', b'II', 42, 8, len(tags)) + b''.join(tags) + struct.pack('<I3H', 0, 8, 8, 8) + pixel
+
+
+CIELAB = {  # of the corners of sRGB, white point D50, as Lindbloom publishes them
+    (54.29, 80.81, 69.89): (255, 0, 0),
+    (87.82, -79.27, 80.99): (0, 255, 0),
+    (29.57, 68.30, -112.03): (0, 0, 255),
+    (100, 0, 0): (255, 255, 255),
+    (0, 0, 0): (0, 0, 0),
+}
+
+
+@pytest.mark.parametrize('lab,rgb', CIELAB.items())
+def test_a_picture_in_cielab_has_its_colours(lab, rgb, tmp_path):
+    light, *axes = lab
+    pixel = bytes([round(2.55 * light), *(round(a) % 256 for a in axes)])  # the axes have a sign in a TIFF
+    shown = load_image(put(tmp_path, 'a.tif', tiff(8, pixel)), 8)[:, 0, 0]
+    assert abs(shown.astype(int) - rgb).max() < 25  # to the rounding of the axes: 8 bits reach beyond sRGB
+    with pytest.raises(ValueError, match='in no format that Pillow knows'):
+        load_image(put(tmp_path, 'b.tif', tiff(9, pixel)), 8)  # axes without a sign: not read, never wrong
 
 
 def test_our_own_mistakes_are_not_taken_for_damaged_files(tmp_path, monkeypatch):

@@ -174,7 +174,7 @@ def test_a_damaged_array_is_named_and_made_again(tmp_path_factory, data):
         at = data.draw(st.integers(0, len(content) - 1))
         how = data.draw(st.sampled_from(['cut', 'flip', 'add']))
         if how == 'cut':
-            content = content[:at]
+            content = content[: min(at, len(content) - 2)]  # more than the line end of the record
         elif how == 'flip':
             content[at] ^= 1 << data.draw(st.integers(0, 7))
         else:

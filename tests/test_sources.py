@@ -1,13 +1,14 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
 
-import io
+import io, json
 
 import numpy as np, pytest
 from PIL import Image
 
 import hpdval
 from hpdval.config import make_config
-from hpdval.experiment import load_benchmark, run
+from hpdval.experiment import config_clip, load_benchmark, run
+from hpdval.sources import Source
 
 NAMES = ['apple', 'car', 'dog']
 COLOURS = dict(apple=(200, 40, 40), car=(40, 60, 200), dog=(40, 180, 60))
@@ -105,3 +106,104 @@ def test_other_pixels_are_other_data(splits, tmp_path, monkeypatch):
         cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path / folder), device='cpu')
         digests.add(load_benchmark(cfg, progress=False).digest)
     assert len(digests) == 2
+
+
+def test_two_test_sets_of_one_name_do_not_share_a_run(splits, tmp_path, monkeypatch):
+    "The name of hand-made data is a text: what they hold stands behind it."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    size = config_clip(cfg).visual.size
+    data = hpdval.from_samples(*splits[:2])(cfg, size)
+    runs = []
+    for test in (data.test, data.test.at(range(12)), data.test._replace(images=255 - data.test.images)):
+        runs.append(run(cfg, progress=False, data=hpdval.Data(data.train, test, 'mine')))
+    assert len({r.hash for r in runs}) == 3 and [len(r.scores) for r in runs] == [24, 12, 24]
+    made = lambda cfg, size, progress: hpdval.Data(data.train, data.test, 'mine')  # a source of the user's own
+    assert run(cfg, progress=False, data=made).hash == runs[0].hash
+    monkeypatch.setitem(hpdval.SOURCES, 'made', Source(made, 'a source in the registry'))
+    assert load_benchmark(make_config("zero-shot", "made", device="cpu"), progress=False).digest == runs[0].data
+
+
+def said_of(folder, benchmark, monkeypatch):
+    "The data in a folder, and what was said of them, without the folder."
+    said = []
+    monkeypatch.setattr('hpdval.sources.say', lambda line, once=False: said.append(line.replace(f'{folder}/', '')))
+    monkeypatch.setenv('HPDVAL_CACHE', str(folder / 'cache'))
+    where = dict(image_root=str(folder)) | (dict(lists=str(folder)) if benchmark == 'own' else {})
+    data = load_benchmark(make_config('zero-shot', benchmark, device='cpu', **where), progress=True)
+    return data, said
+
+
+@pytest.mark.parametrize('known', [False, True])  # are the pictures decoded already?
+def test_copies_of_training_images_are_said(known, splits, tmp_path, monkeypatch):
+    as_files(tmp_path, splits)
+    first = {s: sorted(f for f in (tmp_path / s).rglob('*.png'))[0] for s in ('train', 'test', 'val')}
+    copies = 'test/dog/copy 1.png', 'test/dog/copy 2.png', 'val/dog/copy.png', 'train/dog/zz.png'
+    for name in copies:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(first['train'].read_bytes())
+    (tmp_path / 'test/apple/val.png').write_bytes(first['val'].read_bytes())
+    for _ in range(1 + known):
+        _, said = said_of(tmp_path, 'folder', monkeypatch)
+    a, b = (str(first[s].relative_to(tmp_path)) for s in ('train', 'val'))
+    twice = [line for line in said if ' is ' in line]
+    assert twice == [
+        f'train: 1 image there twice, with other labels (train/dog/zz.png is {a})',
+        f'2 of 27 images of test are in train too (test/dog/copy 1.png is {a})',
+        f'1 of 13 images of val are in train too (val/dog/copy.png is {a})',
+        f'3 of 27 images of test are in val too (test/apple/val.png is {b})',
+    ]
+
+
+def test_a_record_of_an_older_version_is_made_again(splits, tmp_path, monkeypatch):
+    as_files(tmp_path, splits[:2])
+    data, _ = said_of(tmp_path, 'folder', monkeypatch)
+    for record in (tmp_path / 'cache').glob('*.json'):
+        old = json.loads(record.read_text())
+        del old['files']
+        record.write_text(json.dumps(old))
+    again, _ = said_of(tmp_path, 'folder', monkeypatch)
+    assert again.digest == data.digest and again.test.files == data.test.files and len(data.test.files) == 24
+
+
+def test_what_is_no_picture_of_a_class_is_left_out(splits, tmp_path, monkeypatch):
+    as_files(tmp_path, splits[:2])
+    right, _ = said_of(tmp_path, 'folder', monkeypatch)
+    for hidden in (
+        '.ipynb_checkpoints/1.png',
+        'car/.ipynb_checkpoints/1.png',
+        '__MACOSX/._x.png',
+        'car/._1.png',
+        '.a.png',
+    ):
+        (tmp_path / 'train' / hidden).parent.mkdir(exist_ok=True)
+        (tmp_path / 'train' / hidden).write_bytes(b'')
+    (tmp_path / 'train/car/Thumbs.db').write_bytes(b'')
+    data, _ = said_of(tmp_path, 'folder', monkeypatch)
+    assert data.classes == right.classes == tuple(NAMES) and data.digest == right.digest
+
+
+def test_pictures_that_a_table_does_not_name_are_counted(splits, tmp_path, monkeypatch):
+    as_files(tmp_path, splits[:2])
+    named = sorted(f.relative_to(tmp_path / 'train').as_posix() for f in (tmp_path / 'train').rglob('*.png'))
+    lines = [f'{p},{p.split("/")[0]}' for p in named[3:]]
+    (tmp_path / 'train/metadata.csv').write_text('\n'.join(['file_name,labels', *lines]))
+    data, said = said_of(tmp_path, 'folder', monkeypatch)
+    assert f'train: 3 pictures left out, not in metadata.csv ({", ".join(named[:3])})' in said
+    assert len(data.train.paths) == 45
+
+
+def test_test_images_that_are_training_images_are_said_of_tables_and_of_samples(splits, tmp_path, monkeypatch):
+    train, test, _ = splits
+    for name, pairs in (('train', train[:6]), ('test', [*test[:3], train[0]])):
+        for i, (im, _) in enumerate(pairs):
+            im.save(tmp_path / f'{name}{i}.png')
+        lines = [f'{name}{i}.png,{";".join(shown)}' for i, (_, shown) in enumerate(pairs)]
+        (tmp_path / f'{name}.csv').write_text('\n'.join(['path,labels', *lines]))
+    _, said = said_of(tmp_path, 'own', monkeypatch)
+    assert said[-1] == '1 of 4 images of test.csv are in train.csv too (test3.png is train0.png)'
+    said.clear()
+    samples = hpdval.from_samples(train[:6], [*test[:3], train[0]])
+    load_benchmark(make_config('zero-shot', 'memory', device='cpu'), data=samples, progress=True)
+    assert said[-1] == '1 of 4 images of test are in train too (test/00003 is train/00000)'
+    assert said[0].startswith('train: 6 images, 3 classes (apple ')
