@@ -153,7 +153,7 @@ def predict(folder, images, classes, top, method, device, as_json):
     from hpdval.predict import Classifier
 
     model = Classifier.load(folder, device=device, method=method)
-    names = [c.strip() for c in classes.split(',') if c.strip()] if classes else None
+    names = [c.strip() for c in classes.split(',') if c.strip()] if classes is not None else None
     table = model.predict(list(images), classes=names, top=top)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
 

@@ -40,6 +40,7 @@ from hpdval.core import (
     file_digest,
     get_device,
     runs_dir,
+    say,
     seed_everything,
     text_digest,
     write_json,
@@ -53,7 +54,7 @@ from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
 from .photographs import provided
 from .prompts import PROMPTS
-from .sources import Data, load_data
+from .sources import SOURCES, Data, load_data
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 from .weights import files_read
 
@@ -93,6 +94,12 @@ def load_benchmark(
     found = cfg if data is not None else provided(cfg, progress)
     with_its_pixels = replace(found, transform=clip.transform(cfg.transform))
     data = load_data(with_its_pixels, size or clip.visual.size, progress, data)
+    if cfg.clip == 'mini' and not cfg.pretrained and not SOURCES[cfg.benchmark].square:
+        say(
+            'MiniCLIP learned from drawings of 64 px and says little of photographs: for real pictures set clip and '
+            'pretrained, such as clip=ViT-B-32-quickgelu and pretrained=openai',
+            once=True,
+        )
     usual = start_config(cfg.method, cfg.benchmark, cfg.mode).get('val_fraction', Config.val_fraction)
     if data.val is not None and cfg.val_fraction != usual:
         raise ValueError('the data have a validation split of their own, so val_fraction has no effect: leave it out')
@@ -475,7 +482,8 @@ def compare_configs(
     for r in flat:
         seconds |= r.before | {r.hash: r.seconds}
     rows = {row: summed(rs) for row, rs in results.items()}
-    return conditions(flat) | dict(seconds=sum(seconds.values()), methods=rows), results
+    asked = {row: rs[0].config for row, rs in results.items()}
+    return conditions(flat) | dict(configs=asked, seconds=sum(seconds.values()), methods=rows), results
 
 
 def compare(

@@ -15,7 +15,7 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'TUNED_FEWSHOT', 'FEWSHOT_B
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
 import json, time
 from dataclasses import asdict, dataclass, fields, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,7 +54,7 @@ from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, r
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
-from .losses import LOSSES, Loss, asl
+from .losses import LOSSES
 from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
 from .parallel import from_main, is_main, local_device, main_first, wait
@@ -264,11 +264,6 @@ for _name in WORLDS:
     FEWSHOT_BENCHMARKS.setdefault(_name, FEWSHOT_BENCHMARKS[_name.removesuffix('-val').removesuffix('-smoke')])
 
 # %% ../nbs/33_fewshot.ipynb #23de4c29
-def _summed(**kw):
-    return lambda counts, n, p: Loss(partial(asl, reduction='sum', **kw))
-
-
-LOSSES['asl-sum'] = dict(paper=_summed(), official=_summed(detach=True))  # docs/paper_and_code.md#row-33
 OFFICIAL_FEWSHOT = dict(select='last', train_text=False, epochs1=18, earliest1=15, batch_size=32, loss='asl-sum')
 
 # %% ../nbs/33_fewshot.ipynb #5ac32e79

@@ -229,6 +229,9 @@ LOSSES = {
     ),  # the authors' crashes (#row-17): nothing to differ from
     'cb-focal': dict(paper=_cb_paper, official=_cb_official),
     'asl': dict(paper=_plain(asl), official=_plain(asl, detach=True)),
+    'asl-sum': dict(  # few-shot, docs/paper_and_code.md#row-33
+        paper=_plain(asl, reduction='sum'), official=_plain(asl, reduction='sum', detach=True)
+    ),
     'db': dict(paper=_db(), official=_db(divide=True, balance=0.5), printed=_db(printed=True)),
     'db-focal': dict(paper=_db(**_focal), official=_db(**_focal, batch=True)),
     'db-star': dict(

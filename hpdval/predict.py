@@ -32,6 +32,13 @@ def as_images(images) -> list:  # of paths, `PIL.Image`s and arrays
     return list(images)
 
 # %% ../nbs/41_predict.ipynb #67d745dc
+def _check_method(folder, said: dict, method):
+    "A `ValueError` if the one run in a folder is not of the method that was asked for."
+    own = said['config']['method'] if isinstance(said, dict) and 'config' in said else None
+    if own and method not in (None, own, METHODS[own].label if own in METHODS else own):
+        raise ValueError(f'{folder} holds one run, of method {own!r}, and not {method!r}: leave the method out')
+
+
 def run_folder(folder, method=None) -> Path:
     """The folder of one run: itself, or, of the folder that a run notebook fills, the first seed of a method (a label;
     None = the last one in it). A `FileNotFoundError` if there is no finished run."""
@@ -42,6 +49,7 @@ def run_folder(folder, method=None) -> Path:
         )
     said = json.loads(file.read_text())
     if 'methods' not in said:
+        _check_method(folder, said, method)
         return Path(folder)
     label = METHODS[method].label if method in METHODS else method or list(said['methods'])[-1]
     name = lookup(label, said['methods'], f'method in {folder}:')['hashes'][0]

@@ -6,7 +6,7 @@
 __all__ = ['LIST_NAMES', 'NEARLY_VAL', 'TABLES', 'SPLIT_TABLES', 'PICTURES', 'UNREAD', 'LABEL_COLUMNS', 'SOURCES', 'OURS', 'Data',
            'split_digest', 'content_digest', 'resize', 'embedded', 'find_lists', 'check_same_classes', 'listed',
            'read_data', 'same_pictures', 'contradictions', 'say_read', 'folders', 'label_form', 'from_samples',
-           'in_memory', 'Source', 'check_split', 'check_data', 'named_by_content', 'load_data']
+           'in_memory', 'Source', 'check_split', 'check_data', 'named_by_content', 'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
 import hashlib, re
@@ -195,8 +195,7 @@ def read_data(
                 f'{last}: {plural(len(both), "image")} of {where} too ({both[0]}): take them out of one of the '
                 'two, for validation chooses between trainings by images that were not trained on'
             )
-    if progress:
-        say_read(splits)
+    say_read(splits)
     digests = '+'.join(split_digest(s) for s in splits.values())
     return Data(train, test, f'{name} {digests}', val=val[0] if val else None)
 
@@ -497,8 +496,7 @@ def from_samples(
             paths = [f'{n}/{i:05d}' for i in range(len(images))]
             files = [hashlib.sha256(p).hexdigest()[:16] for p in pixels]
             splits[n] = Split(torch.from_numpy(pixels), targets[n], tuple(names), paths, files=files)
-        if progress:
-            say_read(splits)
+        say_read(splits)
         digest = content_digest(*splits.values())
         return Data(splits['train'], splits['test'], f'memory {digest}', val=splits.get('val'))
 
@@ -624,6 +622,20 @@ def named_by_content(data: Data) -> Data:
     return data if digest in data.digest else data._replace(digest=f'{data.digest} {digest}'.strip())
 
 
+def check_handed_over(data: Data, benchmark: str):
+    """Data of one's own under the name of a benchmark: said, and a `ValueError` if its classes are others."""
+    worlds = ICON_BENCHMARKS if benchmark in ICON_BENCHMARKS else BENCHMARKS
+    known = worlds.get(benchmark)
+    if known is None or data.digest.startswith(f'{benchmark} '):
+        return
+    if tuple(known.classes) != tuple(data.classes):
+        raise ValueError(
+            f"the data that were handed over have other classes than {benchmark} ({some(data.classes)}): "
+            "make_config(..., benchmark='memory') for data of one's own"
+        )
+    say(f"data that were handed over are run with the settings of {benchmark}; benchmark='memory' has none", once=True)
+
+
 def load_data(
     cfg,  # a `Config`
     size: int,  # side of the images, px
@@ -639,4 +651,7 @@ def load_data(
     if not isinstance(data, Data):
         raise ValueError(f'data must be `Data` or a source, which gives `Data`, got {type(data).__name__}')
     data = check_data(data, cfg, size)
-    return data if source in OURS else named_by_content(data)
+    if source in OURS:
+        return data
+    check_handed_over(data, cfg.benchmark)
+    return named_by_content(data)

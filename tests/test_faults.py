@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 torch.set_num_threads(1)
-sys.moment, sys.nth = os.environ['MOMENT'], int(os.environ['NTH'])
+sys.moment, sys.nth = None, 0
 
 
 def passing(name):
@@ -96,7 +96,8 @@ for line in sys.stdin:  # each run in a process of its own, forked from here
     pid = os.fork()
     if not pid:
         os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
-        os.environ |= dict(HPDVAL_RUNS=f'{folder}/runs', HPDVAL_CACHE=f'{folder}/cache', MOMENT=moment, NTH=str(nth))
+        os.environ |= dict(HPDVAL_RUNS=f'{folder}/runs', HPDVAL_CACHE=f'{folder}/cache')
+        sys.moment, sys.nth = moment, nth
         code = 1
         try:
             perform(room)
