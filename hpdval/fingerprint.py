@@ -32,6 +32,11 @@ def instructions(code: types.CodeType) -> str:
     return repr(said)
 
 
+def _global_names(codes) -> set:
+    "The names that code objects look up among the globals; not those of attributes."
+    return {i.argval for c in codes for i in dis.get_instructions(c) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
+
+
 def _codes(code) -> list:  # the code object and those inside it
     "A code object and those of the functions that it defines."
     return [code] + [c for k in code.co_consts if isinstance(k, types.CodeType) for c in _codes(k)]
@@ -170,7 +175,7 @@ class _Walk:
         codes = _codes(f.__code__)
         used = sorted({n for c in codes for n in c.co_names})
         self.said += [instructions(f.__code__), *_environment(f, codes, used)]
-        values = [f.__globals__[n] for n in used if n in f.__globals__]
+        values = [f.__globals__[n] for n in sorted(_global_names(codes)) if n in f.__globals__]
         modules = [v for v in values if isinstance(v, types.ModuleType) and _is_ours(v)]
         modules += [m for c in codes for m in _imported(c, f.__globals__.get('__package__') or '')]
         cells = [_contents(c) for c in f.__closure__ or ()]

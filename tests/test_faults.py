@@ -52,7 +52,7 @@ os.replace = hooked(os.replace, name_after=lambda a, b: 'after ' + os.path.basen
 import hpdval.train as train
 from hpdval.config import make_config
 from hpdval.core import say
-from hpdval.experiment import cached_clip, load_model, run
+from hpdval.experiment import cached_clip, load_benchmark, load_model, run
 from hpdval.labels import VOC_CLASSES
 from hpdval.sources import from_samples
 
@@ -75,6 +75,7 @@ small = dict(batch_size=8, lr1=1e-3, lr2=1e-2, epochs1=3, epochs2=3, val_fractio
 cfg = make_config('hp-dval', benchmark='memory', copies=1, **small)
 data = from_samples(drawn(32), drawn(16), classes=names)
 clip = cached_clip(cfg.clip, cfg.pretrained)
+load_benchmark(cfg, progress=False, data=data)  # what is said of the data is said here, once
 
 
 def perform(room):
