@@ -144,17 +144,19 @@ def compare(methods, seeds, out, quiet, as_json, **options):
 @click.argument('folder')
 @click.argument('images', nargs=-1, required=True)
 @click.option('--classes', help='Names to look for, with commas between them; default: those of the run.')
-@click.option('--top', type=int, default=5, show_default=True, help='Labels per picture.')
+@click.option('--top', type=int, help='Labels per picture; default: 5, and what is decided with --decide.')
+@click.option('--decide', help='threshold (one per class) or top-k: only the labels that are decided.')
 @click.option('--method', help='Which of the methods in the folder of a run notebook.')
 @click.option('--device', default='auto', show_default=True)
 @json_option
-def predict(folder, images, classes, top, method, device, as_json):
+def predict(folder, images, classes, top, decide, method, device, as_json):
     """The likeliest labels of IMAGES by the run in FOLDER (as `hpdval run` prints it)."""
     from hpdval.predict import Classifier
 
     model = Classifier.load(folder, device=device, method=method)
     names = [c.strip() for c in classes.split(',') if c.strip()] if classes is not None else None
-    table = model.predict(list(images), classes=names, top=top)
+    top = top or (None if decide else 5)
+    table = model.predict(list(images), classes=names, top=top, decide=decide)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
 
 # %% ../nbs/43_command.ipynb #596fbd44

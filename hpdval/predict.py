@@ -18,6 +18,7 @@ from .clip import Clip, load_clip
 from .config import METHODS, Config, clip_settings
 from .core import get_device, lookup, runs_dir, say
 from .data import load_image, open_image, shown_part
+from .decide import DECIDE, Decision
 from .experiment import Result, load_model
 from .model import DualView, for_classes
 from .train import Pixels
@@ -98,10 +99,19 @@ class Classifier:
     def _image(self, image) -> torch.Tensor:  # uint8 [3,S,S]
         return torch.as_tensor(load_image(image, self.clip.visual.size, self.transform))
 
-    def _probabilities(self, model: DualView, images, texts) -> np.ndarray:  # [B,C]
+    def _probabilities(self, model: DualView, images, texts, decision) -> np.ndarray:  # [B,C]
         x = self.pixels(torch.stack([self._image(im) for im in images]))
         score = model.score(*model.visual(x), texts)
-        return model.logits(score).sigmoid().cpu().numpy()
+        return decision.probabilities(model.logits(score).cpu().numpy())
+
+    def _decision(self, classes, decide) -> Decision:
+        "How this run decides; for other classes by what is common to all. Said, where it chose nothing."
+        if decide is not None:
+            lookup(decide, DECIDE, 'way to decide')
+        decision = self.result.decisions
+        if decide and not decision.images:
+            say(f'{self.result.folder} had no validation images to choose by: the threshold is .5', once=True)
+        return decision if classes is None else decision.common()
 
     @torch.inference_mode()
     def predict(
@@ -110,9 +120,12 @@ class Classifier:
         classes=None,  # names to look for; None = those of the run
         top=None,  # rows per image; None = one per class
         batch=64,  # images at a time, 1 or more
+        decide=None,  # threshold (one per class) | top-k (as many as images have); None = all labels, not decided
     ) -> pd.DataFrame:  # image (its path or number), label, probability 0..1; the likeliest first
-        """What is in the images. Probabilities are the sigmoid of the logits that the loss saw; they rank well, but are
-        not calibrated. A `ValueError` if the run cannot name other classes, and for names and numbers that are none."""
+        """What is in the images. Probabilities and thresholds are those that the run chose on validation images
+        (`Result.decisions`). An image that no label is decided for has one row, without a label. A `ValueError` if the
+        run cannot name other classes, and for names and numbers that are none."""
+        decision = self._decision(classes, decide)
         for name, n in dict(batch=batch, top=1 if top is None else top).items():
             _check_count(name, n)
         model = self.model
@@ -124,9 +137,10 @@ class Classifier:
         names, texts, rows = list(model.classes), model.texts(), []
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
-            for j, p in enumerate(self._probabilities(model, part, texts), start):
+            for j, p in enumerate(self._probabilities(model, part, texts, decision), start):
                 name = str(images[j]) if isinstance(images[j], (str, Path)) else j
-                rows += [(name, names[c], float(p[c])) for c in np.argsort(-p)[:top]]
+                found = [(name, names[c], float(p[c])) for c in decision.chosen(p, decide, top)]
+                rows += found or [(name, None, np.nan)]
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
     @torch.inference_mode()
