@@ -21,7 +21,7 @@ from .align import HEADS, JOINS, PAPER_SHARE, SCORES, global_weight
 from .clip import LOCALS, RESIZES, triple
 from .core import lookup, say, testing
 from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
-from .labels import SPELLINGS
+from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, VIEWS, active_terms, parse_terms
 from .prompts import PROMPTS
 from .sources import SOURCES
@@ -41,6 +41,8 @@ class Config:
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
     fetch: bool = True  # yes | no: are the published lists and photographs that are not there fetched?
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
+    head_from: int = 100  # training images from which on a class is of the head group; not part of a run's name
+    tail_below: int = 20  # and below which of the tail, likewise
     transform: str = 'clip'  # clip (the model's own) | squash | pad | official (#row-25)
     augment: str = 'clip'  # clip (crop, flip, colour) | official (#row-26) | icons | none
     copies: int = 0  # augmented copies per training image, made once; 0 = a fresh one in every epoch (open)
@@ -435,7 +437,10 @@ def typed(name: str, value):
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema topk_share': (0, 1),
     'seed': (0, 2**32 - 1),
-    'copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (0, None),
+    'head_from tail_below copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (
+        0,
+        None,
+    ),
     'kd_weight sc_weight cse_weight': (0, None),
     'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
@@ -473,6 +478,7 @@ def _check_together(cfg: Config):
             raise ValueError(
                 f'benchmark {cfg.benchmark!r} does not read {name}: leave it out, or name another benchmark'
             )
+    groups((), (cfg.head_from, cfg.tail_below))
     if cfg.select == 'val' and not cfg.val_fraction:
         raise ValueError("select='val' needs a val_fraction above 0")
     one_view = PROMPTS[cfg.prompts].needs_image or HEADS[cfg.head].learns
@@ -535,7 +541,9 @@ def start_config(method: str, benchmark: str, mode: str) -> dict:
     }
 
 
-_ABOUT = set('method mode seed device image_root lists fetch pretrained student_weights empty_classes'.split())
+_ABOUT = set(
+    'method mode seed device image_root lists fetch pretrained student_weights empty_classes head_from tail_below'.split()
+)
 
 
 def without_effect(cfg: Config, start: Config, names) -> list:  # of names

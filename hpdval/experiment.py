@@ -333,7 +333,7 @@ def _measured(cfg, name, clip, data, model, device, progress) -> tuple:  # dict,
         classes=list(data.classes),
         counts=data.counts.tolist(),
         ap=(100 * ap).tolist(),
-        **summary(ap, data.counts),
+        **summary(ap, data.counts, (cfg.head_from, cfg.tail_below)),
         scale=model.scale.item(),
         centre=model.centre.item(),
     )
@@ -345,6 +345,10 @@ def _found(cfg: Config, folder: Path):  # -> Result or None
     if not (folder / 'result.json').is_file():
         return None
     result = Result.load(folder)
+    limits = cfg.head_from, cfg.tail_below
+    if limits != tuple(result.config.get(k, getattr(Config, k)) for k in ('head_from', 'tail_below')):
+        for name, value in summary(np.array(result.ap) / 100, result.counts, limits).items():
+            setattr(result, name, value)
     result.config = asdict(cfg)
     return result
 

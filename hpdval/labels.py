@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COCO_CLASSES', 'VOC_CLASSES', 'VOC_TO_COCO', 'SPACED', 'SPELLINGS', 'COCO_LT_COUNTS', 'VOC_LT_COUNTS', 'BENCHMARKS',
-           'COCO_NOVEL', 'VOC_NOVEL', 'readable', 'spaced', 'Benchmark', 'groups']
+           'LIMITS', 'COCO_NOVEL', 'VOC_NOVEL', 'readable', 'spaced', 'Benchmark', 'groups']
 
 # %% ../nbs/10_labels.ipynb #86c1763f
 from types import MappingProxyType
@@ -81,12 +81,20 @@ BENCHMARKS = MappingProxyType(
 )
 
 # %% ../nbs/10_labels.ipynb #41eea27b
+LIMITS = (100, 20)  # images from which on a class is of the head, and below which of the tail
+
+
 def groups(
     counts,  # [C] training images per class
+    limits=LIMITS,  # of the head and of the tail
 ) -> dict:  # group name -> int array of class indices, ascending
-    "Head (100 images or more), medium (20 to 99), tail (fewer than 20) classes, as the authors evaluate."
+    """Head (100 images or more), medium (20 to 99), tail (fewer than 20) classes, as the authors evaluate; or by limits
+    of one's own. A `ValueError` if the tail would reach into the head."""
+    head, tail = limits
+    if not 0 <= tail <= head:
+        raise ValueError(f'the tail ends where the head begins, or before: got {tail} and {head} images')
     counts = np.asarray(counts)
-    masks = dict(head=counts >= 100, medium=(counts >= 20) & (counts < 100), tail=counts < 20)
+    masks = dict(head=counts >= head, medium=(counts >= tail) & (counts < head), tail=counts < tail)
     return {k: np.flatnonzero(m) for k, m in masks.items()}
 
 # %% ../nbs/10_labels.ipynb #c65f9b71

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd, torch
 from scipy import stats
 
 from .core import lookup, say
-from .labels import groups
+from .labels import LIMITS, groups
 
 # %% ../nbs/24_metrics.ipynb #8d8337d0
 TIES = ('expected', 'stable', 'sklearn')
@@ -142,13 +142,14 @@ def tie_bounds(scores, targets):  # -> [C], [C]
 def _by_group(
     ap,  # [C] 0..1
     counts,  # [C] training images per class
+    limits,  # of head and tail
 ):  # -> {group: APs}
     "AP in percent of each group's classes, those with NaN left out; `total` first."
     counts = np.asarray(_counts_of(counts, ap.index if isinstance(ap, pd.Series) else None))
     ap = 100 * np.asarray(ap, float)
     if ap.shape != counts.shape:
         raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
-    members = dict(total=np.arange(len(ap))) | groups(counts)
+    members = dict(total=np.arange(len(ap))) | groups(counts, limits)
     return {k: ap[i][~np.isnan(ap[i])] for k, i in members.items()}
 
 
@@ -163,20 +164,22 @@ def _var(a):
 def group_means(
     ap,  # [C] 0..1, NaN allowed
     counts,  # [C] training images per class
+    limits=LIMITS,  # images of head and of tail, see `groups`
 ) -> dict:  # total, head, medium, tail in percent
     "Mean AP over all classes and over each group; `ValueError` if `ap` and `counts` differ in length."
-    return {k: _mean(a) for k, a in _by_group(ap, counts).items()}
+    return {k: _mean(a) for k, a in _by_group(ap, counts, limits).items()}
 
 # %% ../nbs/24_metrics.ipynb #90a9c48e
 def summary(
     ap,  # [C] 0..1, NaN allowed
     counts,  # [C] training images per class
+    limits=LIMITS,  # images of head and of tail, see `groups`
 ) -> dict:
     "mAP (`group_means`), `var_population` of the class APs and `var_between_groups`, of APs in percent."
-    total, *by_group = _by_group(ap, counts).values()
+    total, *by_group = _by_group(ap, counts, limits).values()
     # each class stands for the mean of its group
     own_group = np.concatenate([np.full(len(a), _mean(a)) for a in by_group])
-    return dict(mAP=group_means(ap, counts), var_population=_var(total), var_between_groups=_var(own_group))
+    return dict(mAP=group_means(ap, counts, limits), var_population=_var(total), var_between_groups=_var(own_group))
 
 # %% ../nbs/24_metrics.ipynb #03e0e0d2
 def _f1(p, r):

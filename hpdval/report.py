@@ -24,7 +24,7 @@ from .config import METHODS, Config, method_label, start_config, trial
 from .core import atomic_write, say
 from .decide import calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_config, fewshot_trial
-from .labels import groups, readable
+from .labels import LIMITS, groups, readable
 from .metrics import subset_ap
 from .sources import SOURCES, Data
 from .train import Pixels
@@ -34,6 +34,8 @@ GROUPS = ('total', 'head', 'medium', 'tail')
 
 
 def _cell(mean, std):
+    if np.isnan(mean):
+        return '–'  # no class in the group has a test image
     return f'{mean:.2f}' if std is None else f'{mean:.2f} ± {std:.2f}'
 
 
@@ -321,7 +323,8 @@ def plot_groups(summary: dict):
         x = np.arange(len(GROUPS)) + (i - (len(methods) - 1) / 2) * w
         high, spread = [m['mAP'][g] for g in GROUPS], [m['std'][g] or 0 for g in GROUPS]
         bars = ax.bar(x, high, w * 0.94, yerr=spread, color=colour_of[name], label=name, capsize=2)
-        ax.bar_label(bars, fmt='%.0f', fontsize=7, padding=1)
+        labels = ['' if np.isnan(h) else f'{h:.0f}' for h in high]  # a group may be empty
+        ax.bar_label(bars, labels, fontsize=7, padding=1)
     ax.set_xticks(range(len(GROUPS)), GROUPS)
     ax.set_ylabel('mAP (%)')
     sign(ax, what_is_shown(summary))
@@ -353,9 +356,9 @@ def plot_reliability(
     return fig
 
 # %% ../nbs/40_report.ipynb #317d8829
-def _group_edges(ax, counts, names=False):
+def _group_edges(ax, counts, limits, names=False):
     "Where head ends and where tail begins, on an axis of classes by falling counts."
-    edges = np.cumsum([len(i) for i in groups(counts).values()])[:2] - 0.5
+    edges = np.cumsum([len(i) for i in groups(counts, limits).values()])[:2] - 0.5
     for e in edges:
         ax.axvline(e, color='.3', lw=0.7, ls=':')
     if names:
@@ -397,8 +400,9 @@ def plot_per_class(
     middle.axhline(0, color=colour_of[base], lw=1)
     bottom.bar(np.arange(len(order)), counts[order], width=1, color='.6')
     bottom.set_yscale('log')
+    limits = tuple(summary.get('config', {}).get(k, own) for k, own in zip(('head_from', 'tail_below'), LIMITS))
     for each in (ax, middle, bottom):
-        _group_edges(each, counts, names=each is ax)
+        _group_edges(each, counts, limits, names=each is ax)
     names = [readable(n) for n in next(iter(methods.values()))['ap']]
     bottom.set_xticks(range(len(order)), [names[i] for i in order], rotation=90, fontsize=6 if len(order) > 30 else 8)
     ax.set(ylabel='AP (%)', ylim=(0, 100))

@@ -29,7 +29,7 @@ from hpdval.sources import SOURCES
 from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection, stage1_losses
 
 TINY = dict(epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
-WHERE = set('method mode device image_root lists pretrained student_weights empty_classes'.split())
+WHERE = set('method mode device image_root lists pretrained student_weights empty_classes head_from tail_below'.split())
 OTHER = dict(  # another value of every number and text
     seed=1,
     copies=1,

@@ -87,3 +87,16 @@ def test_a_damaged_result_does_not_hide_the_others(tmp_path, monkeypatch):
     assert done.exit_code == 0, done.output
     assert [r['method'] for r in json.loads(done.stdout)] == ['zero-shot']
     assert done.stderr.count('left out:') == 7 and len(done.stderr.splitlines()) == 7
+
+
+def test_limits_of_the_groups_are_of_the_report_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    usual = run(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+    own = run(make_config('zero-shot', 'icon-voc-lt', head_from=50, tail_below=10), progress=False)
+    ap, n = np.array(usual.ap), np.array(usual.counts)
+    assert own.hash == usual.hash and own.mAP['total'] == pytest.approx(usual.mAP['total'])
+    for name, rows in dict(head=n >= 50, medium=(n >= 10) & (n < 50), tail=n < 10).items():
+        assert own.mAP[name] == pytest.approx(ap[rows].mean())
+    assert run(make_config('zero-shot', 'icon-voc-lt'), progress=False).mAP == usual.mAP
+    with pytest.raises(ValueError, match='got 30 and 20 images'):
+        make_config('zero-shot', head_from=20, tail_below=30)
