@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
            'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'clip_settings',
-           'choices', 'as_type', 'typed', 'check', 'method_config', 'config_hash', 'stage1_config',
-           'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
+           'choices', 'as_type', 'typed', 'check', 'start_config', 'without_effect', 'make_config', 'method_config',
+           'config_hash', 'stage1_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial',
+           'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, math, os, re
@@ -436,11 +437,8 @@ def typed(name: str, value):
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema topk_share': (0, 1),
     'seed': (0, 2**32 - 1),
-    'head_from tail_below': (0, None),
-    'copies topk join_scale scale epochs1 epochs2 earliest1 earliest2 schedule_epochs image_size': (
-        0,
-        None,
-    ),
+    'head_from tail_below schedule_epochs image_size': (0, None),
+    'copies topk join_scale scale epochs1 epochs2 earliest1 earliest2': (0, None),
     'kd_weight sc_weight cse_weight': (0, None),
     'weight_decay lr1 lr2': (0, None),
     'n_ctx batch_size': (1, None),
@@ -541,12 +539,8 @@ def start_config(method: str, benchmark: str, mode: str) -> dict:
     }
 
 
-_ABOUT = set(
-    """method mode seed device image_root lists fetch pretrained student_weights empty_classes
-    head_from tail_below""".split()
-)
-    'method mode seed device image_root lists fetch pretrained student_weights empty_classes head_from tail_below'.split()
-)
+_ABOUT = set('method mode seed device image_root lists fetch pretrained student_weights empty_classes'.split())
+_ABOUT |= {'head_from', 'tail_below'}  # of the report alone
 
 
 def without_effect(cfg: Config, start: Config, names) -> list:  # of names
