@@ -35,9 +35,14 @@ class Commands(click.Group):
             raise click.ClickException(one_line(e)) from None
 
 
+def _nulls(data):
+    "`data` with None in the place of NaN, which is no JSON."
+    return json.loads(json.dumps(data, default=str), parse_constant=lambda _: None)
+
+
 def show(data, as_json: bool, text: str):
     "Print a result: as JSON, or as its text."
-    click.echo(json.dumps(data, default=str, indent=1) if as_json else text)
+    click.echo(json.dumps(_nulls(data), default=str, indent=1) if as_json else text)
 
 
 json_option = click.option('--json', 'as_json', is_flag=True, help='The result as JSON.')
@@ -197,8 +202,9 @@ def predict(folder, images, classes, top, decide, method, device, as_json):
     from hpdval.predict import Classifier
 
     model = Classifier.load(folder, device=device, method=method)
-    names = [c.strip() for c in classes.split(',') if c.strip()] if classes is not None else None
-    top = top or (None if decide else 5)
+    names = [c.strip() for c in classes.split(',')] if classes is not None else None
+    if top is None and not decide:
+        top = 5
     table = model.predict(list(images), classes=names, top=top, decide=decide)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
 

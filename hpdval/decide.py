@@ -13,7 +13,8 @@ import numpy as np, pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from .metrics import threshold_metrics
+from .core import lookup
+from .metrics import as_arrays, threshold_metrics
 
 # %% ../nbs/27_decide.ipynb #46c6e1fd
 BINS = 15  # of equal width, as in Guo et al.
@@ -25,11 +26,11 @@ def reliability(
     bins=BINS,
 ) -> pd.DataFrame:  # a row per bin that holds a label: labels, said (mean probability), right (share that is there)
     "What was said and what was there, by bins of the probability. A `ValueError` for numbers that are none."
-    p, y = np.asarray(probabilities, float).ravel(), np.asarray(targets).ravel()
-    if p.shape != y.shape:
-        raise ValueError(f'{p.size} probabilities for {y.size} targets')
-    if not (p.size and p.min() >= 0 and p.max() <= 1):
-        raise ValueError('probabilities must lie in 0..1, and there must be one at least')
+    p, y = (a.ravel() for a in as_arrays(probabilities, targets))
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(f'probabilities must lie in 0..1, got {p.min():.3g} to {p.max():.3g}')
+    if not isinstance(bins, int) or bins < 1:
+        raise ValueError(f'bins must be a whole number of 1 or more, got {bins!r}')
     b = np.minimum((p * bins).astype(int), bins - 1)
     n = np.bincount(b, minlength=bins)
     sums = [np.bincount(b, weights=w, minlength=bins) for w in (p, y)]
@@ -49,8 +50,8 @@ def calibrate_logits(
 ) -> tuple:  # slope, shift
     """The slope a > 0 and the shift b of sigmoid(a * logit + b) with the greatest likelihood. Targets that are all
     alike say nothing, and a slope that would turn the order round is none: 1 and 0."""
-    z, y = np.asarray(logits, float).ravel(), np.asarray(targets, float).ravel()
-    if not len(y) or y.min() == y.max() or z.std() == 0:
+    z, y = (a.ravel() for a in as_arrays(logits, targets))
+    if y.min() == y.max() or z.std() == 0:
         return 1.0, 0.0
     middle, width = z.mean(), z.std()
     u = (z - middle) / width
@@ -70,8 +71,10 @@ def best_threshold(
     probabilities,  # [N] in 0..1
     targets,  # [N] 0/1, one of them 1 at least
 ) -> float:
-    "The threshold with the highest F1; of several, the highest threshold."
-    p, y = np.asarray(probabilities, float), np.asarray(targets).astype(bool)
+    "The threshold with the highest F1; of several, the highest threshold. A `ValueError` without a positive."
+    p, y = (a[:, 0] for a in as_arrays(np.reshape(probabilities, (-1, 1)), np.reshape(targets, (-1, 1))))
+    if not y.any():
+        raise ValueError('no target is 1: no threshold is better than another')
     order = np.argsort(-p, kind='stable')
     p, y = p[order], y[order]
     last = np.append(p[:-1] > p[1:], True)  # equal scores are said together
@@ -99,11 +102,19 @@ class Decision(NamedTuple):
 
     def probabilities(self, logits) -> np.ndarray:  # [N,C] -> [N,C] in 0..1
         "Calibrated probabilities."
-        return expit(self.slope * np.asarray(logits, float) + self.shift)
+        z = np.asarray(logits, float)
+        if len(self.thresholds) and z.shape[-1] != len(self.thresholds):
+            raise ValueError(f'chosen for {len(self.thresholds)} classes, the logits have {z.shape[-1]}')
+        return expit(self.slope * z + self.shift)
+
+    @property
+    def passes(self) -> np.ndarray:  # [C], or one number
+        "The probability that a label must reach."
+        return np.asarray(self.thresholds if len(self.thresholds) else self.threshold)
 
     def labels(self, logits) -> np.ndarray:  # [N,C] -> bool [N,C]
         "The labels that pass their thresholds."
-        return self.probabilities(logits) >= np.asarray(self.thresholds or self.threshold)
+        return self.probabilities(logits) >= self.passes
 
     def common(self):
         "The same for other classes than it was chosen on."
@@ -115,13 +126,17 @@ class Decision(NamedTuple):
         decide=None,  # a key of `DECIDE`; None = all
         most=None,  # labels at most
     ) -> np.ndarray:  # class numbers, the likeliest first
-        "Which labels an image gets."
+        "Which labels an image gets. A `ValueError` for another way to decide, and for less than one label at most."
+        if decide is not None:
+            lookup(decide, DECIDE, 'way to decide')
+        if most is not None and most < 1:
+            raise ValueError(f'at most one label, or more: got {most}')
         p = np.asarray(probabilities)
         order = np.argsort(-p, kind='stable')
         if decide == 'threshold':
-            order = order[(p >= np.asarray(self.thresholds or self.threshold))[order]]
+            order = order[(p >= self.passes)[order]]
         if decide == 'top-k':
-            most = most or self.top
+            most = self.top if most is None else min(most, self.top)
         return order[:most]
 
 
@@ -131,14 +146,14 @@ def choose_decision(
     own=OWN,
 ) -> Decision:
     "Calibration and thresholds from validation images; the plain ones (1, 0 and .5) if these show no class at all."
-    y = np.asarray(targets).astype(bool)
+    z, y = as_arrays(logits, targets)
     if not y.any():
         return Decision(images=len(y))
-    slope, shift = calibrate_logits(logits, y)
-    p = expit(slope * np.asarray(logits, float) + shift)
+    slope, shift = calibrate_logits(z, y)
+    p = expit(slope * z + shift)
     common = best_threshold(p.ravel(), y.ravel())
     seen = y.sum(0)
-    thresholds = [best_threshold(p[:, c], y[:, c]) if seen[c] >= own else common for c in range(y.shape[1])]
+    thresholds = [best_threshold(p[:, c], y[:, c]) if seen[c] >= max(own, 1) else common for c in range(y.shape[1])]
     top = max(1, round(float(y.sum(1).mean())))
     return Decision(slope, shift, common, tuple(thresholds), top, len(y))
 
@@ -149,12 +164,12 @@ def decided(
     targets,  # [N,C] 0/1
 ) -> dict:  # ECE and ECE_before in 0..1; OP, OR, OF1, CP, CR, CF1 and plain_OF1, plain_CF1 in percent
     "How good probabilities and labels are on images that they were not chosen on."
-    y = np.asarray(targets)
+    logits, y = as_arrays(logits, targets)
     at_half = threshold_metrics(logits, y, kind='logits')
     by_own = threshold_metrics(decision.labels(logits).astype(float), y, kind='probabilities')
     errors = dict(
         ECE=calibration_error(decision.probabilities(logits), y),
-        ECE_before=calibration_error(expit(np.asarray(logits, float)), y),
+        ECE_before=calibration_error(expit(logits), y),
     )
     plain = {f'plain_{k}': 100 * at_half[k] for k in ('OF1', 'CF1')}
     return errors | {k: 100 * v for k, v in by_own.items()} | plain

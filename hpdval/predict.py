@@ -118,7 +118,7 @@ class Classifier:
         self,
         images,  # one image or many: paths, `PIL.Image`s, uint8 arrays [H,W,3] or [N,H,W,3]
         classes=None,  # names to look for; None = those of the run
-        top=None,  # rows per image; None = one per class
+        top=None,  # rows per image, at most; None = one per class, or all that is decided
         batch=64,  # images at a time, 1 or more
         decide=None,  # threshold (one per class) | top-k (as many as images have); None = all labels, not decided
     ) -> pd.DataFrame:  # image (its path or number), label, probability 0..1; the likeliest first
