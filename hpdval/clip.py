@@ -34,7 +34,7 @@ def _vit_tokens(vit, x):
     pooled, tokens = vit(x)
     return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
-# %% ../nbs/20_clip.ipynb #56b54d40
+# %% ../nbs/20_clip.ipynb #2b5e1574
 def _attend(q, k, v, heads):  # [B,L,W], [B,M,W], [B,M,W] -> [B,L,W]
     "Each of L queries' mean of M values, head by head."
     q, k, v = (a.unflatten(-1, (heads, -1)).transpose(1, 2) for a in (q, k, v))
@@ -146,16 +146,15 @@ def _timm_tokens(tower, x):
     tokens = tower.trunk.forward_features(x)
     return _through_head(tower, tokens, tokens[:, tower.trunk.num_prefix_tokens :])
 
-# %% ../nbs/20_clip.ipynb #0a12d2ed
+# %% ../nbs/20_clip.ipynb #10605f88
 def _timm_value(attn, h):  # an attention of timm, [B,N,W] -> [B,N,W]
     "What the attention gives to tokens that each see themselves alone."
-    if attn.qkv is None:
-        v = attn.v_proj(h)
-    else:
-        width = attn.qkv.out_features // 3
-        bias = attn.qkv.bias if attn.qkv.bias is None else attn.qkv.bias[-width:]
-        v = nn.functional.linear(h, attn.qkv.weight[-width:], getattr(attn, 'v_bias', bias))
-    return attn.proj(attn.norm(v))
+    joint = getattr(attn, 'qkv', None)
+    if joint is None:
+        return attn.proj(attn.norm(attn.v_proj(h)))
+    width = joint.out_features // 3
+    bias = getattr(attn, 'v_bias', None) if joint.bias is None else joint.bias[-width:]
+    return attn.proj(attn.norm(nn.functional.linear(h, joint.weight[-width:], bias)))
 
 
 def _timm_values(tower, x):
@@ -168,10 +167,13 @@ def _timm_values(tower, x):
     finally:
         hook.remove()
     own = _timm_value(last.attn, kept[0][:, trunk.num_prefix_tokens :])
-    own = last.ls1(own) if isinstance(last, Block) else own * (1 if last.gamma_1 is None else last.gamma_1)
+    if isinstance(last, Block):
+        own = last.ls1(own)
+    elif last.gamma_1 is not None:
+        own = last.gamma_1 * own
     return _through_head(tower, tokens, trunk.norm(own))
 
-# %% ../nbs/20_clip.ipynb #7c312fa1
+# %% ../nbs/20_clip.ipynb #9d93005f
 def _resnet_places(resnet, x):  # [B,3,S,S] -> [B,1+N,W]
     "What the attention pool reads: the mean of all places, and the places, row by row, with their positions."
     x = resnet.stem(x)
@@ -196,7 +198,7 @@ def _resnet_values(resnet, x):
     x = pool.c_proj(torch.cat([mixed, v[:, 1:]], 1))
     return x[:, 0], x[:, 1:]
 
-# %% ../nbs/20_clip.ipynb #947371e8
+# %% ../nbs/20_clip.ipynb #7a5f7373
 def _convnext_tokens(tower, x):
     "A ConvNeXt's mean of all places, and each place, through its head."
     trunk = tower.trunk
