@@ -18,8 +18,9 @@ from open_clip.model import resize_pos_embed
 from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from timm.layers import Attention, AttentionRope
 from timm.models.convnext import ConvNeXt
-from timm.models.eva import EvaBlock
+from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
@@ -34,7 +35,7 @@ def _vit_tokens(vit, x):
     pooled, tokens = vit(x)
     return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
-# %% ../nbs/20_clip.ipynb #2b5e1574
+# %% ../nbs/20_clip.ipynb #274b5df1
 def _attend(q, k, v, heads):  # [B,L,W], [B,M,W], [B,M,W] -> [B,L,W]
     "Each of L queries' mean of M values, head by head."
     q, k, v = (a.unflatten(-1, (heads, -1)).transpose(1, 2) for a in (q, k, v))
@@ -146,7 +147,7 @@ def _timm_tokens(tower, x):
     tokens = tower.trunk.forward_features(x)
     return _through_head(tower, tokens, tokens[:, tower.trunk.num_prefix_tokens :])
 
-# %% ../nbs/20_clip.ipynb #10605f88
+# %% ../nbs/20_clip.ipynb #4d87feed
 def _timm_value(attn, h):  # an attention of timm, [B,N,W] -> [B,N,W]
     "What the attention gives to tokens that each see themselves alone."
     joint = getattr(attn, 'qkv', None)
@@ -173,7 +174,7 @@ def _timm_values(tower, x):
         own = last.gamma_1 * own
     return _through_head(tower, tokens, trunk.norm(own))
 
-# %% ../nbs/20_clip.ipynb #9d93005f
+# %% ../nbs/20_clip.ipynb #316b32f9
 def _resnet_places(resnet, x):  # [B,3,S,S] -> [B,1+N,W]
     "What the attention pool reads: the mean of all places, and the places, row by row, with their positions."
     x = resnet.stem(x)
@@ -198,7 +199,7 @@ def _resnet_values(resnet, x):
     x = pool.c_proj(torch.cat([mixed, v[:, 1:]], 1))
     return x[:, 0], x[:, 1:]
 
-# %% ../nbs/20_clip.ipynb #7a5f7373
+# %% ../nbs/20_clip.ipynb #383bfa1d
 def _convnext_tokens(tower, x):
     "A ConvNeXt's mean of all places, and each place, through its head."
     trunk = tower.trunk
@@ -238,8 +239,9 @@ def _has_timm_values(visual):
     if not _has_timm_patches(visual) or not isinstance(getattr(visual.trunk, 'blocks', None), nn.Module):
         return False
     last = visual.trunk.blocks[-1]
-    grouped = getattr(getattr(last, 'attn', None), 'num_kv_groups', 1) > 1
-    return type(last) in (Block, EvaBlock) and last.attn.gate is None and not grouped
+    if type(last) not in (Block, EvaBlock) or type(last.attn) not in (Attention, AttentionRope, EvaAttention):
+        return False
+    return last.attn.gate is None and getattr(last.attn, 'num_kv_groups', 1) == 1
 
 
 def _is_resnet(visual):
@@ -250,9 +252,9 @@ def _is_resnet(visual):
 def _is_convnext(visual):
     "Does this tower stand on a ConvNeXt whose pool is the mean of all places?"
     trunk = getattr(visual, 'trunk', None)
-    return (
-        isinstance(trunk, ConvNeXt) and trunk.head.global_pool.pool_type == 'avg' and not hasattr(visual.head, 'pool')
-    )
+    if not isinstance(trunk, ConvNeXt) or hasattr(visual.head, 'pool'):
+        return False
+    return trunk.head.global_pool.pool_type == 'avg'
 
 # %% ../nbs/20_clip.ipynb #a23b7b71
 LOCALS = {  # Config.local -> (which towers, what gives their embeddings)

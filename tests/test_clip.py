@@ -8,7 +8,7 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
-from hpdval.clip import ImageTower, _at_size, _Trunk, activations, as_clip, load_clip, make_student, mini_clip
+from hpdval.clip import LOCALS, ImageTower, _at_size, _Trunk, activations, as_clip, load_clip, make_student, mini_clip
 from hpdval.config import make_config
 from hpdval.data import Split
 from hpdval.model import build_model, model_state, restore
@@ -311,6 +311,20 @@ def test_a_resnet_at_another_size(rn50_file):
     assert p.shape == (1, 25, 1024)
 
 
+@pytest.mark.parametrize('arch, grid', [('RN101', (7, 7)), ('RN50x4', (9, 9))])
+def test_other_resnets_at_full_size(arch, grid):
+    torch.manual_seed(0)
+    model = stirred(open_clip.create_model(arch).eval())
+    tower = as_clip(model).visual
+    x = torch.randn(1, 3, tower.size, tower.size)
+    with torch.no_grad():
+        right = model.encode_image(x)
+        for local in LOCALS:
+            g, p = tower(x, local)
+            torch.testing.assert_close(g, right, atol=1e-5 * float(right.abs().max()), rtol=1e-4)
+            assert tower.grid == grid and p.shape == (1, grid[0] * grid[1], right.shape[1])
+
+
 def test_a_resnet_under_the_wrong_name_is_told_the_right_one(rn50_file):
     for wrong in ('RN101', 'ViT-B-32'):
         with pytest.raises(ValueError, match='do not fit the architecture.*; take RN50 or'):
@@ -442,7 +456,7 @@ def test_who_takes_the_wrong_name_is_told_the_right_one(small_file):
     [
         ([1, 2], 'holds a value of type list and no state dict'),
         (3.5, 'holds a value of type float and no state dict'),
-        ({'visual.proj': torch.full((2, 2), float('nan'))}, '4 of 4 numbers in visual.proj are NaN or infinite'),
+        ({'visual.proj': torch.full((2, 2), float('nan'))}, 'visual.proj has 4 of 4 numbers that are NaN or infinite'),
     ],
 )
 def test_what_is_no_clip_is_refused_in_one_line(what, why, tmp_path):

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hpdval import weights
-from hpdval.clip import load_clip
+from hpdval.clip import activations, load_clip
 from hpdval.data import load_image, to_float
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -256,6 +256,20 @@ def test_the_wrong_activation_is_seen_and_not_taken(tmp_path, monkeypatch, capsy
         assert apart(wrong.visual(x)[0], right.visual(x)[0]) > 1e-3
         assert apart(wrong.text(ids), right.text(ids)) > 1e-3
     assert right.settings != wrong.settings
+
+
+def test_statistics_that_were_not_read_would_be_seen(tmp_path, monkeypatch):
+    "The same for a ResNet: without its running means, its picture embeddings are far away."
+    clip = load_clip('RN50', str(as_openai_dict(peer('openai', 'RN50'), tmp_path, monkeypatch)))
+    x = pixels(clip)
+    with torch.no_grad():
+        right = clip.visual(x)[0]
+        for module in clip.visual.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.zero_()
+        assert apart(clip.visual(x)[0], right) > 1e-3
+    assert activations(clip.visual) == set() and activations(clip.text) == {'quick_gelu'}
+    assert (clip.mean, clip.resize) == (weights.OPENAI_PIXELS['mean'], 'clip')
 
 
 def test_an_archive_of_somebody_else_is_not_read(tmp_path, monkeypatch):
