@@ -10,12 +10,18 @@ __all__ = ['LOCALS', 'MINI', 'MINI_WEIGHTS', 'QUICK', 'RESIZES', 'TextTower', 'I
 # %% ../nbs/20_clip.ipynb #f096be27
 import copy, logging, os, warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import open_clip, timm, torch
 from open_clip.model import resize_pos_embed
+from open_clip.modified_resnet import ModifiedResNet
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
+from timm.layers import Attention, AttentionRope
+from timm.models.convnext import ConvNeXt
+from timm.models.eva import EvaAttention, EvaBlock
+from timm.models.vision_transformer import Block
 from torch import nn
 
 from .core import file_digest, lookup, say, text_digest
@@ -29,21 +35,35 @@ def _vit_tokens(vit, x):
     pooled, tokens = vit(x)
     return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
+# %% ../nbs/20_clip.ipynb #274b5df1
+def _attend(q, k, v, heads):  # [B,L,W], [B,M,W], [B,M,W] -> [B,L,W]
+    "Each of L queries' mean of M values, head by head."
+    q, k, v = (a.unflatten(-1, (heads, -1)).transpose(1, 2) for a in (q, k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
 # %% ../nbs/20_clip.ipynb #131ef65d
+def _last_block(block, x):  # [B,1+N,W] of an open_clip ViT -> [B,1+N,W]
+    "The block's class token; and of each patch what its attention adds if the patch sees itself alone."
+    attn, width = block.attn, x.shape[-1]
+    h = block.ln_1(x)
+    weights, biases = (a.split([width, 2 * width]) for a in (attn.in_proj_weight, attn.in_proj_bias))
+    q = nn.functional.linear(h[:, :1], weights[0], biases[0])
+    k, v = nn.functional.linear(h, weights[1], biases[1]).chunk(2, -1)
+    added = block.ls_1(attn.out_proj(torch.cat([_attend(q, k, v, attn.num_heads), v[:, 1:]], 1)))
+    whole = x[:, :1] + added[:, :1]
+    whole = whole + block.ls_2(block.mlp(block.ln_2(whole)))
+    return torch.cat([whole, added[:, 1:]], 1)
+
+
 def _vit_values(vit, x):
     "Class tokens of an open_clip ViT, and its patches by the value path of the last block alone."
-    last, kept = vit.transformer.resblocks[-1], []
-    hook = last.register_forward_pre_hook(lambda block, args: kept.append(args[0]))
-    try:
-        pooled, _ = vit(x)
-    finally:
-        hook.remove()
-    tokens = kept[0] if vit.transformer.batch_first else kept[0].transpose(0, 1)
-    attn, width = last.attn, last.attn.embed_dim
-    bias = None if attn.in_proj_bias is None else attn.in_proj_bias[-width:]
-    values = nn.functional.linear(last.ln_1(tokens[:, 1:]), attn.in_proj_weight[-width:], bias)
-    patches = vit.ln_post(last.ls_1(attn.out_proj(values)))
-    return pooled, patches if vit.proj is None else patches @ vit.proj
+    *blocks, last = vit.transformer.resblocks
+    x = vit._embeds(x)
+    for block in blocks:
+        x = block(x)
+    x = vit.ln_post(_last_block(last, x))
+    x = x if vit.proj is None else x @ vit.proj
+    return x[:, 0], x[:, 1:]
 
 # %% ../nbs/20_clip.ipynb #c5d7779e
 def _pooled(x, end, pool):  # [C,L,W], positions [C], which place -> [C,W]
@@ -110,18 +130,87 @@ class TextTower(nn.Module):
         return self.encode_embeddings(self.token_embedding(tokens), self.end(tokens))
 
 # %% ../nbs/20_clip.ipynb #fe22ffc4
-def _timm_tokens(tower, x):
-    "The same for a timm trunk. A patch is embedded as the trunk's head would embed an image that has this patch alone."
+def _through_head(tower, tokens, patches):  # of a timm trunk, [B,P+N,W] and [B,N,W] -> [B,D], [B,N,D]
+    "The tokens pooled, and each patch as the trunk's head would embed an image that has this patch alone."
     trunk = tower.trunk
 
     def pool(tokens):
         return tower.head(trunk.forward_head(tokens))
 
-    tokens = trunk.forward_features(x)
-    patches = tokens[:, trunk.num_prefix_tokens :]
     # heads that skip the prefix tokens find the patch, too
     alone = patches.reshape(-1, 1, patches.shape[-1]).expand(-1, 1 + trunk.num_prefix_tokens, -1)
     return pool(tokens), pool(alone).reshape(*patches.shape[:2], -1)
+
+
+def _timm_tokens(tower, x):
+    "Whole and patches for a timm trunk, each patch pooled alone."
+    tokens = tower.trunk.forward_features(x)
+    return _through_head(tower, tokens, tokens[:, tower.trunk.num_prefix_tokens :])
+
+# %% ../nbs/20_clip.ipynb #4d87feed
+def _timm_value(attn, h):  # an attention of timm, [B,N,W] -> [B,N,W]
+    "What the attention gives to tokens that each see themselves alone."
+    joint = getattr(attn, 'qkv', None)
+    if joint is None:
+        return attn.proj(attn.norm(attn.v_proj(h)))
+    width = joint.out_features // 3
+    bias = getattr(attn, 'v_bias', None) if joint.bias is None else joint.bias[-width:]
+    return attn.proj(attn.norm(nn.functional.linear(h, joint.weight[-width:], bias)))
+
+
+def _timm_values(tower, x):
+    "Whole as it is, and patches by the value path of the last block and of the pool, for a timm trunk."
+    trunk, kept = tower.trunk, []
+    last = trunk.blocks[-1]
+    hook = last.attn.register_forward_pre_hook(lambda attn, args: kept.append(args[0]))
+    try:
+        tokens = trunk.forward_features(x)
+    finally:
+        hook.remove()
+    own = _timm_value(last.attn, kept[0][:, trunk.num_prefix_tokens :])
+    if isinstance(last, Block):
+        own = last.ls1(own)
+    elif last.gamma_1 is not None:
+        own = last.gamma_1 * own
+    return _through_head(tower, tokens, trunk.norm(own))
+
+# %% ../nbs/20_clip.ipynb #316b32f9
+def _resnet_places(resnet, x):  # [B,3,S,S] -> [B,1+N,W]
+    "What the attention pool reads: the mean of all places, and the places, row by row, with their positions."
+    x = resnet.stem(x)
+    for layer in (resnet.layer1, resnet.layer2, resnet.layer3, resnet.layer4):
+        x = layer(x)
+    x = x.flatten(2).transpose(1, 2)
+    return torch.cat([x.mean(1, keepdim=True), x], 1) + resnet.attnpool.positional_embedding
+
+
+def _resnet_tokens(resnet, x):
+    "The attention pool of a ResNet asked by the mean, and by each place."
+    pool, x = resnet.attnpool, _resnet_places(resnet, x)
+    x = pool.c_proj(_attend(pool.q_proj(x), pool.k_proj(x), pool.v_proj(x), pool.num_heads))
+    return x[:, 0], x[:, 1:]
+
+
+def _resnet_values(resnet, x):
+    "The attention pool of a ResNet asked by the mean, and the values of each place."
+    pool, x = resnet.attnpool, _resnet_places(resnet, x)
+    v = pool.v_proj(x)
+    mixed = _attend(pool.q_proj(x[:, :1]), pool.k_proj(x), v, pool.num_heads)
+    x = pool.c_proj(torch.cat([mixed, v[:, 1:]], 1))
+    return x[:, 0], x[:, 1:]
+
+# %% ../nbs/20_clip.ipynb #383bfa1d
+def _convnext_tokens(tower, x):
+    "A ConvNeXt's mean of all places, and each place, through its head."
+    trunk = tower.trunk
+
+    def head(x):
+        return tower.head(trunk.forward_head(x))
+
+    x = trunk.forward_features(x)  # [B,W,h,w]
+    places = x.flatten(2).transpose(1, 2)  # [B,N,W]
+    alone = head(places.reshape(-1, x.shape[1], 1, 1))
+    return head(x), alone.reshape(*places.shape[:2], -1)
 
 # %% ../nbs/20_clip.ipynb #18bd0667
 def _projects_class_token(visual):
@@ -131,23 +220,51 @@ def _projects_class_token(visual):
     return visual.attn_pool is None and visual.pool_type == 'tok' and not visual.final_ln_after_pool
 
 
+def _has_last_values(visual):
+    "Is this such a ViT, with a last block whose values can be taken?"
+    if not _projects_class_token(visual) or not visual.transformer.batch_first:
+        return False
+    last = visual.transformer.resblocks[-1]
+    return type(last) is ResidualAttentionBlock and last.attn.in_proj_bias is not None
+
+
 def _has_timm_patches(visual):
     "Does this tower stand on a timm trunk that cuts the image into patches?"
     trunk = getattr(visual, 'trunk', None)
     return hasattr(trunk, 'patch_embed') and hasattr(trunk, 'num_prefix_tokens')
 
 
-def _has_last_values(visual):
-    "Is this such a ViT, with a last block whose values can be taken?"
-    if not _projects_class_token(visual):
+def _has_timm_values(visual):
+    "Is this such a trunk, with a last block that norms first, and an attention without gates?"
+    if not _has_timm_patches(visual) or not isinstance(getattr(visual.trunk, 'blocks', None), nn.Module):
         return False
-    last = visual.transformer.resblocks[-1]
-    return type(last) is ResidualAttentionBlock and last.attn.in_proj_weight is not None
+    last = visual.trunk.blocks[-1]
+    if type(last) not in (Block, EvaBlock) or type(last.attn) not in (Attention, AttentionRope, EvaAttention):
+        return False
+    return last.attn.gate is None and getattr(last.attn, 'num_kv_groups', 1) == 1
+
+
+def _is_resnet(visual):
+    "Is this a ResNet of OpenAI's make, with its attention pool?"
+    return isinstance(visual, ModifiedResNet) and visual.attnpool is not None
+
+
+def _is_convnext(visual):
+    "Does this tower stand on a ConvNeXt whose pool is the mean of all places?"
+    trunk = getattr(visual, 'trunk', None)
+    if not isinstance(trunk, ConvNeXt) or hasattr(visual.head, 'pool'):
+        return False
+    return trunk.head.global_pool.pool_type == 'avg'
 
 # %% ../nbs/20_clip.ipynb #a23b7b71
 LOCALS = {  # Config.local -> (which towers, what gives their embeddings)
-    'tokens': ((_projects_class_token, _vit_tokens), (_has_timm_patches, _timm_tokens)),
-    'values': ((_has_last_values, _vit_values),),
+    'tokens': (
+        (_projects_class_token, _vit_tokens),
+        (_has_timm_patches, _timm_tokens),
+        (_is_resnet, _resnet_tokens),
+        (_is_convnext, _convnext_tokens),
+    ),
+    'values': ((_has_last_values, _vit_values), (_has_timm_values, _timm_values), (_is_resnet, _resnet_values)),
 }
 
 
@@ -159,12 +276,23 @@ def _token_function(visual, name, local='tokens'):
     name = name or type(visual).__name__
     if local != 'tokens' and any(fits(visual) for fits, _ in LOCALS['tokens']):
         raise ValueError(
-            f'local={local!r} needs an open_clip ViT with a class token, not {name}: take local=\'tokens\''
+            f"local={local!r} needs a tower whose last layers are an attention with values of its own, as a ViT's or "
+            f"a CLIP ResNet's, not {name}: take local='tokens'"
         )
     raise ValueError(
         f'the image tower of {name} has no patch tokens in the joint space; '
-        'take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP'
+        'take a Vision Transformer such as ViT-B-16 or ViT-B-16-SigLIP, or a ResNet such as RN50'
     )
+
+
+def _grid(visual, size):  # a tower that `LOCALS` has, px -> (rows, columns)
+    "How many patches, or places, a tower has."
+    if isinstance(visual, VisionTransformer):
+        return tuple(visual.grid_size)
+    if _has_timm_patches(visual):
+        return tuple(visual.trunk.patch_embed.grid_size)
+    step = visual.trunk.feature_info[-1]['reduction'] if _is_convnext(visual) else 32
+    return size // step, size // step
 
 # %% ../nbs/20_clip.ipynb #5c98b7cb
 class ImageTower(nn.Module):
@@ -186,12 +314,12 @@ class ImageTower(nn.Module):
 
     @property
     def grid(self):  # (rows, columns) of patches
-        visual = self.visual
-        return tuple(visual.grid_size if isinstance(visual, VisionTransformer) else visual.trunk.patch_embed.grid_size)
+        return _grid(self.visual, self.size)
 
     @property
     def size(self):
-        return self.visual.image_size[0]  # px
+        size = self.visual.image_size
+        return size if isinstance(size, int) else size[0]  # px
 
     def look(self, local):
         "Embed patches by another key of `LOCALS`. A `ValueError` where the tower cannot."
@@ -570,7 +698,8 @@ def _from_file(arch, place) -> tuple:  # model, Weights
 # %% ../nbs/20_clip.ipynb #ab92eba4
 def _at_size(model, arch, size):
     "The model for images of another size. A `ValueError` if the patches do not fill it."
-    patch = model.visual.image_size[0] // ImageTower(model.visual).grid[0]
+    tower = ImageTower(model.visual)
+    patch = tower.size // tower.grid[0]
     if size % patch:
         raise ValueError(f'image_size must be a multiple of the patch size, {patch}, got {size}')
     if hasattr(model.visual, 'set_input_size'):  # timm's
@@ -579,8 +708,10 @@ def _at_size(model, arch, size):
         return model
     state = model.state_dict()
     other = _blank(arch, size)
-    resize_pos_embed(state, other)
-    other.load_state_dict(state)
+    name = 'visual.attnpool.positional_embedding' if _is_resnet(model.visual) else 'visual.positional_embedding'
+    positions = {'visual.positional_embedding': state[name]}
+    resize_pos_embed(positions, SimpleNamespace(visual=SimpleNamespace(grid_size=ImageTower(other.visual).grid)))
+    other.load_state_dict(state | {name: positions['visual.positional_embedding']})
     return other
 
 # %% ../nbs/20_clip.ipynb #b0416faa

@@ -467,8 +467,6 @@ def _check_together(cfg: Config):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')
     if cfg.student != 'clip' and cfg.embedding != 'mlp':
         raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
-    if cfg.student != 'clip' and cfg.local != 'tokens':
-        raise ValueError(f"local={cfg.local!r} needs student='clip', got student={cfg.student!r}: take local='tokens'")
     if cfg.student == 'clip' and cfg.student_weights:
         raise ValueError("student_weights are those of a timm student, and student='clip' starts as CLIP's own tower")
     for name in ('image_root', 'lists'):

@@ -474,25 +474,28 @@ def load_weights(place) -> Weights:
 
 # %% ../nbs/19_weights.ipynb #3eece5e3
 def _sizes_of_config(cfg: dict) -> tuple:
-    "Embedding, image positions and width of the text tower, its layers, its words."
+    "Is it a ResNet? Embedding, image positions and width of the text tower, its layers, its words."
     vision, text = cfg['vision_cfg'], cfg['text_cfg']
+    resnet = isinstance(vision.get('layers'), list)  # one number of layers for each of its four stages
     patch = vision.get('patch_size') or int((re.findall(r'patch(\d+)', vision.get('timm_model_name', '')) or [0])[0])
+    patch = 32 if resnet else patch
     if not patch or not {'width', 'layers', 'vocab_size'} <= text.keys():
         return ()
     positions = (vision['image_size'] // patch) ** 2 + ('timm_model_name' not in vision)
-    return cfg['embed_dim'], positions, text['width'], text['layers'], text['vocab_size']
+    return resnet, cfg['embed_dim'], positions, text['width'], text['layers'], text['vocab_size']
 
 
 def _sizes_of_state(state: dict) -> tuple:
     "The same of a state dict; () if it is not a CLIP's."
     state = {k.removeprefix('text.'): v for k, v in state.items()}
     words = state.get('token_embedding.weight')
-    positions = state.get('visual.positional_embedding', state.get('visual.trunk.pos_embed'))
+    pooled = state.get('visual.attnpool.positional_embedding')
+    positions = state.get('visual.positional_embedding', state.get('visual.trunk.pos_embed', pooled))
     joint = state.get('text_projection', state.get('text_projection.bias'))
     if words is None or positions is None or joint is None:
         return ()
     layers = {k.split('.')[2] for k in state if k.startswith('transformer.resblocks.')}
-    return joint.shape[-1], positions.shape[-2], words.shape[1], len(layers), words.shape[0]
+    return pooled is not None, joint.shape[-1], positions.shape[-2], words.shape[1], len(layers), words.shape[0]
 
 
 def architectures(state: dict) -> list:  # names

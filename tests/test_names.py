@@ -219,11 +219,6 @@ IDLE = [
     ('coop', dict(join='max'), 'join has no effect'),
     ('dval', dict(join_scale=5.0), 'join_scale has no effect'),
     ('dval', dict(join='max', topk=3), 'topk has no effect'),
-    (
-        'dval',
-        dict(local='values', student='vit_tiny_patch16_224', student_weights='random', embedding='mlp'),
-        "needs student='clip'",
-    ),
 ]
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hpdval import weights
-from hpdval.clip import load_clip
+from hpdval.clip import activations, load_clip
 from hpdval.data import load_image, to_float
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,12 +49,23 @@ class Peer(NamedTuple):
     write: object  # (folder) -> None: the peer's own file
 
 
+def normalised(model):
+    "A ResNet with statistics, and scales that are not zero at the end of each block; other towers have neither."
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            torch.nn.init.uniform_(module.weight, 0.2, 0.8)
+            torch.nn.init.normal_(module.bias, std=0.1)
+    return model
+
+
 def openai_peer(arch):
     clip, cfg = openai(), open_clip.get_model_config(arch)
     torch.manual_seed(0)
-    size = {k: cfg['vision_cfg'][k] for k in ('image_size', 'layers', 'width', 'patch_size')}
+    size = {k: cfg['vision_cfg'].get(k) for k in ('image_size', 'layers', 'width', 'patch_size')}
     text = {k: cfg['text_cfg'][k] for k in ('context_length', 'vocab_size', 'width', 'heads', 'layers')}
-    model = clip.model.CLIP(cfg['embed_dim'], *size.values(), *text.values()).eval()
+    model = normalised(clip.model.CLIP(cfg['embed_dim'], *size.values(), *text.values()).eval())
 
     def embed(ours, x, ids):
         x = clip.clip._transform(ours.visual.size)(picture())[None]
@@ -84,7 +95,7 @@ def transformers_peer(arch):
 def open_clip_peer(arch):
     torch.manual_seed(0)
     model, _, preprocess = open_clip.create_model_and_transforms(arch)
-    model.eval()
+    normalised(model.eval())
 
     def embed(ours, x, ids):
         own = x if 'SigLIP' in arch else preprocess(picture())[None]
@@ -112,6 +123,7 @@ def as_archive(p, folder, monkeypatch):
         model.register_buffer(name, torch.tensor(value))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', FutureWarning)  # of torch.jit
+        warnings.simplefilter('ignore', torch.jit.TracerWarning)  # an attention pool asks for shapes
         traced = torch.jit.trace(model, (torch.zeros(1, 3, 224, 224), torch.zeros(1, 77, dtype=torch.int64)))
     traced.save(folder / 'model.pt')
     monkeypatch.setitem(weights.published(), weights._sha256(folder / 'model.pt'), (p.arch, 'openai'))
@@ -194,8 +206,12 @@ def forms():
             Form('open_clip, safetensors', 'open_clip', arch, as_safetensors),
             Form("open_clip, checkpoint with `module._orig_mod.`", 'open_clip', arch, as_checkpoint),
         ]
-    siglip = 'ViT-B-16-SigLIP'
+    resnet, siglip = 'RN50', 'ViT-B-16-SigLIP'
     return out + [
+        Form('the tag `openai`', 'openai', resnet, as_tag),
+        Form("OpenAI's archive", 'openai', resnet, as_archive),
+        Form("OpenAI's state dict", 'openai', resnet, as_openai_dict),
+        Form('open_clip, safetensors', 'open_clip', resnet, as_safetensors),
         Form("`transformers`, folder", 'transformers', siglip, as_folder),
         Form("`transformers`, model.safetensors alone", 'transformers', siglip, as_bare_file),
         Form('open_clip, safetensors', 'open_clip', siglip, as_safetensors),
@@ -240,6 +256,20 @@ def test_the_wrong_activation_is_seen_and_not_taken(tmp_path, monkeypatch, capsy
         assert apart(wrong.visual(x)[0], right.visual(x)[0]) > 1e-3
         assert apart(wrong.text(ids), right.text(ids)) > 1e-3
     assert right.settings != wrong.settings
+
+
+def test_statistics_that_were_not_read_would_be_seen(tmp_path, monkeypatch):
+    "The same for a ResNet: without its running means, its picture embeddings are far away."
+    clip = load_clip('RN50', str(as_openai_dict(peer('openai', 'RN50'), tmp_path, monkeypatch)))
+    x = pixels(clip)
+    with torch.no_grad():
+        right = clip.visual(x)[0]
+        for module in clip.visual.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.zero_()
+        assert apart(clip.visual(x)[0], right) > 1e-3
+    assert activations(clip.visual) == set() and activations(clip.text) == {'quick_gelu'}
+    assert (clip.mean, clip.resize) == (weights.OPENAI_PIXELS['mean'], 'clip')
 
 
 def test_an_archive_of_somebody_else_is_not_read(tmp_path, monkeypatch):
