@@ -282,6 +282,33 @@ def test_stage_1_trains_a_resnet_and_leaves_its_statistics(local, tmp_path):
         torch.testing.assert_close(restored.visual(x), model.visual(x))
 
 
+def small_towers():
+    "One tower of every kind, by its name."
+    names = {'ViT': build(shrunk('ViT-B-16')).visual, 'ResNet': small_resnet().visual}
+    for name, make in {
+        'SigLIP': ('test_vit', 160, 'map', 'none'),
+        'ConvNeXt': ('test_convnext', 96, '', 'linear'),
+    }.items():
+        arch, size, pool, proj = make
+        names[name] = stirred(TimmModel(arch, 64, size, pool=pool, proj=proj).eval())
+    return {name: ImageTower(visual, name) for name, visual in names.items()}
+
+
+KINDS = [(k, v) for k in ('ViT', 'ResNet', 'SigLIP', 'ConvNeXt') for v in LOCALS if (k, v) != ('ConvNeXt', 'values')]
+
+
+@pytest.mark.parametrize('kind, local', KINDS)
+def test_bfloat16_is_near(kind, local):
+    tower = small_towers()[kind]
+    x = torch.randn(2, 3, tower.size, tower.size)
+    with torch.no_grad():
+        right = tower(x, local)
+        with torch.autocast('cpu', torch.bfloat16):
+            found = tower(x, local)
+    for a, b in zip(found, right):
+        assert torch.nn.functional.cosine_similarity(a.float(), b, dim=-1).min() > 0.99
+
+
 @pytest.fixture(scope='module')
 def rn50_file(tmp_path_factory):
     torch.manual_seed(0)
