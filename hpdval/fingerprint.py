@@ -22,10 +22,16 @@ def _constant(value) -> str:
     return repr(value)
 
 
+_STARS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
 @functools.lru_cache(None)
 def instructions(code: types.CodeType) -> str:
     "The instructions of a code object, without line numbers and docstring."
-    said = []
+    n = code.co_argcount + code.co_kwonlyargcount
+    n += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
+    counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
+    said = [counts, code.co_flags & _STARS, code.co_varnames[:n]]  # the signature
     for i in dis.get_instructions(code):
         inner = isinstance(i.argval, types.CodeType)
         said.append((i.opname, instructions(i.argval) if inner else _constant(i.argval)))
