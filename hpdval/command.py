@@ -35,14 +35,11 @@ class Commands(click.Group):
             raise click.ClickException(one_line(e)) from None
 
 
-def _nulls(data):
-    "`data` with None in the place of NaN, which is no JSON."
-    return json.loads(json.dumps(data, default=str), parse_constant=lambda _: None)
-
-
 def show(data, as_json: bool, text: str):
     "Print a result: as JSON, or as its text."
-    click.echo(json.dumps(_nulls(data), default=str, indent=1) if as_json else text)
+    from hpdval.core import as_json as plain
+
+    click.echo(json.dumps(plain(data), indent=1) if as_json else text)
 
 
 json_option = click.option('--json', 'as_json', is_flag=True, help='The result as JSON.')
@@ -169,7 +166,7 @@ def as_options(params: dict) -> str:
 def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **options):
     """Search settings of METHOD on validation images, around the start that the options give. A search that was
     killed goes on when it is called again. The test images have no part in it."""
-    from hpdval.core import as_json as plain, write_json
+    from hpdval.core import write_json
     from hpdval.parallel import is_main
     from hpdval.report import save_figure, save_table
     from hpdval.tune import tune
@@ -185,7 +182,7 @@ def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **op
         save_table(tuned.table, out, 'tune', tuned.sentence)
         save_figure(tuned.plot(), out, 'tune')
     text = f'{tuned.table.to_string()}\n\n{tuned.sentence}\nhpdval run {method} {as_options(tuned.best)}'
-    show(plain(tuned.said()), as_json, text)
+    show(tuned.said(), as_json, text)
 
 # %% ../nbs/43_command.ipynb #ab8b684e
 @main.command(short_help='What is in some pictures, by a trained run.')
@@ -223,7 +220,7 @@ def fetch(benchmark, quiet, as_json):
     lookup(benchmark, PHOTOGRAPHS, 'benchmark of photographs')
     get = fetch_fewshot if benchmark in TABLES_OF else long_tailed
     lists, root = get(benchmark, progress=not quiet)
-    show(dict(lists=lists, image_root=root), as_json, f'lists {lists}\nimage_root {root}')
+    show(dict(lists=str(lists), image_root=str(root)), as_json, f'lists {lists}\nimage_root {root}')
 
 # %% ../nbs/43_command.ipynb #a6d480de
 def _methods() -> list:

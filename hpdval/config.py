@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'Method', 'method_label',
            'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads', 'run_key', 'clip_settings',
-           'choices', 'as_type', 'typed', 'check', 'start_config', 'without_effect', 'make_config', 'method_config',
-           'config_hash', 'stage1_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial',
-           'folder_name', 'out_folder']
+           'choices', 'as_type', 'typed', 'check_made', 'check', 'start_config', 'without_effect', 'make_config',
+           'method_config', 'config_hash', 'stage1_config', 'notebook_parameters', 'parse_names', 'each_once',
+           'parse_seeds', 'trial', 'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, math, os, re
@@ -474,7 +474,7 @@ def _check_together(cfg: Config):
             raise ValueError(
                 f'benchmark {cfg.benchmark!r} does not read {name}: leave it out, or name another benchmark'
             )
-    groups((), (cfg.head_from, cfg.tail_below))
+    groups((), (cfg.head_from, cfg.tail_below))  # says if the limits do not fit
     if cfg.select == 'val' and not cfg.val_fraction:
         raise ValueError("select='val' needs a val_fraction above 0")
     one_view = PROMPTS[cfg.prompts].needs_image or HEADS[cfg.head].learns
@@ -503,6 +503,20 @@ def _check_consistency(cfg: Config):
         raise ValueError(
             f'sc_on={cfg.sc_on!r} holds a prompt that prompts={cfg.prompts!r} does not learn: set {advice}'
         )
+
+
+def check_made(cfg: Config) -> Config:
+    """`cfg` itself, however it was made: of the right types, with what its method fixes, and `check`ed. A one-line
+    `ValueError` or `TypeError` otherwise."""
+    for name, kind in TYPES.items():
+        if type(getattr(cfg, name)) is not kind:
+            raise TypeError(f'parameter {name!r} must be {kind.__name__}, got {getattr(cfg, name)!r}')
+    for name, value in lookup(cfg.method, METHODS, 'method').fixes.items():
+        if getattr(cfg, name) != value:
+            raise ValueError(
+                f'method {cfg.method!r} fixes {name}={value!r}, got {getattr(cfg, name)!r}: make it with make_config'
+            )
+    return check(cfg)
 
 
 def check(cfg: Config) -> Config:

@@ -21,6 +21,7 @@ from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
 from hpdval.config import (
     METHODS,
     Config,
+    check_made,
     clip_settings,
     config_hash,
     each_once,
@@ -363,6 +364,7 @@ def run(
     were launched. Raises one-line errors before anything is written."""
     if not isinstance(cfg, Config):
         raise TypeError(f'run takes a Config, such as run(make_config({cfg!r})); got a {type(cfg).__name__}')
+    check_made(cfg)
     progress = progress and is_main()
     clip = config_clip(cfg)
     with main_first():

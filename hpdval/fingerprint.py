@@ -185,10 +185,10 @@ class _Walk:
         modules = [v for v in values if isinstance(v, types.ModuleType) and _is_ours(v)]
         modules += [m for c in codes for m in _imported(c, f.__globals__.get('__package__') or '')]
         cells = [_contents(c) for c in f.__closure__ or ()]
-        own = list(vars(f).items())  # attributes, and the function inside a wrapper
-        for value in (f.__defaults__, f.__kwdefaults__, cells, values, _from_modules(modules, used), own):
-            for part in (value or {}).values() if isinstance(value, dict) else value or ():
-                self.visit(part)
+        values += _from_modules(modules, used)
+        # the last: its attributes, and the function inside a wrapper
+        for value in (*(f.__defaults__ or ()), f.__kwdefaults__, *cells, *values, vars(f)):
+            self.visit(value)
 
     def kind(self, cls):
         self.said.append(f'{cls.__module__}.{cls.__qualname__}')

@@ -22,7 +22,7 @@ from .align import heat_maps
 from .clip import Clip
 from .config import METHODS, Config, method_label, start_config, trial
 from .core import atomic_write, say
-from .decide import calibration_error, reliability
+from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_config, fewshot_trial
 from .labels import LIMITS, groups, readable
 from .metrics import subset_ap
@@ -339,7 +339,7 @@ def plot_reliability(
     targets,  # [N,C] 0/1, of its test images
 ):
     "Reliability before and after calibration, with the labels in each bin."
-    plain = 1 / (1 + np.exp(-result.logits.astype(float)))
+    plain = Decision().probabilities(result.logits)
     shown = {'as the loss left it': (plain, '#de8f05', 's'), 'calibrated': (result.probabilities, '#0173b2', 'o')}
     fig, axs = plt.subplots(2, 1, figsize=(4, 4.6), height_ratios=(3, 1), sharex=True, layout='constrained')
     axs[0].plot([0, 1], [0, 1], color='.6', lw=1, ls='--')

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPACE', 'TUNE_PARAMETERS', 'Among', 'Between', 'as_axis', 'read_space', 'placed', 'search_space', 'Trial',
-           'validation_map', 'run_trial', 'Tuned', 'settings_said', 'plot_trials', 'new_study', 'propose',
+           'validation_map', 'run_trial', 'Tuned', 'settings_text', 'plot_trials', 'new_study', 'propose',
            'check_folds', 'as_parameters', 'tune']
 
 # %% ../nbs/34_tune.ipynb #8931d352
@@ -296,7 +296,7 @@ class Tuned:
         return plot_trials(self)
 
 # %% ../nbs/34_tune.ipynb #75403dbc
-def settings_said(settings: dict) -> str:
+def settings_text(settings: dict) -> str:
     "`loss=bce, lr1=0.00125`."
     return ', '.join(f'{k}={v:.3g}' if isinstance(v, float) else f'{k}={v}' for k, v in settings.items())
 
@@ -322,7 +322,7 @@ def _sentence(tuned: Tuned) -> str:
     g, n = tuned.confirmed or tuned.gain, len(tuned.fresh) or len(best.values)
     where = f'{n} fresh {folds}' if tuned.fresh else f'the {n} {folds} that chose it'
     interval = '' if math.isnan(g['low']) else f", 95 % interval {g['low']:+.2f} to {g['high']:+.2f}"
-    text = f"{settings_said(changed)}: {g['mean']:+.2f} points over the start on {where}{interval}: {_verdict(g)}"
+    text = f"{settings_text(changed)}: {g['mean']:+.2f} points over the start on {where}{interval}: {_verdict(g)}"
     return text.replace('noise of the folds', 'noise of the seeds') + '.' if tuned.same_images else f'{text}.'
 
 # %% ../nbs/34_tune.ipynb #61d8cec4
@@ -491,7 +491,7 @@ def _search(study, optuna, trials, seconds, axes, cfg, answer, progress) -> list
         if progress and is_main():
             best = max(t.mean for t in done if t.state == 'complete')
             value = f'{trial.mean:.2f}' if complete else trial.state
-            say(f'trial {len(done)} of {trials}: {value} ({settings_said(trial.settings)}); best {best:.2f}')
+            say(f'trial {len(done)} of {trials}: {value} ({settings_text(trial.settings)}); best {best:.2f}')
     return done
 
 

@@ -205,7 +205,7 @@ def _not_weights(t: torch.Tensor) -> str:
         return f'holds {str(t.dtype).removeprefix("torch.")}: weights are float32, float16 or bfloat16'
     if not t.isfinite().all():
         return f'has {int((~t.isfinite()).sum())} of {t.numel()} numbers that are NaN or infinite; it cannot be used'
-    if not t.float().isfinite().all():
+    if t.dtype == torch.float64 and not t.float().isfinite().all():
         return 'has numbers beyond float32; it cannot be used'
     return ''
 

@@ -1,6 +1,7 @@
 "What a person would mean is read in every form; what could mean nothing, or two things, is one line."
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -100,3 +101,20 @@ def test_limits_of_the_groups_are_of_the_report_alone(tmp_path, monkeypatch):
     assert run(make_config('zero-shot', 'icon-voc-lt'), progress=False).mAP == usual.mAP
     with pytest.raises(ValueError, match='got 30 and 20 images'):
         make_config('zero-shot', head_from=20, tail_below=30)
+
+
+@pytest.mark.parametrize(
+    'changes, message',
+    [
+        (dict(method='zero-shot'), "'zero-shot' fixes prompts='fixed', got 'hierarchical': make it with make_config"),
+        (dict(alpha=5.0), r'alpha must lie in 0\.\.1, got 5\.0'),
+        (dict(epochs1=-1), 'epochs1 must not be negative'),
+        (dict(loss='bcee'), "unknown loss 'bcee'"),
+        (dict(train_text='no'), "'train_text' must be bool, got 'no'"),
+        (dict(seed='0'), "'seed' must be int, got '0'"),
+        (dict(epochs1=1.0), "'epochs1' must be int, got 1.0"),
+    ],
+)
+def test_a_config_that_was_made_by_hand_is_checked(changes, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        run(replace(make_config('hp-dval', 'icon-voc-lt'), **changes))
