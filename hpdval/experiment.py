@@ -354,6 +354,35 @@ def _found(cfg: Config, folder: Path):  # -> Result or None
     return result
 
 # %% ../nbs/31_experiment.ipynb #600503fc
+def _run(cfg: Config, clip: Clip, data: Data, progress, fresh) -> Result:
+    "`run` with its CLIP and its data loaded; stage 1, a run of its own, has both from stage 2."
+    captions = [data.caption_digest()] if needs_captions(cfg) else []
+    name = run_name(cfg, clip, data.digest, *captions)
+    folder = runs_dir() / name
+    found = None if fresh else from_main(lambda: _found(cfg, folder))
+    if found:
+        return found
+    device = local_device(cfg.device)
+    seed_everything(cfg.seed)
+    clip.to(device)
+    model = build_model(cfg, clip, data.classes, device)  # says what does not fit, before anything is written
+    two = stage_names(cfg) == ('stage1', 'stage2')
+    first = _run(stage1_config(cfg), clip, data, progress, fresh) if two else None
+    start = time.time()
+    folder.mkdir(parents=True, exist_ok=True)
+    if fresh and is_main():
+        drop_checkpoints(folder)
+    wait()
+    history = _train(cfg, model, clip, data, folder, first, progress)
+    said, scores = _measured(cfg, name, clip, data, model, device, progress)
+    said |= dict(seconds=time.time() - start, before={first.hash: first.seconds} if first else {})
+    result = Result(**said, history=history, folder=str(folder))
+    if is_main():
+        _write(result, model, scores, data.test.paths)
+    wait()
+    return _found(cfg, folder)  # in every process, with the checksums of what the main one wrote
+
+
 def run(
     cfg: Config,
     progress=True,
@@ -369,30 +398,7 @@ def run(
     clip = config_clip(cfg)
     with main_first():
         data = load_benchmark(cfg, clip.visual.size, progress, data)
-    captions = [data.caption_digest()] if needs_captions(cfg) else []
-    name = run_name(cfg, clip, data.digest, *captions)
-    folder = runs_dir() / name
-    found = None if fresh else from_main(lambda: _found(cfg, folder))
-    if found:
-        return found
-    device = local_device(cfg.device)
-    seed_everything(cfg.seed)
-    clip.to(device)
-    model = build_model(cfg, clip, data.classes, device)  # says what does not fit, before anything is written
-    first = run(stage1_config(cfg), progress, data, fresh) if stage_names(cfg) == ('stage1', 'stage2') else None
-    start = time.time()
-    folder.mkdir(parents=True, exist_ok=True)
-    if fresh and is_main():
-        drop_checkpoints(folder)
-    wait()
-    history = _train(cfg, model, clip, data, folder, first, progress)
-    said, scores = _measured(cfg, name, clip, data, model, device, progress)
-    said |= dict(seconds=time.time() - start, before={first.hash: first.seconds} if first else {})
-    result = Result(**said, history=history, folder=str(folder))
-    if is_main():
-        _write(result, model, scores, data.test.paths)
-    wait()
-    return _found(cfg, folder)  # in every process, with the checksums of what the main one wrote
+    return _run(cfg, clip, data, progress, fresh)
 
 # %% ../nbs/31_experiment.ipynb #086f26a9
 def load_model(

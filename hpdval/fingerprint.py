@@ -38,9 +38,10 @@ def instructions(code: types.CodeType) -> str:
     return repr(said)
 
 
-def _global_names(codes) -> set:
-    "The names that code objects look up among the globals; not those of attributes."
-    return {i.argval for c in codes for i in dis.get_instructions(c) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
+@functools.lru_cache(None)
+def _global_names(code) -> frozenset:
+    "The names that a code object looks up among the globals; not those of attributes."
+    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME'))
 
 
 def _codes(code) -> list:  # the code object and those inside it
@@ -84,9 +85,15 @@ def _our_module(name: str):
     return importlib.import_module(name)
 
 
+@functools.lru_cache(None)
+def _imports(code) -> bool:
+    "Does a code object import anything inside its body?"
+    return any(i.opname == 'IMPORT_NAME' for i in dis.get_instructions(code))
+
+
 def _imported(code, package: str) -> list:  # of modules
     "Our modules that a code object imports inside its body."
-    steps = list(dis.get_instructions(code))
+    steps = list(dis.get_instructions(code)) if _imports(code) else []
     found = []
     for level, names, step in zip(steps, steps[1:], steps[2:]):
         if step.opname != 'IMPORT_NAME':
@@ -181,7 +188,7 @@ class _Walk:
         codes = _codes(f.__code__)
         used = sorted({n for c in codes for n in c.co_names})
         self.said += [instructions(f.__code__), *_environment(f, codes, used)]
-        values = [f.__globals__[n] for n in sorted(_global_names(codes)) if n in f.__globals__]
+        values = [f.__globals__[n] for n in sorted(set().union(*map(_global_names, codes))) if n in f.__globals__]
         modules = [v for v in values if isinstance(v, types.ModuleType) and _is_ours(v)]
         modules += [m for c in codes for m in _imported(c, f.__globals__.get('__package__') or '')]
         cells = [_contents(c) for c in f.__closure__ or ()]

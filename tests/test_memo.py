@@ -175,3 +175,13 @@ def test_the_tokenizer_beside_the_weights_is_in_the_name(tmp_path):
     for name in names:
         (tmp_path / name).write_text('{}')
     assert [f.name for f in files_read(file)][1:] == names
+
+
+@pytest.mark.parametrize('handed', [True, False])
+def test_stage_1_is_a_run_that_its_method_finds(data, runs, handed):
+    "Whether the data were handed over or loaded: DVAL is HP-DVAL's stage 1, trained once."
+    source = data if handed else None
+    small = TINY if handed else TINY | dict(batch_size=512, empty_classes='error')
+    two = run(make_config('hp-dval', **small), False, source)
+    one = run(make_config('dval', **{k: v for k, v in small.items() if k != 'epochs2'}), False, source)
+    assert list(two.before) == [one.hash] and len(list(runs.glob('*/result.json'))) == 2
