@@ -46,16 +46,16 @@ from hpdval.core import (
     text_digest,
     write_json,
 )
-from .data import AUGMENTS, TRANSFORMS, holdout
+from .data import AUGMENTS, TRANSFORMS, holdout, load_image
 from .decide import Decision, choose_decision, decided
-from .fingerprint import code_digest
+from .fingerprint import code_digest, network_code
 from .losses import LOSSES, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
 from .photographs import provided
 from .prompts import PROMPTS
-from .sources import SOURCES, Data, load_data
+from .sources import SOURCES, Data, load_data, resize
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 from .weights import files_read
 
@@ -227,8 +227,9 @@ class Result:
 # %% ../nbs/31_experiment.ipynb #1c4c2479
 def run_parts(cfg: Config) -> list:
     "The functions and classes that a run goes through."
-    parts = [build_model, as_clip, ImageTower, TextTower, predict_scores, average_precision, summary]
-    parts += [SCORES[cfg.score], TRANSFORMS.get(cfg.transform), restore, seed_everything, choose_decision, decided]
+    parts = [load_image, resize, Pixels, build_model, as_clip, Clip, ImageTower, TextTower, predict_scores]
+    parts += [SCORES[cfg.score], TRANSFORMS.get(cfg.transform), restore, seed_everything]
+    parts += [average_precision, summary, images_to_decide, choose_decision, decided]
     names = stage_names(cfg)
     if not names:
         return parts
@@ -258,7 +259,8 @@ def run_name(
     student = cfg.student_weights
     if student and Path(student).is_file():
         student = file_digest(student)
-    return config_hash(cfg, *more, clip.name.split(' ')[0], clip.digest, clip.settings, student, run_code(cfg))
+    code = run_code(cfg), network_code(clip.visual, clip.text, apart=REGISTRIES)
+    return config_hash(cfg, *more, clip.name.split(' ')[0], clip.digest, clip.settings, student, *code)
 
 # %% ../nbs/31_experiment.ipynb #3f122669
 def _train(cfg: Config, model: DualView, clip: Clip, data: Data, folder: Path, first, progress) -> list:

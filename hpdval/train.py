@@ -21,7 +21,8 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 from .clip import Clip
 from .config import Config, reads_patches, stage_names
 from .core import atomic_write, autocast, cache_dir, duration, live, say, watch, write_json
-from .data import augment, holdout, to_float
+from .data import AUGMENTS, augment, holdout, to_float
+from .fingerprint import code_digest, network_code
 from .losses import Seen, active_terms, make_loss
 from .metrics import average_precision
 from .model import DualView, seeded
@@ -579,7 +580,8 @@ class FeatureFeed:
         self.patches, self.progress, self.cfg, self.sets = patches, progress, pixels.cfg, {}
         if self.cfg.copies:
             c = self.cfg
-            how = [c.seed, c.transform, c.augment, c.precision, patches, pixels.stats, str(visual)]
+            code = code_digest(Pixels, encode_images, AUGMENTS.get(c.augment), apart=(AUGMENTS,)), network_code(visual)
+            how = [c.seed, c.transform, c.augment, c.precision, patches, pixels.stats, str(visual), *code]
             self.name = tensors_digest(repr(how), images, *visual.state_dict().values())
 
     def _encode(self, v) -> tuple:

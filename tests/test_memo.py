@@ -1,17 +1,21 @@
 "An answer is never stale and never somebody else's: what a second reader broke, kept from breaking again."
 
-import importlib, json, os, shutil, sys
+import importlib, json, os, shutil, sys, types
+from dataclasses import replace
 
 import numpy as np, pytest, torch
 from PIL import Image
 
 import hpdval
 from hpdval.clip import MINI_WEIGHTS
-from hpdval.config import METHODS, Method, make_config, method_config
-from hpdval.data import TRANSFORMS
-from hpdval.experiment import Result, compare, config_clip, load_benchmark, run, run_code
-from hpdval.losses import LOSSES
+from hpdval.config import METHODS, Method, make_config, method_config, stages
+from hpdval.data import AUGMENTS, TRANSFORMS, decode_split
+from hpdval.experiment import REGISTRIES, Result, compare, config_clip, load_benchmark, needs_captions, run, run_code
+from hpdval.experiment import run_name, run_parts
+from hpdval.fingerprint import Walk, _codes
+from hpdval.losses import LOSSES, TERMS
 from hpdval.predict import Classifier
+from hpdval.train import FeatureFeed, Pixels
 from hpdval.weights import files_read
 
 TINY = dict(benchmark='icon-voc-lt', epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
@@ -185,3 +189,120 @@ def test_stage_1_is_a_run_that_its_method_finds(data, runs, handed):
     two = run(make_config('hp-dval', **small), False, source)
     one = run(make_config('dval', **{k: v for k, v in small.items() if k != 'epochs2'}), False, source)
     assert list(two.before) == [one.hash] and len(list(runs.glob('*/result.json'))) == 2
+
+
+ELSEWHERE = {  # modules whose work another digest covers, or that change no number: why
+    'config': 'its values are in the name',
+    'core': 'files and messages',
+    'fetch': 'the bytes that came are in the digest of the data',
+    'fingerprint': 'it is the name',
+    'icons': 'the pixels and labels drawn are in the digest of the data',
+    'lists': 'what was read is in the digest of the data',
+    'parallel': 'equal to one process, which test_parallel shows',
+    'photographs': 'the bytes that came are in the digest of the data',
+    'sources': 'what was read is in the digest of the data',
+    'weights': 'the tensors and what was decided of them are in the digest of the weights',
+}
+NO_NUMBER = {  # functions that change no number: they check, count, write or load what has a digest
+    'clip': '_adapted _asked _blank _clip _decide_activation _decide_pixels _from_file _has_twin _is_quick _known '
+    'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
+    'data': 'Split.at Split.counts check_classes',
+    'experiment': 'Result.load Result.save Result.file Result.checked_folder _check_of _clip _decisions _found _measured _or_nan _run _train _write '
+    'cached_clip config_clip drop_checkpoints load_benchmark needs_captions run run_code run_name run_parts',
+    'align': 'Head.__init__',
+    'prompts': 'Prompts.__init__',
+    'losses': 'parse_terms',
+}
+
+
+def functions_called(call) -> set:
+    "The code objects of this package that are run."
+    called = set()
+    folder = os.path.dirname(hpdval.__file__)
+
+    def note(frame, event, arg):
+        if event == 'call' and os.path.dirname(frame.f_code.co_filename) == folder:
+            called.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+    return called
+
+
+@pytest.mark.parametrize('method', METHODS)
+def test_what_a_run_calls_is_in_its_name(data, method):
+    cfg = small_config(method)
+    handed = data._replace(train=data.train._replace(captions=['a dog'] * 40)) if needs_captions(cfg) else data
+    called = functions_called(lambda: run(cfg, progress=False, data=handed))
+    clip, walk = config_clip(cfg), Walk(REGISTRIES)
+    walk.visit([*run_parts(cfg), *{type(m) for t in (clip.visual, clip.text) for m in t.modules()}])
+    known = {c for f in walk.kept if isinstance(f, types.FunctionType) for c in _codes(f.__code__)}
+    known |= {f.__code__ for t in TERMS.values() for f in t if isinstance(f, types.FunctionType)}  # asked for
+    missing = set()
+    for code in called - known:
+        module = os.path.basename(code.co_filename).removesuffix('.py')
+        name = code.co_qualname.split('.<locals>')[0]
+        if module not in ELSEWHERE and name not in NO_NUMBER.get(module, '').split():
+            missing.add(f'{module}.{name}')
+    assert not missing
+
+
+@pytest.mark.parametrize('place, name', [('train', 'to_float'), ('data', 'to_rgb'), ('train', 'Pixels.__call__')])
+@pytest.mark.parametrize('method', ['zero-shot', 'dval', 'hp-dval'])
+def test_code_of_pixels_is_in_every_name(monkeypatch, method, place, name):
+    cfg = small_config(method)
+    before = run_code(cfg)
+    owner = importlib.import_module(f'hpdval.{place}')
+    for part in name.split('.')[:-1]:
+        owner = getattr(owner, part)
+    monkeypatch.setattr(owner, name.split('.')[-1], lambda *args, **more: None)
+    assert run_code(cfg) != before
+
+
+def test_code_of_layers_is_in_a_name(data, monkeypatch):
+    cfg = small_config('zero-shot')
+    clip = config_clip(cfg)
+    before = run_name(cfg, clip, data.digest)
+    monkeypatch.setattr(hpdval.clip._Residual, 'forward', lambda self, x: x)
+    assert run_name(cfg, clip, data.digest) != before
+
+
+def test_how_pictures_are_resized_is_in_the_cache_of_decoded_images(tmp_path, monkeypatch):
+    Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(tmp_path / 'a.png')
+    one = ['a.png'], [[1]], ('a',), tmp_path, 4, 'clip', False
+    first = decode_split(*one).images
+    monkeypatch.setitem(TRANSFORMS, 'clip', lambda im, size: Image.new('RGB', (size, size)))
+    second = decode_split(*one).images
+    assert first.any() and not second.any()
+
+
+@pytest.mark.parametrize('what', ['augment', 'tower'])
+def test_how_features_are_made_is_in_their_cache(data, monkeypatch, what):
+    cfg = replace(small_config('coop'), copies=1)
+    one = features(cfg, data)
+    assert torch.equal(features(cfg, data), one)
+    if what == 'augment':
+        monkeypatch.setitem(AUGMENTS, cfg.augment, lambda batch, generator: batch // 2)
+    else:
+        monkeypatch.setattr(hpdval.clip._Residual, 'forward', lambda self, x: x)
+    assert not torch.equal(features(cfg, data), one)
+
+
+def features(cfg, data):
+    "Global embeddings of the training images, as stage 2 gets them."
+    clip = config_clip(cfg)
+    feed = FeatureFeed(data.train.images, clip.visual, Pixels(clip, cfg, torch.device('cpu')), patches=False)
+    return feed(torch.arange(40), 0)[0]
+
+
+def small_config(method):
+    "A config of one epoch a stage, as far as the method has stages."
+    started = make_config(method, 'icon-voc-lt')
+    one, two = stages(started)
+    epochs = dict(epochs1=1) if one else {}
+    epochs |= dict(epochs2=1) if two else {}
+    trained = dict(batch_size=16) if epochs else {}
+    return make_config(method, 'icon-voc-lt', device='cpu', empty_classes='keep', **epochs, **trained)
