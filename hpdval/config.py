@@ -706,8 +706,8 @@ def trial(
         params['seeds'] = params['seeds'][:1]
         if params.get('benchmark') == 'icon-coco-lt':
             params['benchmark'] = 'icon-voc-lt'
-        if params.get('clip', 'mini') == 'mini':
-            params.setdefault('image_size', 32)
+    if params.get('clip', 'mini') == 'mini':
+        params.setdefault('image_size', 32)
     return params, True
 
 # %% ../nbs/25_config.ipynb #0138380a

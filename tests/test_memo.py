@@ -207,8 +207,8 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'clip': '_adapted _asked _blank _clip _decide_activation _decide_pixels _from_file _has_twin _is_quick _known '
     'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
     'data': 'Split.at Split.counts check_classes',
-    'experiment': 'Result.load Result.save Result.file Result.checked_folder _check_of _clip _decisions _found _measured _or_nan _run _train _write '
-    'cached_clip config_clip drop_checkpoints load_benchmark needs_captions run run_code run_name run_parts',
+    'experiment': 'Result.load Result.save Result.file Result.checked_folder _check_of _clip _decisions _found _measured _or_nan '
+    '_run _train _write cached_clip config_clip drop_checkpoints load_benchmark needs_captions run run_code run_name run_parts',
     'align': 'Head.__init__',
     'prompts': 'Prompts.__init__',
     'losses': 'parse_terms',
@@ -240,7 +240,8 @@ def test_what_a_run_calls_is_in_its_name(data, method):
     clip, walk = config_clip(cfg), Walk(REGISTRIES)
     walk.visit([*run_parts(cfg), *{type(m) for t in (clip.visual, clip.text) for m in t.modules()}])
     known = {c for f in walk.kept if isinstance(f, types.FunctionType) for c in _codes(f.__code__)}
-    known |= {f.__code__ for t in TERMS.values() for f in t if isinstance(f, types.FunctionType)}  # asked for
+    asked = [f for t in TERMS.values() for f in t if isinstance(f, types.FunctionType)]  # is a term active?
+    known |= {f.__code__ for f in asked}
     missing = set()
     for code in called - known:
         module = os.path.basename(code.co_filename).removesuffix('.py')
