@@ -2,7 +2,7 @@
 
 import io, json
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 
 import hpdval
@@ -207,3 +207,83 @@ def test_test_images_that_are_training_images_are_said_of_tables_and_of_samples(
     load_benchmark(make_config('zero-shot', 'memory', device='cpu'), data=samples, progress=True)
     assert said[-1] == '1 of 4 images of test are in train too (test/00003 is train/00000)'
     assert said[0].startswith('train: 6 images, 3 classes (apple ')
+
+
+TURNED = ['dog', 'apple', 'car']
+
+
+class Folderlike(list):
+    "Pairs with class numbers, as torchvision's data sets are."
+
+    classes = NAMES
+    class_to_idx = {c: i for i, c in enumerate(NAMES)}
+
+
+def as_iterable(pairs):
+    return hugging_face(pairs).to_iterable_dataset()
+
+
+def as_part(pairs):
+    return torch.utils.data.Subset(hugging_face([*pairs, *pairs]), range(len(pairs)))
+
+
+def as_folderlike(pairs):
+    return Folderlike((im, [NAMES.index(c) for c in shown]) for im, shown in pairs)
+
+
+def as_vectors(pairs):
+    return Folderlike((im, [float(c in shown) for c in NAMES]) for im, shown in pairs)
+
+
+def as_two(pairs):
+    half = len(pairs) // 2
+    return torch.utils.data.ConcatDataset([as_folderlike(pairs[:half]), as_folderlike(pairs[half:])])
+
+
+FORMS = [hugging_face, as_iterable, as_part, as_folderlike, as_vectors, as_two]
+
+
+@pytest.mark.parametrize('form', FORMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize('classes', [None, NAMES, TURNED, [*TURNED, 'owl'], dict(zip(TURNED, range(3)))])
+def test_a_class_number_means_the_class_of_its_data_set(form, classes, splits):
+    "In whatever order the names are asked for: as if the labels had been names."
+    train, test, _ = splits
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    right, got = (
+        hpdval.from_samples(*pair, classes=classes)(cfg, 8) for pair in ((train, test), (form(train), form(test)))
+    )
+    assert got.classes == right.classes == tuple(classes or NAMES)
+    for a, b in ((got.train, right.train), (got.test, right.test)):
+        assert torch.equal(a.targets, b.targets) and a.targets.any()
+
+
+def test_what_is_put_in_another_order_is_said(splits, monkeypatch):
+    said = []
+    monkeypatch.setattr('hpdval.sources.say', lambda line, once=False: said.append(line))
+    train, test, _ = splits
+    hpdval.from_samples(hugging_face(train), hugging_face(test), classes=TURNED)
+    assert said == ['class numbers of train and test are those of the data set, put in the order of classes=']
+    hpdval.from_samples(hugging_face(train), hugging_face(test), classes=NAMES)
+    assert len(said) == 1
+
+
+def test_a_table_of_pandas_is_rows(splits):
+    table = lambda pairs: pd.DataFrame(dict(image=[im for im, _ in pairs], labels=[y for _, y in pairs]))
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    a, b = (hpdval.from_samples(*parts)(cfg, 8) for parts in (splits[:2], map(table, splits[:2])))
+    assert torch.equal(a.train.targets, b.train.targets) and torch.equal(a.test.images, b.test.images)
+
+
+def test_numbers_without_names_of_their_own_are_those_of_classes(splits):
+    "A column that calls its classes '0', '1' and '2' says nothing of them; nor does one that was changed since."
+    datasets = pytest.importorskip('datasets')
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=3))
+    rows = datasets.Dataset.from_list([dict(image=im, label=i) for i, (im, _) in enumerate(splits[0][:3])], features)
+    changed = Folderlike((im, i) for i, (im, _) in enumerate(splits[0][:3]))
+    changed.target_transform = lambda y: (y + 1) % 3
+    for items in (rows, changed):
+        data = hpdval.from_samples(items, items, classes=TURNED)(cfg, 8)
+        assert data.classes == tuple(TURNED) and torch.equal(data.train.targets, torch.eye(3, dtype=torch.uint8))
+        with pytest.raises(ValueError, match='labels are numbers: give the class names'):
+            hpdval.from_samples(items, items)
