@@ -20,7 +20,7 @@ import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 
 from .core import lookup, say, text_digest
-from .data import Split, check_classes, decode_split, load_coco_json, load_csv, load_image, load_list
+from .data import Peak, Split, check_classes, decode_splits, load_image, rescaled, scale_said, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
 from hpdval.lists import (
@@ -31,7 +31,9 @@ from hpdval.lists import (
     one_spelling,
     plural,
     read_captions,
+    read_coco_json,
     read_csv,
+    read_list,
 )
 from .lists import some
 
@@ -52,6 +54,11 @@ class Data(NamedTuple):
     @property
     def counts(self):  # int64 [C], training images per class
         return self.train.counts().numpy()
+
+    @property
+    def peak(self):
+        "The largest values of its pictures of more than 8 bits."
+        return Peak().join(*(s.peak for s in (self.train, self.test, self.val) if s is not None))
 
     def caption_digest(self) -> str:
         "Names the training captions."
@@ -153,33 +160,33 @@ def check_same_classes(file, classes, wanted):
     raise ValueError(f'{file} and the training file must have the same classes in the same order: {why}')
 
 
-def _read(file: Path, classes, **where) -> Split:  # classes: those of the training file, or None
-    "The images of a list, CSV or COCO JSON; `where`: image_root, size, transform, progress."
+def _read(file: Path, classes) -> tuple:  # paths, targets, classes; given: those of the training file, or None
+    "What a list, CSV or COCO JSON says."
     if file.suffix == '.txt':
-        return load_list(file, classes, **where)
-    load = load_csv if file.suffix == '.csv' else load_coco_json
-    split = load(file, **where, **(dict(classes=classes, others='error') if classes else {}))
+        return *read_list(file, len(classes)), classes
+    read = read_csv if file.suffix == '.csv' else read_coco_json
+    paths, targets, names = read(file, **(dict(classes=classes, others='error') if classes else {}))
     if classes:
-        check_same_classes(file, split.classes, classes)
-    return split
+        check_same_classes(file, names, classes)
+    return paths, targets, names
 
 
 def listed(cfg, size: int, progress=True) -> Data:
     "Photographs named by lists (COCO-LT, VOC-LT) or by tables of one's own (CSV or COCO JSON)."
-    train_file, test_file = find_lists(cfg.lists, cfg.benchmark)
-    where = dict(image_root=cfg.image_root, size=size, transform=cfg.transform, progress=progress)
-    known = BENCHMARKS[cfg.benchmark].classes if cfg.benchmark in BENCHMARKS else None
-    train = _read(train_file, known, **where)
-    captions = train_file.with_name(train_file.name.replace('train', 'captions'))
-    if train_file.suffix == '.txt' and captions.is_file():
-        train = train._replace(captions=read_captions(captions, train.paths))
-    test = _read(test_file, list(train.classes), **where)
-    val_file = train_file.with_name(f'val{train_file.suffix}')
-    val = None
+    files = [*find_lists(cfg.lists, cfg.benchmark)]
+    val_file = files[0].with_name(f'val{files[0].suffix}')
     if cfg.benchmark == 'own' and val_file.is_file():
-        val = _read(val_file, list(train.classes), **where)
-    files = [train_file, test_file] + ([val_file] if val else [])
-    return read_data(cfg.benchmark, dict(zip(files, filter(None, (train, test, val)))), progress)
+        files.append(val_file)
+    known = BENCHMARKS[cfg.benchmark].classes if cfg.benchmark in BENCHMARKS else None
+    parts = {}
+    for file in files:
+        parts[file] = _read(file, known)
+        known = list(parts[file][2])
+    captions = files[0].with_name(files[0].name.replace('train', 'captions'))
+    said = read_captions(captions, parts[files[0]][0]) if files[0].suffix == '.txt' and captions.is_file() else None
+    splits = decode_splits(parts, cfg.image_root, size, cfg.transform, progress)
+    splits[files[0]] = splits[files[0]]._replace(captions=said)
+    return read_data(cfg.benchmark, splits, progress)
 
 
 def read_data(
@@ -307,15 +314,14 @@ def folders(cfg, size: int, progress=True) -> Data:
         wanted = 'train/ and test/, each with a folder of pictures per class, or with metadata.csv'
         raise FileNotFoundError(f"no {' and '.join(missing)} in {where}: set `image_root` to a folder with {wanted}")
     _check_folders(root)
-    splits = {}
+    parts, known = {}, None
     for name in ('train', 'test', 'val'):
         if (root / name).is_dir():
-            known = list(splits['train'].classes) if splits else None
-            paths, targets, classes = _folder_split(root, name, known)
-            if known:
-                check_same_classes(root / name, classes, known)
-            splits[name] = decode_split(paths, targets, classes, root, size, cfg.transform, progress)
-    return read_data('folder', {root / n: s for n, s in splits.items()}, progress)
+            parts[root / name] = _folder_split(root, name, known)
+            classes = list(parts[root / name][2])
+            check_same_classes(root / name, classes, known or classes)
+            known = classes
+    return read_data('folder', decode_splits(parts, root, size, cfg.transform, progress), progress)
 
 # %% ../nbs/14_sources.ipynb #62325fd7
 LABEL_COLUMNS = ('labels', 'label', 'tags', 'classes')
@@ -535,15 +541,31 @@ def _check_labels(name, labels, rows, known):
         )
 
 
-def _pixels(images, name, size, cfg) -> np.ndarray:  # uint8 [N,3,S,S]
-    "The images at the size of the CLIP; an error says which sample it is."
-    pixels = np.empty((len(images), 3, size, size), np.uint8)
-    for i, im in enumerate(images):
-        try:
-            pixels[i] = load_image(im, size, cfg.transform)
-        except (ValueError, TypeError) as e:
-            raise ValueError(f'{name} sample {i}: {e}') from None
-    return pixels
+def _pixels(im, size, cfg, peak: Peak, out) -> tuple:  # its own Peak, error or None
+    "An image at the size of the CLIP, into `out`, uint8 [3,S,S]."
+    peaks, error = [], None
+    try:
+        out[:] = load_image(im, size, cfg.transform, peak, peaks)
+    except (ValueError, TypeError) as e:
+        error = e
+    return Peak().join(*peaks), error
+
+
+def _all_pixels(parts: dict, size, cfg) -> tuple:  # {part: uint8 [N,3,S,S]}, Peak
+    "The images of all parts, values of more than 8 bits by one rule, which is said; an error says which sample it is."
+    pixels = {n: np.empty((len(p.images), 3, size, size), np.uint8) for n, p in parts.items()}
+    done = {
+        (n, i): _pixels(im, size, cfg, Peak(), pixels[n][i]) for n, p in parts.items() for i, im in enumerate(p.images)
+    }
+    every = Peak().join(*(own for own, _ in done.values()))
+    for (n, i), (own, error) in done.items():
+        if rescaled(own, Peak(), every):
+            _, error = _pixels(parts[n].images[i], size, cfg, every, pixels[n][i])
+        if error:
+            raise ValueError(f'{n} sample {i}: {error}') from None
+    if every != Peak():
+        say(f'pictures of more than 8 bits, all by one rule: {scale_said(every)}', once=True)
+    return pixels, every
 
 
 def from_samples(
@@ -575,12 +597,12 @@ def from_samples(
         )
 
     def load(cfg, size: int, progress=True) -> Data:
-        splits = {}
-        for n, (images, *_) in parts.items():
-            pixels = _pixels(images, n, size, cfg)
-            paths = [f'{n}/{i:05d}' for i in range(len(images))]
+        splits, (every, peak) = {}, _all_pixels(parts, size, cfg)
+        for n, pixels in every.items():
+            paths = [f'{n}/{i:05d}' for i in range(len(pixels))]
             files = [hashlib.sha256(p).hexdigest()[:16] for p in pixels]
-            splits[n] = Split(torch.from_numpy(pixels), torch.from_numpy(targets[n]), tuple(names), paths, files=files)
+            labels = torch.from_numpy(targets[n])
+            splits[n] = Split(torch.from_numpy(pixels), labels, tuple(names), paths, files=files, peak=peak)
         say_read(splits)
         return Data(splits['train'], splits['test'], 'memory', val=splits.get('val'))  # `load_data` adds the digest
 
@@ -689,6 +711,12 @@ def check_data(data: Data, cfg, size: int) -> Data:
     "The data, each split checked; a `ValueError` for what does not fit, and for classes without a training image."
     splits = {n: s for n in ('train', 'test', 'val') if (s := getattr(data, n)) is not None}
     data = data._replace(**{n: check_split(s, n, data.classes, cfg, size) for n, s in splits.items()})
+    for n, s in splits.items():
+        if any(own and a != b for own, a, b in zip(s.peak, whites(s.peak), whites(data.peak))):
+            raise ValueError(
+                f'the {n} images were scaled by {scale_said(s.peak)}, others by {scale_said(data.peak)}: decode all '
+                'with decode_splits, or each with peak=a.peak.join(b.peak)'
+            )
     if cfg.empty_classes == 'error':
         try:
             check_classes(data.train.targets, data.classes)

@@ -5,7 +5,7 @@ import io, json
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 
-import hpdval
+import hpdval, hpdval.data
 from hpdval.config import make_config
 from hpdval.experiment import config_clip, load_benchmark, run
 from hpdval.sources import Source
@@ -287,3 +287,98 @@ def test_numbers_without_names_of_their_own_are_those_of_classes(splits):
         assert data.classes == tuple(TURNED) and torch.equal(data.train.targets, torch.eye(3, dtype=torch.uint8))
         with pytest.raises(ValueError, match='labels are numbers: give the class names'):
             hpdval.from_samples(items, items)
+
+
+def lights(folder, factors):
+    "The same grey ramp in 16 bits (floats: .tif), in less and less light, as a data set of one class per picture."
+    ramp = np.arange(256).reshape(16, 16)
+    for name, split, factor in factors:
+        where = folder / split / name.split('.')[0]
+        where.mkdir(parents=True, exist_ok=True)
+        kind = np.uint16 if name.endswith('.png') else np.float32
+        Image.fromarray((ramp * factor).astype(kind)).save(where / name)
+    return ramp
+
+
+DEEP = [  # pictures of a data set (name, split, factor) -> what their brightest pixel must be
+    (
+        [('day.png', 'train', 257), ('dusk.png', 'train', 16), ('day.png', 'test', 257), ('dusk.png', 'test', 16)],
+        255,
+        15,
+    ),
+    ([('day.png', 'train', 257), ('dusk.png', 'train', 16), ('day.png', 'test', 16), ('dusk.png', 'test', 1)], 255, 15),
+    ([('day.png', 'train', 16), ('dusk.png', 'train', 1), ('day.png', 'test', 16), ('dusk.png', 'test', 1)], 255, 15),
+    (
+        [('day.png', 'train', 1), ('dusk.png', 'train', 0.1), ('day.png', 'test', 1), ('dusk.png', 'test', 0.05)],
+        255,
+        25,
+    ),
+    (
+        [('day.tif', 'train', 1), ('dusk.tif', 'train', 1 / 255), ('day.tif', 'test', 1), ('dusk.tif', 'test', 0.1)],
+        255,
+        1,
+    ),
+    (
+        [
+            ('day.tif', 'train', 1 / 255),
+            ('dusk.tif', 'train', 1e-3),
+            ('day.tif', 'test', 2e-3),
+            ('dusk.tif', 'test', 1),
+        ],
+        1,
+        0,
+    ),
+]
+
+
+@pytest.mark.parametrize('pictures, day, dusk', DEEP)
+def test_pictures_of_a_data_set_have_one_scale(pictures, day, dusk, tmp_path, monkeypatch):
+    "Whatever a dark picture, or a split of dark ones, would say of itself."
+    lights(tmp_path, pictures)
+    for _ in range(2):  # the second time from the cache
+        data, said = said_of(tmp_path, 'folder', monkeypatch)
+        assert data.train.images.amax((1, 2, 3)).tolist() == [day, dusk]
+    samples = [
+        [(str(tmp_path / s / n.split('.')[0] / n), n[:3]) for n, t, _ in pictures if t == s] for s in ('train', 'test')
+    ]
+    handed = hpdval.from_samples(*samples)(make_config('zero-shot', 'memory', device='cpu'), 64)
+    for a, b in ((handed.train, data.train), (handed.test, data.test)):
+        assert torch.equal(a.images, b.images)
+    assert data.peak == handed.peak != hpdval.data.Peak()
+
+
+def test_how_pictures_of_16_bits_are_scaled_is_said(tmp_path, monkeypatch):
+    lights(tmp_path, DEEP[0][0])
+    said = []
+    monkeypatch.setattr('hpdval.data.say', lambda line, once=False: said.append(line))
+    said_of(tmp_path, 'folder', monkeypatch)
+    rule = 'whole numbers up to 65535, divided by 256 (16 bits)'
+    wide = f'2 of 2 images under {tmp_path} with more than 8 bits, all by one rule: {rule}'
+    assert said == [f'{wide}; 1 image darker than alone ({s}/dusk/dusk.png)' for s in ('train', 'test')]
+
+
+def test_splits_that_were_decoded_apart_are_refused_where_their_scales_differ(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    lights(tmp_path, [('a.png', 'train', 257), ('a.png', 'test', 16)])
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    size = config_clip(cfg).visual.size
+    decode = hpdval.data.decode_split
+    train, test = (decode(['a/a.png'], [[1]], ['a'], tmp_path / s, size, progress=False) for s in ('train', 'test'))
+    with pytest.raises(
+        ValueError, match=r'the test images were scaled by whole numbers up to 4080, divided by 16'
+    ) as e:
+        load_benchmark(cfg, data=hpdval.Data(train, test, 'mine'))
+    assert '\n' not in str(e.value)
+    again = decode(['a/a.png'], [[1]], ['a'], tmp_path / 'test', size, progress=False, peak=train.peak)
+    assert load_benchmark(cfg, data=hpdval.Data(train, again, 'mine'), progress=False).test.images.max() == 15
+
+
+def test_a_prediction_has_the_scale_of_the_training(tmp_path, monkeypatch, capsys):
+    "A dark picture of 16 bits is not brightened because it comes alone."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    ramp = np.arange(256).reshape(16, 16)
+    deep = [((ramp * f).astype(np.uint16), c) for f, c in ((257, 'dog'), (100, 'car'))]
+    r = run(make_config('zero-shot', 'memory', device='cpu'), progress=False, data=hpdval.from_samples(deep, deep))
+    model = hpdval.Classifier.load(r.folder, device='cpu')
+    assert r.peak == [65535, 0.0] and model._image((ramp * 16).astype(np.uint16)).max() == 15
+    assert model.predict([(ramp * 16).astype(np.uint16)]).equals(model.predict([(ramp // 16).astype(np.uint8)]))
