@@ -149,6 +149,7 @@ class Result:
     history: list  # a record per epoch
     scale: float  # logits = scale * (scores - centre)
     centre: float
+    peak: tuple = (0, 0.0)  # largest values of its images of more than 8 bits, by which pictures are scaled
     settings: str = ''  # what was decided of the CLIP: activation, pixels, tokenizer; '' = not recorded
     decision: dict = field(default_factory=dict)  # fields of `Decision`, chosen on validation images; {} = none
     decided: dict = field(default_factory=dict)  # ECE in 0..1; OF1, CF1, ... of the test images' labels in percent
@@ -331,6 +332,7 @@ def _measured(cfg, name, clip, data, model, device, progress) -> tuple:  # dict,
         data=data.digest,
         weights=f'{clip.name} {clip.digest}',
         settings=clip.settings,
+        peak=list(data.peak),
         code=run_code(cfg),
         environment=where,
         classes=list(data.classes),

@@ -49,7 +49,7 @@ from hpdval.core import (
     watch,
     write_json,
 )
-from .data import Split, check_classes, decode_split
+from .data import Split, check_classes, decode_splits
 from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, run_name
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
@@ -852,11 +852,9 @@ def photographs_fewshot(cfg: Config, fs: Fewshot, size: int, progress=True) -> F
 
     transform = config_clip(cfg).transform(cfg.transform)
 
-    def decode(paths, targets, classes):
-        return decode_split(paths, targets, classes, root, size, transform, progress)
-
-    base, test = decode(*tables.base), decode(*tables.test)
-    every = [decode(e.images, e.targets, e.classes) for e in tables.episodes]  # the digest covers all
+    parts = dict(base=tables.base, test=tables.test)
+    parts |= {e.name: (e.images, e.targets, e.classes) for e in tables.episodes}
+    base, test, *every = decode_splits(parts, root, size, transform, progress).values()  # the digest covers all
     for s in (base, test, *every):
         check_classes(s.targets, s.classes)
     digests = split_digest(base), split_digest(test), text_digest(*map(split_digest, every))

@@ -17,7 +17,7 @@ from .align import heat_maps
 from .clip import Clip, load_clip
 from .config import METHODS, Config, clip_settings
 from .core import get_device, lookup, runs_dir, say
-from .data import load_image, open_image, shown_part
+from .data import Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
 from .experiment import Result, load_model
 from .model import DualView, for_classes
@@ -97,7 +97,11 @@ class Classifier:
         return cls(result, clip, load_model(result, clip, device), device)
 
     def _image(self, image) -> torch.Tensor:  # uint8 [3,S,S]
-        return torch.as_tensor(load_image(image, self.clip.visual.size, self.transform))
+        peaks, trained = [], Peak(*self.result.peak)
+        pixels = load_image(image, self.clip.visual.size, self.transform, trained, peaks)
+        if peaks and trained == Peak():
+            say('pictures of more than 8 bits, and none at training: each is scaled by its own values', once=True)
+        return torch.as_tensor(pixels)
 
     def _probabilities(self, model: DualView, images, texts, decision) -> np.ndarray:  # [B,C]
         x = self.pixels(torch.stack([self._image(im) for im in images]))
@@ -152,7 +156,7 @@ class Classifier:
         "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
         c = self.classes.index(lookup(label, self.classes, 'class'))
         text = self.model.local_texts()[[c]]
-        W, H = open_image(image).size
+        W, H = open_image(image, Peak(*self.result.peak)).size
         _, p = self.model.visual(self.pixels(self._image(image)[None]))
         seen = heat_maps(p[0].float(), text, self.model.visual.grid, self.clip.visual.size)
         left, top, right, bottom = shown_part(W, H, self.transform)

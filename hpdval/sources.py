@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['LIST_NAMES', 'NEARLY_VAL', 'TABLES', 'SPLIT_TABLES', 'PICTURES', 'UNREAD', 'LABEL_COLUMNS', 'SOURCES', 'OURS', 'Data',
            'split_digest', 'content_digest', 'resize', 'embedded', 'find_lists', 'check_same_classes', 'listed',
-           'read_data', 'same_pictures', 'contradictions', 'say_read', 'folders', 'label_form', 'from_samples',
-           'in_memory', 'Source', 'check_split', 'check_data', 'named_by_content', 'check_handed_over', 'load_data']
+           'read_data', 'same_pictures', 'contradictions', 'say_read', 'folders', 'Samples', 'label_form',
+           'from_samples', 'in_memory', 'Source', 'check_split', 'check_data', 'named_by_content', 'check_handed_over',
+           'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
 import hashlib, re
@@ -15,11 +16,11 @@ from numbers import Integral
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np, torch
+import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 
 from .core import lookup, say, text_digest
-from .data import Split, check_classes, decode_split, load_coco_json, load_csv, load_image, load_list
+from .data import Peak, Split, check_classes, decode_splits, load_image, rescaled, scale_said, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
 from hpdval.lists import (
@@ -30,7 +31,9 @@ from hpdval.lists import (
     one_spelling,
     plural,
     read_captions,
+    read_coco_json,
     read_csv,
+    read_list,
 )
 from .lists import some
 
@@ -51,6 +54,11 @@ class Data(NamedTuple):
     @property
     def counts(self):  # int64 [C], training images per class
         return self.train.counts().numpy()
+
+    @property
+    def peak(self):
+        "The largest values of its pictures of more than 8 bits."
+        return Peak().join(*(s.peak for s in (self.train, self.test, self.val) if s is not None))
 
     def caption_digest(self) -> str:
         "Names the training captions."
@@ -152,33 +160,33 @@ def check_same_classes(file, classes, wanted):
     raise ValueError(f'{file} and the training file must have the same classes in the same order: {why}')
 
 
-def _read(file: Path, classes, **where) -> Split:  # classes: those of the training file, or None
-    "The images of a list, CSV or COCO JSON; `where`: image_root, size, transform, progress."
+def _read(file: Path, classes) -> tuple:  # paths, targets, classes; given: those of the training file, or None
+    "What a list, CSV or COCO JSON says."
     if file.suffix == '.txt':
-        return load_list(file, classes, **where)
-    load = load_csv if file.suffix == '.csv' else load_coco_json
-    split = load(file, **where, **(dict(classes=classes, others='error') if classes else {}))
+        return *read_list(file, len(classes)), classes
+    read = read_csv if file.suffix == '.csv' else read_coco_json
+    paths, targets, names = read(file, **(dict(classes=classes, others='error') if classes else {}))
     if classes:
-        check_same_classes(file, split.classes, classes)
-    return split
+        check_same_classes(file, names, classes)
+    return paths, targets, names
 
 
 def listed(cfg, size: int, progress=True) -> Data:
     "Photographs named by lists (COCO-LT, VOC-LT) or by tables of one's own (CSV or COCO JSON)."
-    train_file, test_file = find_lists(cfg.lists, cfg.benchmark)
-    where = dict(image_root=cfg.image_root, size=size, transform=cfg.transform, progress=progress)
-    known = BENCHMARKS[cfg.benchmark].classes if cfg.benchmark in BENCHMARKS else None
-    train = _read(train_file, known, **where)
-    captions = train_file.with_name(train_file.name.replace('train', 'captions'))
-    if train_file.suffix == '.txt' and captions.is_file():
-        train = train._replace(captions=read_captions(captions, train.paths))
-    test = _read(test_file, list(train.classes), **where)
-    val_file = train_file.with_name(f'val{train_file.suffix}')
-    val = None
+    files = [*find_lists(cfg.lists, cfg.benchmark)]
+    val_file = files[0].with_name(f'val{files[0].suffix}')
     if cfg.benchmark == 'own' and val_file.is_file():
-        val = _read(val_file, list(train.classes), **where)
-    files = [train_file, test_file] + ([val_file] if val else [])
-    return read_data(cfg.benchmark, dict(zip(files, filter(None, (train, test, val)))), progress)
+        files.append(val_file)
+    known = BENCHMARKS[cfg.benchmark].classes if cfg.benchmark in BENCHMARKS else None
+    parts = {}
+    for file in files:
+        parts[file] = _read(file, known)
+        known = list(parts[file][2])
+    captions = files[0].with_name(files[0].name.replace('train', 'captions'))
+    said = read_captions(captions, parts[files[0]][0]) if files[0].suffix == '.txt' and captions.is_file() else None
+    splits = decode_splits(parts, cfg.image_root, size, cfg.transform, progress)
+    splits[files[0]] = splits[files[0]]._replace(captions=said)
+    return read_data(cfg.benchmark, splits, progress)
 
 
 def read_data(
@@ -306,15 +314,14 @@ def folders(cfg, size: int, progress=True) -> Data:
         wanted = 'train/ and test/, each with a folder of pictures per class, or with metadata.csv'
         raise FileNotFoundError(f"no {' and '.join(missing)} in {where}: set `image_root` to a folder with {wanted}")
     _check_folders(root)
-    splits = {}
+    parts, known = {}, None
     for name in ('train', 'test', 'val'):
         if (root / name).is_dir():
-            known = list(splits['train'].classes) if splits else None
-            paths, targets, classes = _folder_split(root, name, known)
-            if known:
-                check_same_classes(root / name, classes, known)
-            splits[name] = decode_split(paths, targets, classes, root, size, cfg.transform, progress)
-    return read_data('folder', {root / n: s for n, s in splits.items()}, progress)
+            parts[root / name] = _folder_split(root, name, known)
+            classes = list(parts[root / name][2])
+            check_same_classes(root / name, classes, known or classes)
+            known = classes
+    return read_data('folder', decode_splits(parts, root, size, cfg.transform, progress), progress)
 
 # %% ../nbs/14_sources.ipynb #62325fd7
 LABEL_COLUMNS = ('labels', 'label', 'tags', 'classes')
@@ -330,30 +337,70 @@ def _column(items, first, given, usual, what):  # -> name of the column
     return found[0]
 
 
-def _pairs(items, image, label) -> tuple:  # list of images, list of labels, class names or None
+def _names_of_column(items, label: str):  # -> C names, or None
+    "The class names of a column of class labels, as `datasets` has them; None where they are but its numbers."
+    feature = (getattr(items, 'features', None) or {}).get(label)
+    feature = getattr(feature, 'feature', feature)  # a list of class labels holds their feature
+    feature = feature[0] if isinstance(feature, list) and feature else feature
+    names = getattr(feature, 'names', None)
+    return None if names == [*map(str, range(len(names or ())))] else names
+
+
+def _names_of_pairs(items):  # -> C names, or None
+    "The class names of a data set of pairs, as torchvision has them; None where its numbers may mean something else."
+    names = getattr(items, 'classes', None)
+    numbers = getattr(items, 'class_to_idx', None) or {}
+    if not isinstance(names, (list, tuple)) or not all(isinstance(n, str) for n in names):
+        return None
+    turned = getattr(items, 'target_transform', None) is not None
+    return None if turned or any(numbers.get(n, i) != i for i, n in enumerate(names)) else list(names)
+
+
+def _parts(items) -> list:
+    "The data sets that one is a part of, or is put together from (torch's `Subset` and `ConcatDataset`)."
+    inner = [items.dataset] if hasattr(items, 'dataset') else getattr(items, 'datasets', None)
+    return [p for i in inner for p in _parts(i)] if inner else [items]
+
+
+def _agreed(names: list):  # -> C names, or None
+    "What all parts of a data set call their classes. A `ValueError` if they differ."
+    if any(n != names[0] for n in names):
+        raise ValueError(f'the parts of a data set number their classes differently: {some(names, 3)}')
+    return names[0]
+
+
+class Samples(NamedTuple):
+    "What was handed over for a split."
+
+    images: list
+    labels: list
+    names: list = None  # what the data set itself calls its class numbers
+    numbers: bool = False  # are its labels class numbers, whatever they look like?
+
+
+def _pairs(items, image, label) -> Samples:
     "Images and labels of a sequence of pairs, or of rows with columns."
     if isinstance(items, dict):
         raise ValueError(
             f"these are several splits ({', '.join(map(str, items))}): hand over one as train, one as test"
         )
+    parts = _parts(items)
+    if isinstance(items, pd.DataFrame):
+        items = items.to_dict('records')
     if not hasattr(items, '__len__'):
         items = list(items)
     if not len(items):
         raise ValueError('there are no samples: give a sequence of (image, labels)')
-    first = items[0]
-    if not isinstance(first, dict):
-        for i, pair in enumerate(items):
-            if isinstance(pair, str) or not hasattr(pair, '__len__') or len(pair) != 2:
-                raise ValueError(
-                    f'sample {i} must be a pair (image, labels), got {type(pair).__name__} {str(pair)[:40]!r}'
-                )
-        return [im for im, _ in items], [y for _, y in items], None
-    image = _column(items, first, image, ('image', 'img'), 'image')
-    label = _column(items, first, label, LABEL_COLUMNS, 'label')
-    feature = getattr(items, 'features', {}).get(label)
-    feature = getattr(feature, 'feature', feature)  # a list of class labels holds their feature
     rows = [items[i] for i in range(len(items))]
-    return [r[image] for r in rows], [r[label] for r in rows], getattr(feature, 'names', None)
+    if isinstance(rows[0], dict):
+        image = _column(items, rows[0], image, ('image', 'img'), 'image')
+        label = _column(items, rows[0], label, LABEL_COLUMNS, 'label')
+        names = _agreed([_names_of_column(p, label) for p in parts])
+        return Samples([r[image] for r in rows], [r[label] for r in rows], names, names is not None)
+    for i, pair in enumerate(rows):
+        if isinstance(pair, str) or not hasattr(pair, '__len__') or len(pair) != 2:
+            raise ValueError(f'sample {i} must be a pair (image, labels), got {type(pair).__name__} {str(pair)[:40]!r}')
+    return Samples([im for im, _ in rows], [y for _, y in rows], _agreed([*map(_names_of_pairs, parts)]))
 
 
 def _plain(label) -> list:
@@ -362,27 +409,36 @@ def _plain(label) -> list:
         label = label.tolist()
     if isinstance(label, str):
         return [label.strip()]
-    if isinstance(label, int):
+    if isinstance(label, int) and not isinstance(label, bool):
         return [label]
     if isinstance(label, dict) or not hasattr(label, '__iter__'):
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
     values = [v.item() if isinstance(v, np.generic) else v for v in label]
-    values = [v.strip() if isinstance(v, str) else v for v in values]
-    return [int(v) if isinstance(v, (bool, float)) and v in (0, 1) else v for v in values]
+    return [v.strip() if isinstance(v, str) else v for v in values]
+
+
+def _is_number(v) -> bool:
+    "A whole number, or 0 and 1 as vectors have them: True, 1.0."
+    return isinstance(v, int) or isinstance(v, float) and v in (0, 1)
 
 
 def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     "What lists of labels are. A `ValueError` where they could be read in two ways."
-    values = {v for r in rows for v in r}
+    values = [v for r in rows for v in r]
     if all(isinstance(v, str) for v in values):
         return 'names'
-    if not all(isinstance(v, int) for v in values):
-        odd = next(v for v in values if not isinstance(v, int))
+    if not all(map(_is_number, values)):
+        odd = next(v for v in values if not _is_number(v))
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {odd!r}')
-    same = len({len(r) for r in rows}) == 1
-    vectors = same and values <= {0, 1} and len(rows[0]) == (n_classes or len(rows[0])) and len(rows[0]) > 1
-    if vectors and len(rows[0]) == 2 and all(len(set(r)) == 2 for r in rows):
+    marks = len({len(r) for r in rows}) == 1 and len(rows[0]) > 1 and set(values) <= {0, 1}
+    whole, n = all(type(v) is int for v in values), len(rows[0])
+    vectors = marks and n == (n_classes or n)
+    if vectors and whole and n == 2 and all(len(set(r)) == 2 for r in rows):
         raise ValueError("labels such as [0, 1] may be class numbers or a 0/1 vector: say form='ids' or form='vectors'")
+    if not vectors and marks and any(len(set(r)) < n for r in rows):
+        raise ValueError(f'labels such as {rows[0]} look like 0/1 vectors of {n} classes, and there are {n_classes}')
+    if not vectors and not whole:
+        raise ValueError(f'labels such as {next(v for v in values if type(v) is not int)} are no class numbers')
     return 'vectors' if vectors else 'ids'
 
 # %% ../nbs/14_sources.ipynb #f5d90019
@@ -403,8 +459,40 @@ def _targets(rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
                 bad.append((i, v))
     if bad:
         i, v = bad[0]
-        raise ValueError(f'{len(bad)} labels are no class (sample {i}: {v!r}); there are {len(classes)} classes')
+        raise ValueError(f'no class: {plural(len(bad), "label")} (sample {i}: {v!r}); there are {len(classes)} classes')
     return out
+
+
+def _by_name(name: str, targets, own, classes) -> np.ndarray:  # uint8 [N,own] -> uint8 [N,C]
+    "The columns in the order of `classes`. A `ValueError` for a class that stands in a label and not among them."
+    lost = [c for c, shown in zip(own, targets.any(0)) if shown and c not in classes]
+    if lost:
+        raise ValueError(
+            f'{name}: {plural(len(lost), "class")} of its data set not among classes= ({some(lost)}): add them, or '
+            "write all names as the data set does; hand over pairs (image, [names]) to give its classes other names"
+        )
+    out = np.zeros((len(targets), len(classes)), np.uint8)
+    there = [k for k, c in enumerate(own) if c in classes]
+    out[:, [classes.index(own[k]) for k in there]] = targets[:, there]
+    return out
+
+
+def _form_and_names(parts: dict, rows: dict, form, known) -> tuple:  # form, {part: C names of its own numbers}
+    "What the labels are, and what the data sets themselves call them. A `ValueError` where the two do not agree."
+    if lookup(form, (None, 'names', 'ids', 'vectors'), 'form of labels') == 'vectors':
+        parts = {n: p for n, p in parts.items() if not p.numbers}
+    own = {n: _ordered(p.names) for n, p in parts.items() if p.names}
+    if any(names != own.get('train', names) for names in own.values()):
+        raise ValueError(f'the parts number their classes differently: {own}')
+    if form:
+        return form, own
+    numbers = next(iter(own.values()), known)
+    form = label_form([r for part in rows.values() for r in part], numbers and len(numbers))
+    if form == 'vectors' and any(p.numbers for p in parts.values()):
+        raise ValueError(
+            "labels look like 0/1 vectors, and their column holds class numbers: say form='ids' or 'vectors'"
+        )
+    return form, own
 
 
 def _class_names(rows, form: str, known):  # -> C names
@@ -453,15 +541,31 @@ def _check_labels(name, labels, rows, known):
         )
 
 
-def _pixels(images, name, size, cfg) -> np.ndarray:  # uint8 [N,3,S,S]
-    "The images at the size of the CLIP; an error says which sample it is."
-    pixels = np.empty((len(images), 3, size, size), np.uint8)
-    for i, im in enumerate(images):
-        try:
-            pixels[i] = load_image(im, size, cfg.transform)
-        except (ValueError, TypeError) as e:
-            raise ValueError(f'{name} sample {i}: {e}') from None
-    return pixels
+def _pixels(im, size, cfg, peak: Peak, out) -> tuple:  # its own Peak, error or None
+    "An image at the size of the CLIP, into `out`, uint8 [3,S,S]."
+    peaks, error = [], None
+    try:
+        out[:] = load_image(im, size, cfg.transform, peak, peaks)
+    except (ValueError, TypeError) as e:
+        error = e
+    return Peak().join(*peaks), error
+
+
+def _all_pixels(parts: dict, size, cfg) -> tuple:  # {part: uint8 [N,3,S,S]}, Peak
+    "The images of all parts, values of more than 8 bits by one rule, which is said; an error says which sample it is."
+    pixels = {n: np.empty((len(p.images), 3, size, size), np.uint8) for n, p in parts.items()}
+    done = {
+        (n, i): _pixels(im, size, cfg, Peak(), pixels[n][i]) for n, p in parts.items() for i, im in enumerate(p.images)
+    }
+    every = Peak().join(*(own for own, _ in done.values()))
+    for (n, i), (own, error) in done.items():
+        if rescaled(own, Peak(), every):
+            _, error = _pixels(parts[n].images[i], size, cfg, every, pixels[n][i])
+        if error:
+            raise ValueError(f'{n} sample {i}: {error}') from None
+    if every != Peak():
+        say(f'pictures of more than 8 bits, all by one rule: {scale_said(every)}', once=True)
+    return pixels, every
 
 
 def from_samples(
@@ -477,25 +581,28 @@ def from_samples(
     if train is None or test is None:
         raise ValueError(f'there are no {"training" if train is None else "test"} samples: from_samples(train, test)')
     parts = {n: _pairs(s, image, label) for n, s in (('train', train), ('test', test), ('val', val)) if s is not None}
-    rows = {n: [_plain(y) for y in labels] for n, (_, labels, _) in parts.items()}
-    own = {n: list(names) for n, (_, _, names) in parts.items() if names}
-    if any(names != own.get('train', names) for names in own.values()):
-        raise ValueError(f'the parts number their classes differently: {own}')
-    known = _ordered(classes) or _ordered(parts['train'][2])
-    form = form or label_form([r for part in rows.values() for r in part], known and len(known))
-    if lookup(form, ('names', 'ids', 'vectors'), 'form of labels') == 'names':
-        for n, (_, labels, _) in parts.items():
-            _check_labels(n, labels, rows[n], known or ())
+    rows = {n: [_plain(y) for y in p.labels] for n, p in parts.items()}
+    known = _ordered(classes)
+    form, own = _form_and_names(parts, rows, form, known)
+    known = known or own.get('train')
+    if form == 'names':
+        own = {}
+        for n, p in parts.items():
+            _check_labels(n, p.labels, rows[n], known or ())
     names = _class_names(rows['train'], form, known)
-    targets = {n: torch.from_numpy(_targets(r, form, names)) for n, r in rows.items()}
+    targets = {n: _by_name(n, _targets(r, form, own.get(n, names)), own.get(n, names), names) for n, r in rows.items()}
+    if moved := [n for n in own if own[n] != names]:
+        say(
+            f'class numbers of {" and ".join(moved)} are those of the data set, put in the order of classes=', once=True
+        )
 
     def load(cfg, size: int, progress=True) -> Data:
-        splits = {}
-        for n, (images, _, _) in parts.items():
-            pixels = _pixels(images, n, size, cfg)
-            paths = [f'{n}/{i:05d}' for i in range(len(images))]
+        splits, (every, peak) = {}, _all_pixels(parts, size, cfg)
+        for n, pixels in every.items():
+            paths = [f'{n}/{i:05d}' for i in range(len(pixels))]
             files = [hashlib.sha256(p).hexdigest()[:16] for p in pixels]
-            splits[n] = Split(torch.from_numpy(pixels), targets[n], tuple(names), paths, files=files)
+            labels = torch.from_numpy(targets[n])
+            splits[n] = Split(torch.from_numpy(pixels), labels, tuple(names), paths, files=files, peak=peak)
         say_read(splits)
         return Data(splits['train'], splits['test'], 'memory', val=splits.get('val'))  # `load_data` adds the digest
 
@@ -604,6 +711,12 @@ def check_data(data: Data, cfg, size: int) -> Data:
     "The data, each split checked; a `ValueError` for what does not fit, and for classes without a training image."
     splits = {n: s for n in ('train', 'test', 'val') if (s := getattr(data, n)) is not None}
     data = data._replace(**{n: check_split(s, n, data.classes, cfg, size) for n, s in splits.items()})
+    for n, s in splits.items():
+        if any(own and a != b for own, a, b in zip(s.peak, whites(s.peak), whites(data.peak))):
+            raise ValueError(
+                f'the {n} images were scaled by {scale_said(s.peak)}, others by {scale_said(data.peak)}: decode all '
+                'with decode_splits, or each with peak=a.peak.join(b.peak)'
+            )
     if cfg.empty_classes == 'error':
         try:
             check_classes(data.train.targets, data.classes)

@@ -22,7 +22,7 @@ with warnings.catch_warnings():
     from hpdval.weights import load_weights
     from hpdval.config import make_config
     from hpdval.photographs import long_tailed
-    from hpdval.sources import load_data
+    from hpdval.sources import from_samples, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -241,6 +241,22 @@ def data(given, benchmark, files, message):
             load_data(cfg, 8, progress=False)
 
     return Case("Data of one's own", given, call, message)
+
+
+class Known(list):
+    "Pairs with class numbers and the names of the classes, as torchvision's data sets are."
+
+    classes = ['cat', 'dog']
+
+
+def samples(given, labels, message, make=list, **how):
+    "Pairs in memory with these labels, that are refused."
+
+    def call(d):
+        pairs = make((np.full((9, 9, 3), k, np.uint8), y) for k, y in enumerate(labels))
+        from_samples(pairs, pairs, **how)
+
+    return Case('Objects in memory', given, call, message)
 
 
 TABLE = 'path,labels\n{}.png,cat\n{}.png,dog\n'
@@ -766,6 +782,37 @@ CASES = [
         'folder',
         FOLDERS | {'Val/cat/3.png': ''},
         'Val is none of train/, test/ and val/: rename it, or move it away',
+    ),
+    samples(
+        "class numbers of a data set, and names of classes that are not the data set's",
+        [0, 1],
+        'train: 1 class of its data set not among classes= (dog): add them, or write all names as the data set does; '
+        'hand over pairs (image, [names]) to give its classes other names',
+        Known,
+        classes=['cat', 'owl'],
+    ),
+    samples(
+        'a class number that the data set does not have',
+        [0, 2],
+        'no class: 1 label (sample 1: 2); there are 2 classes',
+        Known,
+    ),
+    samples(
+        'class numbers without names',
+        [0, 1],
+        'labels are numbers: give the class names with classes=[...]',
+    ),
+    samples(
+        'vectors of 0 and 1 that are longer than the list of classes',
+        [[0, 1, 1], [1, 0, 0]],
+        'labels such as [0, 1, 1] look like 0/1 vectors of 3 classes, and there are 2',
+        classes=['cat', 'dog'],
+    ),
+    samples(
+        'True and False in the place of class numbers',
+        [[True], [False]],
+        'labels such as True are no class numbers',
+        classes=['cat', 'dog'],
     ),
     weights('a list', [1], 'w.pt holds a value of type list and no state dict: save model.state_dict()'),
     weights('a number', 3, 'w.pt holds a value of type int and no state dict: save model.state_dict()'),

@@ -2,10 +2,10 @@
 
 import io, json
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 
-import hpdval
+import hpdval, hpdval.data
 from hpdval.config import make_config
 from hpdval.experiment import config_clip, load_benchmark, run
 from hpdval.sources import Source
@@ -207,3 +207,178 @@ def test_test_images_that_are_training_images_are_said_of_tables_and_of_samples(
     load_benchmark(make_config('zero-shot', 'memory', device='cpu'), data=samples, progress=True)
     assert said[-1] == '1 of 4 images of test are in train too (test/00003 is train/00000)'
     assert said[0].startswith('train: 6 images, 3 classes (apple ')
+
+
+TURNED = ['dog', 'apple', 'car']
+
+
+class Folderlike(list):
+    "Pairs with class numbers, as torchvision's data sets are."
+
+    classes = NAMES
+    class_to_idx = {c: i for i, c in enumerate(NAMES)}
+
+
+def as_iterable(pairs):
+    return hugging_face(pairs).to_iterable_dataset()
+
+
+def as_part(pairs):
+    return torch.utils.data.Subset(hugging_face([*pairs, *pairs]), range(len(pairs)))
+
+
+def as_folderlike(pairs):
+    return Folderlike((im, [NAMES.index(c) for c in shown]) for im, shown in pairs)
+
+
+def as_vectors(pairs):
+    return Folderlike((im, [float(c in shown) for c in NAMES]) for im, shown in pairs)
+
+
+def as_two(pairs):
+    half = len(pairs) // 2
+    return torch.utils.data.ConcatDataset([as_folderlike(pairs[:half]), as_folderlike(pairs[half:])])
+
+
+FORMS = [hugging_face, as_iterable, as_part, as_folderlike, as_vectors, as_two]
+
+
+@pytest.mark.parametrize('form', FORMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize('classes', [None, NAMES, TURNED, [*TURNED, 'owl'], dict(zip(TURNED, range(3)))])
+def test_a_class_number_means_the_class_of_its_data_set(form, classes, splits):
+    "In whatever order the names are asked for: as if the labels had been names."
+    train, test, _ = splits
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    right, got = (
+        hpdval.from_samples(*pair, classes=classes)(cfg, 8) for pair in ((train, test), (form(train), form(test)))
+    )
+    assert got.classes == right.classes == tuple(classes or NAMES)
+    for a, b in ((got.train, right.train), (got.test, right.test)):
+        assert torch.equal(a.targets, b.targets) and a.targets.any()
+
+
+def test_what_is_put_in_another_order_is_said(splits, monkeypatch):
+    said = []
+    monkeypatch.setattr('hpdval.sources.say', lambda line, once=False: said.append(line))
+    train, test, _ = splits
+    hpdval.from_samples(hugging_face(train), hugging_face(test), classes=TURNED)
+    assert said == ['class numbers of train and test are those of the data set, put in the order of classes=']
+    hpdval.from_samples(hugging_face(train), hugging_face(test), classes=NAMES)
+    assert len(said) == 1
+
+
+def test_a_table_of_pandas_is_rows(splits):
+    table = lambda pairs: pd.DataFrame(dict(image=[im for im, _ in pairs], labels=[y for _, y in pairs]))
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    a, b = (hpdval.from_samples(*parts)(cfg, 8) for parts in (splits[:2], map(table, splits[:2])))
+    assert torch.equal(a.train.targets, b.train.targets) and torch.equal(a.test.images, b.test.images)
+
+
+def test_numbers_without_names_of_their_own_are_those_of_classes(splits):
+    "A column that calls its classes '0', '1' and '2' says nothing of them; nor does one that was changed since."
+    datasets = pytest.importorskip('datasets')
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=3))
+    rows = datasets.Dataset.from_list([dict(image=im, label=i) for i, (im, _) in enumerate(splits[0][:3])], features)
+    changed = Folderlike((im, i) for i, (im, _) in enumerate(splits[0][:3]))
+    changed.target_transform = lambda y: (y + 1) % 3
+    for items in (rows, changed):
+        data = hpdval.from_samples(items, items, classes=TURNED)(cfg, 8)
+        assert data.classes == tuple(TURNED) and torch.equal(data.train.targets, torch.eye(3, dtype=torch.uint8))
+        with pytest.raises(ValueError, match='labels are numbers: give the class names'):
+            hpdval.from_samples(items, items)
+
+
+def lights(folder, factors):
+    "The same grey ramp in 16 bits (floats: .tif), in less and less light, as a data set of one class per picture."
+    ramp = np.arange(256).reshape(16, 16)
+    for name, split, factor in factors:
+        where = folder / split / name.split('.')[0]
+        where.mkdir(parents=True, exist_ok=True)
+        kind = np.uint16 if name.endswith('.png') else np.float32
+        Image.fromarray((ramp * factor).astype(kind)).save(where / name)
+    return ramp
+
+
+DEEP = [  # pictures of a data set (name, split, factor) -> what their brightest pixel must be
+    (
+        [('day.png', 'train', 257), ('dusk.png', 'train', 16), ('day.png', 'test', 257), ('dusk.png', 'test', 16)],
+        255,
+        15,
+    ),
+    ([('day.png', 'train', 257), ('dusk.png', 'train', 16), ('day.png', 'test', 16), ('dusk.png', 'test', 1)], 255, 15),
+    ([('day.png', 'train', 16), ('dusk.png', 'train', 1), ('day.png', 'test', 16), ('dusk.png', 'test', 1)], 255, 15),
+    (
+        [('day.png', 'train', 1), ('dusk.png', 'train', 0.1), ('day.png', 'test', 1), ('dusk.png', 'test', 0.05)],
+        255,
+        25,
+    ),
+    (
+        [('day.tif', 'train', 1), ('dusk.tif', 'train', 1 / 255), ('day.tif', 'test', 1), ('dusk.tif', 'test', 0.1)],
+        255,
+        1,
+    ),
+    (
+        [
+            ('day.tif', 'train', 1 / 255),
+            ('dusk.tif', 'train', 1e-3),
+            ('day.tif', 'test', 2e-3),
+            ('dusk.tif', 'test', 1),
+        ],
+        1,
+        0,
+    ),
+]
+
+
+@pytest.mark.parametrize('pictures, day, dusk', DEEP)
+def test_pictures_of_a_data_set_have_one_scale(pictures, day, dusk, tmp_path, monkeypatch):
+    "Whatever a dark picture, or a split of dark ones, would say of itself."
+    lights(tmp_path, pictures)
+    for _ in range(2):  # the second time from the cache
+        data, said = said_of(tmp_path, 'folder', monkeypatch)
+        assert data.train.images.amax((1, 2, 3)).tolist() == [day, dusk]
+    samples = [
+        [(str(tmp_path / s / n.split('.')[0] / n), n[:3]) for n, t, _ in pictures if t == s] for s in ('train', 'test')
+    ]
+    handed = hpdval.from_samples(*samples)(make_config('zero-shot', 'memory', device='cpu'), 64)
+    for a, b in ((handed.train, data.train), (handed.test, data.test)):
+        assert torch.equal(a.images, b.images)
+    assert data.peak == handed.peak != hpdval.data.Peak()
+
+
+def test_how_pictures_of_16_bits_are_scaled_is_said(tmp_path, monkeypatch):
+    lights(tmp_path, DEEP[0][0])
+    said = []
+    monkeypatch.setattr('hpdval.data.say', lambda line, once=False: said.append(line))
+    said_of(tmp_path, 'folder', monkeypatch)
+    rule = 'whole numbers up to 65535, divided by 256 (16 bits)'
+    wide = f'2 of 2 images under {tmp_path} with more than 8 bits, all by one rule: {rule}'
+    assert said == [f'{wide}; 1 image darker than alone ({s}/dusk/dusk.png)' for s in ('train', 'test')]
+
+
+def test_splits_that_were_decoded_apart_are_refused_where_their_scales_differ(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    lights(tmp_path, [('a.png', 'train', 257), ('a.png', 'test', 16)])
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    size = config_clip(cfg).visual.size
+    decode = hpdval.data.decode_split
+    train, test = (decode(['a/a.png'], [[1]], ['a'], tmp_path / s, size, progress=False) for s in ('train', 'test'))
+    with pytest.raises(
+        ValueError, match=r'the test images were scaled by whole numbers up to 4080, divided by 16'
+    ) as e:
+        load_benchmark(cfg, data=hpdval.Data(train, test, 'mine'))
+    assert '\n' not in str(e.value)
+    again = decode(['a/a.png'], [[1]], ['a'], tmp_path / 'test', size, progress=False, peak=train.peak)
+    assert load_benchmark(cfg, data=hpdval.Data(train, again, 'mine'), progress=False).test.images.max() == 15
+
+
+def test_a_prediction_has_the_scale_of_the_training(tmp_path, monkeypatch, capsys):
+    "A dark picture of 16 bits is not brightened because it comes alone."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    ramp = np.arange(256).reshape(16, 16)
+    deep = [((ramp * f).astype(np.uint16), c) for f, c in ((257, 'dog'), (100, 'car'))]
+    r = run(make_config('zero-shot', 'memory', device='cpu'), progress=False, data=hpdval.from_samples(deep, deep))
+    model = hpdval.Classifier.load(r.folder, device='cpu')
+    assert r.peak == [65535, 0.0] and model._image((ramp * 16).astype(np.uint16)).max() == 15
+    assert model.predict([(ramp * 16).astype(np.uint16)]).equals(model.predict([(ramp // 16).astype(np.uint8)]))
