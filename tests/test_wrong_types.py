@@ -131,7 +131,7 @@ NUMBERS = {  # who asks for a number -> (a call with it, what it must be, one th
     'level': (lambda v: mean_interval([1.0, 2.0], v), 'a number between 0 and 1', 0.5),
     'draws': (lambda v: Fewshot(draws=v), 'a whole number of 1 or more', 3),
     'alpha': (lambda v: make_config(alpha=v), 'a number in 0..1', 1),
-    'n_ctx': (lambda v: make_config(n_ctx=v), 'a whole number of 1 or more', np.int32(2)),
+    'batch_size': (lambda v: make_config(batch_size=v), 'a whole number of 1 or more', np.int32(2)),
     'lr1': (lambda v: make_config(lr1=v), 'a number of 0 or more', np.float64(0.1)),
 }
 
