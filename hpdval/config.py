@@ -10,7 +10,7 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', '
            'parse_seeds', 'trial', 'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
-import hashlib, inspect, json, math, os, re
+import hashlib, inspect, json, os, re
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,7 @@ import numpy as np
 
 from .align import HEADS, JOINS, PAPER_SHARE, SCORES, global_weight
 from .clip import LOCALS, RESIZES, triple
-from .core import lookup, say, testing
+from .core import check_number, lookup, say, testing
 from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, VIEWS, active_terms, parse_terms
@@ -449,14 +449,7 @@ def _check_ranges(cfg: Config):
     "A `ValueError` for a number that is none, or out of its range."
     for names, (low, high) in _RANGES.items():
         for name in names.split():
-            value = getattr(cfg, name)
-            if not math.isfinite(value):
-                raise ValueError(f'{name} must be a finite number, got {value}')
-            if value < low or high is not None and value > high:
-                allowed = 'be positive' if low else 'not be negative'
-                if high:
-                    allowed = f'lie in {low}..{high}'
-                raise ValueError(f'{name} must {allowed}, got {value}')
+            check_number(name, getattr(cfg, name), low, high, whole=TYPES[name] is int)
 
 
 def _check_together(cfg: Config):

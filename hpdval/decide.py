@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from .core import lookup
+from .core import check_number, lookup
 from .metrics import as_arrays, threshold_metrics
 
 # %% ../nbs/27_decide.ipynb #46c6e1fd
@@ -29,8 +29,7 @@ def reliability(
     p, y = (a.ravel() for a in as_arrays(probabilities, targets))
     if p.min() < 0 or p.max() > 1:
         raise ValueError(f'probabilities must lie in 0..1, got {p.min():.3g} to {p.max():.3g}')
-    if not isinstance(bins, int) or bins < 1:
-        raise ValueError(f'bins must be a whole number of 1 or more, got {bins!r}')
+    check_number('bins', bins, 1, whole=True)
     b = np.minimum((p * bins).astype(int), bins - 1)
     n = np.bincount(b, minlength=bins)
     sums = [np.bincount(b, weights=w, minlength=bins) for w in (p, y)]
@@ -129,8 +128,8 @@ class Decision(NamedTuple):
         "Which labels an image gets. A `ValueError` for another way to decide, and for less than one label at most."
         if decide is not None:
             lookup(decide, DECIDE, 'way to decide')
-        if most is not None and most < 1:
-            raise ValueError(f'at most one label, or more: got {most}')
+        if most is not None:
+            check_number('most', most, 1, whole=True, also=', or None for no limit')
         p = np.asarray(probabilities)
         order = np.argsort(-p, kind='stable')
         if decide == 'threshold':

@@ -39,6 +39,7 @@ from hpdval.config import (
 from hpdval.core import (
     atomic_write,
     cache_dir,
+    check_number,
     environment,
     file_digest,
     lookup,
@@ -236,8 +237,8 @@ class Fewshot:
             value = as_type(f.name, getattr(self, f.name), f.type)
             object.__setattr__(self, f.name, value)  # frozen: a number of NumPy becomes plain
             least = int(f.name in ('episodes', 'resample', 'draws'))
-            if f.type is not str and not least <= value < float('inf'):
-                raise ValueError(f'{f.name} must be at least {least}, got {value}')
+            if f.type not in (str, bool):
+                check_number(f.name, value, least, whole=f.type is int)
         lookup(self.overlap, ('drop', 'keep'), 'overlap')
 
 
@@ -626,8 +627,7 @@ def _compared(methods, seeds, shots, params: dict) -> tuple:  # three lists
         raise ValueError(f'seeds={seeds} may be a seed or a number of seeds: write a list, [{seeds}] or [0, 1, 2]')
     methods = parse_names(methods, METHODS, 'method') if isinstance(methods, str) else each_once('method', methods)
     shots = _numbers('shots', [shots] if isinstance(shots, (int, np.integer)) else shots)
-    if min(shots) < 1:
-        raise ValueError(f'shots must be 1 or more, got {min(shots)}')  # 0 is run anyway
+    check_number('shots', min(shots), 1, whole=True)  # 0 is run anyway
     return methods, _numbers('seeds', seeds), shots
 
 

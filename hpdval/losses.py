@@ -9,14 +9,13 @@ __all__ = ['REDUCTIONS', 'DB_PARAMS', 'LOSSES', 'DISTANCES', 'VIEWS', 'PROMPTED'
            'semantic_consistency', 'class_specific', 'Seen', 'Term', 'parse_terms', 'active_terms']
 
 # %% ../nbs/23_losses.ipynb #7e563f33
-import math
 from functools import partial
 from typing import NamedTuple
 
 import torch, torch.nn.functional as F
 from torch import nn
 
-from .core import lookup
+from .core import check_number, lookup
 
 # %% ../nbs/23_losses.ipynb #eed36f79
 def bce(
@@ -402,8 +401,7 @@ def parse_terms(text: str) -> dict:  # name -> weight
             out[name] = float(weight)
         except ValueError:
             raise ValueError(f"terms must be name=weight with commas between them, got {part!r}") from None
-        if not 0 < out[name] < math.inf:
-            raise ValueError(f"the weight of the term {name!r} must be a positive number, got {weight}")
+        check_number(f'the weight of the term {name!r}', out[name], 0, inside=True)
     return out
 
 # %% ../nbs/23_losses.ipynb #f3b74e96

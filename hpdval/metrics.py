@@ -12,7 +12,7 @@ import math, warnings
 import numpy as np, pandas as pd, torch
 from scipy import stats
 
-from .core import lookup, say
+from .core import check_number, lookup, say
 from .labels import LIMITS, groups
 
 # %% ../nbs/24_metrics.ipynb #8d8337d0
@@ -57,17 +57,42 @@ def _numpy(a):
     return a.detach().cpu().numpy()
 
 
+def _numbers(a, what: str) -> np.ndarray:  # of float
+    "An array of numbers. A `ValueError` for texts, times, complex numbers, and for what is no array."
+    try:
+        a = _numpy(a)
+        if a.dtype.kind not in 'buifO':
+            raise TypeError
+        return a if a.dtype.kind == 'f' else a.astype(float)
+    except (TypeError, ValueError):
+        kind = f'an array of {a.dtype}' if isinstance(a, np.ndarray) else f'a {type(a).__name__}'
+        raise ValueError(f'{what} must be an array of numbers, got {kind}') from None
+
+
+def _row(a, what: str) -> np.ndarray:  # float [n]
+    "Numbers in a row. A `ValueError` for none, for several rows, and for what are no numbers."
+    a = _numbers(a, what)
+    if a.ndim != 1 or not a.size:
+        raise ValueError(f'{what} must be a list of numbers, at least one, got shape {a.shape}')
+    return a
+
+
+def _check_binary(y, what='targets'):
+    "A `ValueError` for anything but 0 and 1."
+    if not ((y == 0) | (y == 1)).all():
+        raise ValueError(f'{what} must be 0 or 1')
+
+
 def _arrays(scores, targets):
     "Both as numpy [C,N], scores float and targets bool; `ValueError` if the shapes, scores or targets are not valid."
-    s = _numpy(scores)
+    s = _numbers(scores, 'scores')
     y = _numpy(_by_labels(targets, scores))
     if s.ndim != 2 or s.shape != y.shape or not s.size:
         raise ValueError(f'scores and targets must both be [images, classes], got {s.shape} and {y.shape}')
-    s = np.ascontiguousarray(s.T if s.dtype.kind == 'f' else s.T.astype(float))
+    s = np.ascontiguousarray(s.T)
     if np.isnan(s).any():
         raise ValueError(f'{np.isnan(s).sum()} of {s.size} scores are NaN')
-    if not ((y == 0) | (y == 1)).all():
-        raise ValueError('targets must be 0 or 1')
+    _check_binary(y)
     return s, np.ascontiguousarray(y.T) == 1
 
 
@@ -153,13 +178,21 @@ def _by_group(
     counts,  # [C] training images per class
     limits,  # of head and tail
 ):  # -> {group: APs}
-    "AP in percent of each group's classes, those with NaN left out; `total` first."
-    counts = np.asarray(_counts_of(counts, ap.index if isinstance(ap, pd.Series) else None))
-    ap = 100 * np.asarray(ap, float)
+    "AP in percent of each group's classes, those with NaN left out; `total` first. A `ValueError` for bad input."
+    counts = _row(_counts_of(counts, ap.index if isinstance(ap, pd.Series) else None), 'counts')
+    ap = _row(ap, 'APs')
     if ap.shape != counts.shape:
         raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
+    if not (np.isfinite(counts) & (counts >= 0)).all():
+        raise ValueError('counts must be numbers of images, 0 or more each')
+    known = ap[~np.isnan(ap)]
+    if len(known) and not -1e-6 < known.min() <= known.max() < 1 + 1e-6:  # rounded sums may reach beyond
+        raise ValueError(
+            f'APs must lie in 0..1, got {known.min():.3g} to {known.max():.3g}: divide by 100 what is in percent, as '
+            'Result.ap is'
+        )
     members = dict(total=np.arange(len(ap))) | groups(counts, limits)
-    return {k: ap[i][~np.isnan(ap[i])] for k, i in members.items()}
+    return {k: 100 * ap[i][~np.isnan(ap[i])] for k, i in members.items()}
 
 
 def _mean(a):
@@ -175,7 +208,7 @@ def group_means(
     counts,  # [C] training images per class
     limits=LIMITS,  # images of head and of tail, see `groups`
 ) -> dict:  # total, head, medium, tail in percent
-    "Mean AP over all classes and over each group; `ValueError` if `ap` and `counts` differ in length."
+    "Mean AP over all classes and over each group. A `ValueError` for other lengths, and for what is no AP or no count."
     return {k: _mean(a) for k, a in _by_group(ap, counts, limits).items()}
 
 # %% ../nbs/24_metrics.ipynb #90a9c48e
@@ -184,7 +217,8 @@ def summary(
     counts,  # [C] training images per class
     limits=LIMITS,  # images of head and of tail, see `groups`
 ) -> dict:
-    "mAP (`group_means`), `var_population` of the class APs and `var_between_groups`, of APs in percent."
+    """mAP, `var_population` of the class APs and `var_between_groups`, of APs in percent. A `ValueError` as of
+    `group_means`."""
     total, *by_group = _by_group(ap, counts, limits).values()
     # each class stands for the mean of its group
     own_group = np.concatenate([np.full(len(a), _mean(a)) for a in by_group])
@@ -210,13 +244,7 @@ def _check_kind(s, kind):
 
 def _check_level(level):
     "A `ValueError` for what is no share."
-    if not 0 < level < 1:
-        raise ValueError(f'level is a share between 0 and 1, such as 0.95, got {level}')
-
-
-def _whole(n) -> bool:
-    "Is it a whole number of at least 1?"
-    return isinstance(n, (int, np.integer)) and n >= 1
+    check_number('level', level, 0, 1, inside=True, also=', such as 0.95')
 
 # %% ../nbs/24_metrics.ipynb #ab50cf08
 def threshold_metrics(
@@ -227,10 +255,9 @@ def threshold_metrics(
     kind=None,  # logits | probabilities; None = logits, if they look like nothing else
 ) -> dict:  # OP, OR, OF1, CP, CR, CF1, in 0..1
     "Overall and per-class precision, recall and F1 of the labels said at a threshold; `ValueError` for bad input."
-    if not 0 < threshold < 1:
-        raise ValueError(f'threshold must lie between 0 and 1, got {threshold}')
-    if top is not None and not _whole(top):
-        raise ValueError(f'top must be a whole number of 1 or more, or None for no limit, got {top!r}')
+    check_number('threshold', threshold, 0, 1, inside=True)
+    if top is not None:
+        check_number('top', top, 1, whole=True, also=', or None for no limit')
     s, y = _arrays(scores, targets)
     _check_kind(s, kind)
     yes = s >= (threshold if kind == 'probabilities' else math.log(threshold / (1 - threshold)))
@@ -247,6 +274,16 @@ def threshold_metrics(
     return {k: float(v) for k, v in found.items()}
 
 # %% ../nbs/24_metrics.ipynb #59e6e8de
+def _check_draws(n, seed, level):
+    "A `ValueError` for numbers that are none; a line where the ends of the interval are the ends of the draws."
+    _check_level(level)
+    check_number('n', n, 1, whole=True)
+    check_number('seed', seed, 0, whole=True)
+    enough = math.ceil(2 / (1 - level) - 1e-9)
+    if n < enough:
+        say(f'n={n} draws are few for level={level:g}: from {enough} on, some lie outside of the interval', once=True)
+
+
 def bootstrap_ci(
     scores,  # [N,C]
     targets,  # [N,C] 0/1
@@ -255,14 +292,14 @@ def bootstrap_ci(
     seed=0,
     level=0.95,  # share of the draws inside the interval
 ) -> dict:  # total, head, medium, tail -> (low, high) in percent
-    """Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'. A
-    `ValueError` for bad input."""
-    _check_level(level)
-    if not _whole(n):
-        raise ValueError(f'n, the number of draws, must be a whole number of 1 or more, got {n!r}')
+    """Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'. NaN where
+    a group has no positive. A `ValueError` for bad input."""
+    _check_draws(n, seed, level)
     counts = _counts_of(counts, scores.columns if isinstance(scores, pd.DataFrame) else None)
     order, y, starts = _ranked(*_arrays(scores, targets), stable=False)
     C, N = y.shape
+    if N < 2:
+        raise ValueError('one image drawn again is the same image: an interval needs two or more')
     rng = np.random.default_rng(seed)
     draws = []
     for _ in range(n):
@@ -271,7 +308,8 @@ def bootstrap_ci(
         hits = np.add.reduceat((times * y).ravel(), starts)
         draws.append(group_means(_grouped_ap(size, hits, starts // N, N, C, 'expected'), counts))
     tails = [(1 - level) / 2, 1 - (1 - level) / 2]
-    return {k: tuple(map(float, np.nanquantile([d[k] for d in draws], tails))) for k in draws[0]}
+    known = {k: [d[k] for d in draws if not math.isnan(d[k])] or [math.nan] for k in draws[0]}
+    return {k: tuple(map(float, np.quantile(values, tails))) for k, values in known.items()}
 
 # %% ../nbs/24_metrics.ipynb #2b0f0cd6
 def subset_ap(
@@ -281,10 +319,11 @@ def subset_ap(
 ) -> np.ndarray:  # [C] in 0..1, NaN where a class has no positive in the subset
     "AP of each class against its negatives, for the positives in `subset` alone. A `ValueError` for bad input."
     s, y = (a.T for a in _arrays(scores, targets))
-    chosen = _numpy(_by_labels(subset, scores, 'subset')).astype(bool)
+    chosen = _numpy(_by_labels(subset, scores, 'subset'))
     if chosen.shape != y.shape:
         raise ValueError(f'subset must be [images, classes] as the targets are, got {chosen.shape} and {y.shape}')
-    chosen &= y
+    _check_binary(chosen, 'subset')
+    chosen = (chosen == 1) & y
     ap = np.full(s.shape[1], np.nan)
     for c in np.flatnonzero(chosen.any(0)):
         keep = chosen[:, c] | (y[:, c] == 0)
@@ -296,11 +335,11 @@ def mean_interval(
     values,  # one per run
     level=0.95,  # share of such intervals that hold the true mean
 ) -> dict:  # mean, std (sample), low, high; NaN where one value is not enough
-    "Mean with its t interval. A `ValueError` for no values, for more than one row of them, and a bad level."
+    "Mean with its t interval. A `ValueError` for no values, more than one row of them, NaN, and a bad level."
     _check_level(level)
-    v = np.asarray(values, float)
-    if v.ndim != 1 or not v.size:
-        raise ValueError(f'expected a list of numbers, at least one, got shape {v.shape}')
+    v = _row(values, 'values')
+    if not np.isfinite(v).all():
+        raise ValueError(f'{(~np.isfinite(v)).sum()} of {v.size} values are NaN or infinite')
     n, mean = len(v), float(v.mean())
     std = float(v.std(ddof=1)) if n > 1 else math.nan
     half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * std / n**0.5

@@ -16,7 +16,7 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip, load_clip
 from .config import METHODS, Config, clip_settings
-from .core import get_device, lookup, runs_dir, say
+from .core import check_number, get_device, lookup, runs_dir, say
 from .data import Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
 from .experiment import Result, load_model
@@ -66,12 +66,6 @@ def _check_names(classes):
         raise ValueError(f'classes must be a list of names, at least one, got {classes!r}; None for those of the run')
     if twice := sorted({n for n in classes if classes.count(n) > 1}):
         raise ValueError(f"classes must stand once each, got twice: {', '.join(twice)}")
-
-
-def _check_count(name: str, n):
-    "A `ValueError` for what is no number of things."
-    if not isinstance(n, (int, np.integer)) or n < 1:
-        raise ValueError(f'{name} must be a whole number of 1 or more, got {n!r}')
 
 
 class Classifier:
@@ -131,7 +125,7 @@ class Classifier:
         run cannot name other classes, and for names and numbers that are none."""
         decision = self._decision(classes, decide)
         for name, n in dict(batch=batch, top=1 if top is None else top).items():
-            _check_count(name, n)
+            check_number(name, n, 1, whole=True)
         model = self.model
         if classes is not None:
             classes = classes if isinstance(classes, str) else list(classes)

@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 
 from .align import patches_used
 from .config import METHODS, TYPES, Config, make_config, method_config, run_key, stage_names, start_config, typed
-from .core import lookup, say
+from .core import check_number, lookup, say
 from .experiment import config_clip, load_benchmark, run
 from .metrics import mean_interval
 from .parallel import from_main, is_main
@@ -428,12 +428,11 @@ def propose(
 # %% ../nbs/34_tune.ipynb #77f0df5e
 def _check_numbers(trials, folds, fresh, seconds):
     "A `ValueError` for a number that is none, or too small."
-    lowest = dict(trials=(trials, 1), folds=(folds, 2), fresh=(fresh, 0))
-    for name, (value, low) in lowest.items():
-        if type(value) is not int or value < low:
-            raise ValueError(f'{name} must be a whole number of at least {low}, got {value!r}')
-    if seconds is not None and not (isinstance(seconds, (int, float)) and seconds > 0):
-        raise ValueError(f'seconds must be a positive number, or None for no limit, got {seconds!r}')
+    check_number('trials', trials, 1, whole=True)
+    check_number('folds', folds, 2, whole=True)
+    check_number('fresh', fresh, 0, whole=True)
+    if seconds is not None:
+        check_number('seconds', seconds, 0, inside=True, also=', or None for no limit')
 
 
 def _start(method: str, params: dict) -> Config:

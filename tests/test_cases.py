@@ -18,7 +18,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import check_classes, decode_split, load_image, open_image
     from hpdval.fewshot import compare_fewshot, fewshot_config
-    from hpdval.metrics import average_precision, mean_interval, threshold_metrics
+    from hpdval.metrics import average_precision, bootstrap_ci, group_means, mean_interval, threshold_metrics
     from hpdval.weights import load_weights
     from hpdval.config import make_config
     from hpdval.photographs import long_tailed
@@ -901,9 +901,24 @@ CASES = [
     number(
         'an interval in percent',
         lambda: mean_interval([1.0, 2.0], level=95),
-        'level is a share between 0 and 1, such as 0.95, got 95',
+        'level must be a number between 0 and 1, such as 0.95, got 95',
     ),
-    number('a mean of nothing', lambda: mean_interval([]), 'expected a list of numbers, at least one, got shape (0,)'),
+    number(
+        'a mean of nothing',
+        lambda: mean_interval([]),
+        'values must be a list of numbers, at least one, got shape (0,)',
+    ),
+    number('a mean over NaN', lambda: mean_interval([1.0, np.nan]), '1 of 2 values are NaN or infinite'),
+    number(
+        'an interval from no draws',
+        lambda: bootstrap_ci(LOGITS, TRUE, [1, 2], n=0),
+        'n must be a whole number of 1 or more, got 0',
+    ),
+    number(
+        'APs in percent',
+        lambda: group_means([50, 60], [100, 10]),
+        'APs must lie in 0..1, got 50 to 60: divide by 100 what is in percent, as Result.ap is',
+    ),
     few(
         'a setting that the method does not read',
         lambda: fewshot_config('coop', 0, adapt_lr1=0.1),

@@ -163,7 +163,7 @@ REFUSED = [
     (dict(shots='one'), "shots must be numbers with commas between them, such as 1,5; got 'one'"),
     (dict(shots=[]), 'every number in shots must stand once, at least one'),
     (dict(shots=['1']), "'shots' must be int, got '1'"),
-    (dict(shots=0), 'shots must be 1 or more, got 0'),
+    (dict(shots=0), 'shots must be a whole number of 1 or more, got 0'),
     (dict(seed=1), r'seed=1: a comparison takes seeds=\[1\]'),
     (dict(method='coop'), r"method='coop': a comparison takes methods=\['coop'\]"),
     (dict(methods='cop'), "unknown method 'cop': did you mean 'coop'"),

@@ -1,9 +1,9 @@
 "Property tests of hpdval.metrics: AP against its definition, scikit-learn and the bounds of ties; means and variances."
 
-import warnings
+import math, warnings
 
 import numpy as np, pandas as pd, pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 from sklearn.metrics import average_precision_score
 
 from hpdval import core
@@ -118,6 +118,7 @@ def test_threshold_metrics_are_the_counts(problem, threshold, top):
 @given(rankings())
 def test_bootstrap_is_reproducible_and_ordered(problem):
     s, y = problem
+    assume(len(s) > 1)
     counts = np.arange(s.shape[1]) * 60
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
@@ -241,16 +242,44 @@ REFUSED = [
     (lambda: threshold_metrics(LOGITS, TRUTH, top=0), 'top must be a whole number of 1 or more, or None .*, got 0'),
     (lambda: threshold_metrics(LOGITS, TRUTH, top=-1), 'top must be'),
     (lambda: threshold_metrics(LOGITS, TRUTH, top=1.5), 'top must be'),
-    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], n=0), 'n, the number of draws, must be .* 1 or more, got 0'),
-    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], n=2.5), 'n, the number of draws'),
-    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], level=95), 'level is a share between 0 and 1, .*, got 95'),
-    (lambda: mean_interval([1.0, 2.0], level=95), 'level is a share'),
-    (lambda: mean_interval([1.0, 2.0], level=0), 'level is a share'),
-    (lambda: mean_interval([]), 'expected a list of numbers, at least one'),
-    (lambda: mean_interval([[1.0, 2.0], [3.0, 4.0]]), r'expected a list of numbers, at least one, got shape \(2, 2\)'),
-    (lambda: mean_interval(3.0), 'expected a list of numbers'),
+    (lambda: threshold_metrics(LOGITS, TRUTH, top=True), 'top must be .*, got True'),
+    (
+        lambda: threshold_metrics(LOGITS, TRUTH, threshold='0.5'),
+        "threshold must be a number between 0 and 1, got '0.5'",
+    ),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], n=0), 'n must be a whole number of 1 or more, got 0'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], n=2.5), 'n must be a whole number of 1 or more, got 2.5'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], seed=None), 'seed must be a whole number of 0 or more, got None'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], seed=-1), 'seed must be .*, got -1'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2, 3], level=95), 'level must be a number between 0 and 1, .*, got 95'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, 2]), r'\(3,\) APs for \(2,\) class counts'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, np.nan, 3]), 'counts must be numbers of images, 0 or more each'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, [1, -2, 3]), 'counts must be numbers of images, 0 or more each'),
+    (lambda: bootstrap_ci(LOGITS, TRUTH, 'abc'), 'counts must be an array of numbers'),
+    (lambda: bootstrap_ci(LOGITS[:1], TRUTH[:1], [1, 2, 3]), 'one image drawn again is the same image'),
+    (lambda: bootstrap_ci([], [], []), r'scores and targets must both be \[images, classes\], got \(0,\) and \(0,\)'),
+    (lambda: mean_interval([1.0, 2.0], level=95), 'level must be'),
+    (lambda: mean_interval([1.0, 2.0], level=0), 'level must be'),
+    (lambda: mean_interval([1.0, 2.0], level=math.nan), 'level must be .*, got nan'),
+    (lambda: mean_interval([]), 'values must be a list of numbers, at least one'),
+    (lambda: mean_interval([[1.0, 2.0], [3.0, 4.0]]), r'a list of numbers, at least one, got shape \(2, 2\)'),
+    (lambda: mean_interval(3.0), 'values must be a list of numbers'),
+    (lambda: mean_interval([1.0, math.nan, math.inf]), '2 of 3 values are NaN or infinite'),
+    (lambda: mean_interval(['1', 'two']), 'values must be an array of numbers, got an array of <U3'),
+    (lambda: mean_interval(dict(a=1.0)), 'values must be an array of numbers'),
     (lambda: subset_ap(LOGITS, TRUTH, TRUTH[:, :1]), 'subset must be .* as the targets are'),
+    (lambda: subset_ap(LOGITS, TRUTH, TRUTH * 0.5), 'subset must be 0 or 1'),
     (lambda: subset_ap(LOGITS * np.nan, TRUTH, TRUTH), 'scores are NaN'),
+    (lambda: average_precision(LOGITS * 1j, TRUTH), 'scores must be an array of numbers, got an array of complex128'),
+    (lambda: average_precision([[1, 2], [3]], TRUTH), 'scores must be an array of numbers, got a list'),
+    (
+        lambda: group_means([50, 60], [100, 10]),
+        r'APs must lie in 0\.\.1, got 50 to 60: divide by 100 .* as Result.ap is',
+    ),
+    (lambda: group_means([-0.5, 0.6], [100, 10]), r'APs must lie in 0\.\.1'),
+    (lambda: group_means([], []), 'counts must be a list of numbers, at least one'),
+    (lambda: group_means(np.eye(2), np.eye(2)), 'counts must be a list of numbers'),
+    (lambda: summary(dict(a=0.5), [1]), 'APs must be an array of numbers'),
 ]
 
 
@@ -259,3 +288,23 @@ def test_what_has_no_answer_is_refused_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as e:
         call()
     assert '\n' not in str(e.value)
+
+
+def test_draws_that_are_few_for_their_interval_are_said(capsys):
+    rng = np.random.default_rng(0)
+    s, y = rng.normal(size=(30, 2)), rng.random((30, 2)) < 0.4
+    core._print_once.cache_clear()
+    bootstrap_ci(s, y, [200, 3], n=40)
+    assert capsys.readouterr().err == ''
+    bootstrap_ci(s, y, [200, 3], n=39)
+    said = 'n=39 draws are few for level=0.95: from 40 on, some lie outside of the interval\n'
+    assert capsys.readouterr().err == said
+
+
+def test_a_group_without_a_positive_has_no_interval():
+    rng = np.random.default_rng(0)
+    s, y = rng.normal(size=(30, 2)), rng.random((30, 2)) < 0.4
+    y[:, 1] = False
+    found = bootstrap_ci(s, y, [200, 3])
+    assert np.isnan(found['tail']).all() and np.isnan(found['medium']).all()
+    assert found['total'] == found['head']

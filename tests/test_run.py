@@ -23,7 +23,7 @@ def papermill(tmp_path, *parameters):
     'parameters, message',
     [
         (('alhpa', 0.3), "did you mean 'alpha'"),
-        (('alpha', 1.5), 'alpha must lie in 0..1, got 1.5'),
+        (('alpha', 1.5), 'alpha must be a number in 0..1, got 1.5'),
         (('topk', 65), 'topk=65 is more than the 64 patches'),
         (('benchmark', 'coco-lt', 'fetch', 'no'), 'set `lists` to a folder with the lists of coco-lt'),
         (('clip', 'ViT-B-16', 'pretrained', 'nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),

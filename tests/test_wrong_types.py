@@ -1,6 +1,6 @@
 "What a person would mean is read in every form; what could mean nothing, or two things, is one line."
 
-import json
+import json, math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +9,11 @@ from click.testing import CliRunner
 
 from hpdval import command
 from hpdval.config import make_config, trial
+from hpdval.decide import Decision, reliability
 from hpdval.experiment import compare, run
+from hpdval.fewshot import Fewshot
 from hpdval.losses import LOSSES, Loss, bce, make_loss
+from hpdval.metrics import mean_interval, threshold_metrics
 
 
 @pytest.mark.parametrize('yes', [True, 1, 'yes', 'True', 'on', '1', np.bool_(True)])
@@ -39,7 +42,7 @@ def test_paths_in_every_form(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     'changes, message',
     [
-        (dict(seed=2**32), r'seed must lie in 0\.\.4294967295'),
+        (dict(seed=2**32), r'seed must be a whole number in 0\.\.4294967295'),
         (dict(epochs1=3, earliest1=4), 'earliest1=4 comes after the last epoch, epochs1=3'),
         (dict(earliest2=7), 'earliest2=7 comes after the last epoch, epochs2=6'),
     ],
@@ -107,8 +110,8 @@ def test_limits_of_the_groups_are_of_the_report_alone(tmp_path, monkeypatch):
     'changes, message',
     [
         (dict(method='zero-shot'), "'zero-shot' fixes prompts='fixed', got 'hierarchical': make it with make_config"),
-        (dict(alpha=5.0), r'alpha must lie in 0\.\.1, got 5\.0'),
-        (dict(epochs1=-1), 'epochs1 must not be negative'),
+        (dict(alpha=5.0), r'alpha must be a number in 0\.\.1, got 5\.0'),
+        (dict(epochs1=-1), 'epochs1 must be a whole number of 0 or more, got -1'),
         (dict(loss='bcee'), "unknown loss 'bcee'"),
         (dict(train_text='no'), "'train_text' must be bool, got 'no'"),
         (dict(seed='0'), "'seed' must be int, got '0'"),
@@ -118,3 +121,32 @@ def test_limits_of_the_groups_are_of_the_report_alone(tmp_path, monkeypatch):
 def test_a_config_that_was_made_by_hand_is_checked(changes, message):
     with pytest.raises((ValueError, TypeError), match=message):
         run(replace(make_config('hp-dval', 'icon-voc-lt'), **changes))
+
+
+NUMBERS = {  # who asks for a number -> (a call with it, what it must be, one that is right)
+    'bins': (lambda v: reliability([[0.5]], [[1]], v), 'a whole number of 1 or more', np.int64(2)),
+    'top': (lambda v: threshold_metrics([[2.0, -2]], [[1, 0]], top=v), 'a whole number of 1 or more', 1),
+    'threshold': (lambda v: threshold_metrics([[2.0, -2]], [[1, 0]], v), 'a number between 0 and 1', np.float32(0.5)),
+    'most': (lambda v: Decision().chosen([0.5], most=v), 'a whole number of 1 or more', 3),
+    'level': (lambda v: mean_interval([1.0, 2.0], v), 'a number between 0 and 1', 0.5),
+    'draws': (lambda v: Fewshot(draws=v), 'a whole number of 1 or more', 3),
+    'alpha': (lambda v: make_config(alpha=v), 'a number in 0..1', 1),
+    'batch_size': (lambda v: make_config(batch_size=v), 'a whole number of 1 or more', np.int32(2)),
+    'lr1': (lambda v: make_config(lr1=v), 'a number of 0 or more', np.float64(0.1)),
+}
+
+
+@pytest.mark.parametrize('name', NUMBERS)
+def test_numbers_are_refused_in_one_form(name):
+    call, wanted, right = NUMBERS[name]
+    call(right)
+    odd = [-1, math.nan, math.inf, -math.inf] + ([2.5] if 'whole' in wanted else [])
+    types = (ValueError, TypeError) if 'whole' in wanted else ValueError
+    for value in odd:
+        with pytest.raises(types, match=f'{name}.? must be ({wanted}|int)') as e:
+            call(value)
+        assert repr(value) in str(e.value) and '\n' not in str(e.value)
+    for value in (True, '1', [1], None) if name not in ('top', 'most') else (True, '1', [1]):
+        with pytest.raises((ValueError, TypeError), match=f'{name}.? must be .*, got') as e:
+            call(value)
+        assert '\n' not in str(e.value)
