@@ -6,7 +6,7 @@
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'Config', 'field_help', 'field_groups', 'field_rows',
            'Method', 'method_label', 'abilities', 'learns', 'stages', 'stage_names', 'reads_patches', 'reads',
            'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'choices', 'as_type', 'typed', 'check_made',
-           'check', 'without_effect', 'layers', 'start_config', 'origins', 'make_config', 'method_config',
+           'check', 'without_effect', 'usual_mode', 'layers', 'start_config', 'origins', 'make_config', 'method_config',
            'notebook_parameters', 'parse_names', 'each_once', 'parse_seeds', 'trial', 'folder_name', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
@@ -24,7 +24,7 @@ from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, VIEWS, active_terms, parse_terms
 from .prompts import PROMPTS
-from .sources import SOURCES
+from .sources import SMALL, SOURCES
 
 # %% ../nbs/25_config.ipynb #90c18ed9
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Config:
     # what is run
     method: str = 'hp-dval'  # a name in METHODS
     benchmark: str = 'icon-coco-lt'  # a name in SOURCES
-    mode: str = 'paper'  # paper | official (what the authors' code computes)
+    mode: str = 'paper'  # paper | official (the authors' code) | recommended (what we would take; own data's default)
     seed: int = 0
     # data
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
@@ -285,6 +285,13 @@ MODES = dict(
         earliest1=11,
         earliest2=1,
         val_fraction=0.0,
+    ),
+    recommended=dict(
+        loss='db-focal',
+        ctx_init='words',
+        local='values',
+        topk_share=3 / 64,
+        alpha=0.4,
     ),
 )
 
@@ -588,29 +595,36 @@ def without_effect(cfg: Config, start: Config, names) -> list:  # of names
     return idle
 
 # %% ../nbs/25_config.ipynb #6f172f7a
-def layers(method: str, benchmark: str, mode: str) -> dict:  # layer -> {field: value}
+def usual_mode(benchmark: str) -> str:
+    "The mode of a benchmark where none is named."
+    return lookup(benchmark, SOURCES, 'benchmark').mode
+
+
+def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # layer -> {field: value}
     "What is set before anybody says something, the weakest first. A `ValueError` for unknown names."
     m = lookup(method, METHODS, 'method')
     source = lookup(benchmark, SOURCES, 'benchmark')
-    own = m.embedded if source.size else {}
+    set_by_mode = lookup(mode, MODES, 'mode')
+    size = SMALL if mode == 'recommended' and clip == 'mini' else source.size
+    own = m.embedded if size else {}
     if mode == 'official':
         own = m.official
-    set_by_mode = lookup(mode, MODES, 'mode')
-    return dict(preset=source.preset, mode=set_by_mode, size=source.size, own=own, method=m.fixes)
+    return dict(preset=source.preset, mode=set_by_mode, size=size, own=own, method=m.fixes)
 
 
-def start_config(method: str, benchmark: str, mode: str) -> dict:
-    "The fields of a method on a benchmark in a mode, before anything is changed."
+def start_config(method: str, benchmark: str, mode: str, clip='mini') -> dict:
+    "The fields of a method on a benchmark in a mode with a CLIP, before anything is changed."
     start = {}
-    for layer in layers(method, benchmark, mode).values():
+    for layer in layers(method, benchmark, mode, clip).values():
         start |= layer
     return start | dict(method=method, benchmark=benchmark, mode=mode)
 
 
 def origins(cfg: Config) -> dict:  # field -> 'default', a layer, or 'said'
     "Where each value of a config comes from."
-    found, start = dict.fromkeys(TYPES, 'default'), start_config(cfg.method, cfg.benchmark, cfg.mode)
-    for layer, fields in layers(cfg.method, cfg.benchmark, cfg.mode).items():
+    asked = cfg.method, cfg.benchmark, cfg.mode, cfg.clip
+    found, start = dict.fromkeys(TYPES, 'default'), start_config(*asked)
+    for layer, fields in layers(*asked).items():
         found |= dict.fromkeys(fields, layer)
     plain = Config(**start)
     return found | {
@@ -621,14 +635,15 @@ def origins(cfg: Config) -> dict:  # field -> 'default', a layer, or 'said'
 def make_config(
     method='hp-dval',  # a name in `METHODS`
     benchmark='icon-coco-lt',  # a name in `SOURCES`
-    mode='paper',  # a name in `MODES`
+    mode='',  # a name in `MODES`; '' = recommended for data of your own, otherwise paper
     **changes,  # any other field of `Config`
 ) -> Config:
     """The config of a method on a benchmark in a mode, with `changes`. Raises `ValueError` or `TypeError` on a bad
     name, type or range, on what the method fixes otherwise, and on a change without effect on this run."""
     for name in changes:
         lookup(name, list(TYPES), 'parameter')
-    start = start_config(method, benchmark, mode)
+    mode = mode or usual_mode(benchmark)
+    start = start_config(method, benchmark, mode, changes.get('clip', 'mini'))
     changes = {k: typed(k, v) for k, v in changes.items()}
     for name in changes.keys() & METHODS[method].fixes.keys():
         if changes[name] != start[name]:
@@ -649,7 +664,9 @@ def method_config(
     **params,  # meant for all methods
 ) -> Config:
     "The config of one method, from parameters meant for all. Raises as `make_config` on what no method could take."
-    start = start_config(method, params.get('benchmark', 'icon-coco-lt'), params.get('mode', 'paper'))
+    benchmark = params.get('benchmark', 'icon-coco-lt')
+    mode = params.get('mode') or usual_mode(benchmark)
+    start = start_config(method, benchmark, mode, params.get('clip', 'mini'))
     fixed = METHODS[method].fixes
     mine = {k: v for k, v in params.items() if k not in fixed}
     for name in mine:

@@ -101,7 +101,7 @@ def load_benchmark(
             'pretrained, such as clip=ViT-B-32-quickgelu and pretrained=openai',
             once=True,
         )
-    usual = start_config(cfg.method, cfg.benchmark, cfg.mode).get('val_fraction', Config.val_fraction)
+    usual = start_config(cfg.method, cfg.benchmark, cfg.mode, cfg.clip).get('val_fraction', Config.val_fraction)
     if data.val is not None and cfg.val_fraction != usual:
         raise ValueError('the data have a validation split of their own, so val_fraction has no effect: leave it out')
     if needs_captions(cfg) and not data.train.captions:

@@ -131,7 +131,7 @@ def table_benchmarks(table: str) -> tuple:
 # %% ../nbs/42_paper.ipynb #ed69d669
 def asked(cfg: Config) -> dict:  # field -> value
     "The fewest changes with which `make_config` gives the run of `cfg`: its method, benchmark and mode say the rest."
-    start = Config(**start_config(cfg.method, cfg.benchmark, cfg.mode))
+    start = Config(**start_config(cfg.method, cfg.benchmark, cfg.mode, cfg.clip))
     idle = without_effect(cfg, start, TYPES)
     cfg = replace(cfg, **{k: getattr(start, k) for k in idle})
     return {k: getattr(cfg, k) for k in TYPES if getattr(cfg, k) != getattr(start, k)}
@@ -154,7 +154,9 @@ def row_config(
     free = {k: typed(lookup(k, list(TYPES), 'parameter'), v) for k, v in params.items()}
     mine = {k: v for k, v in free.items() if k not in METHODS[method].fixes}
     pins = {k: v for k, v in row.items() if not (k in _GIVE_WAY and k in params)}
-    cfg = check(Config(**start_config(method, benchmark, mode) | mine | pins | dict(seed=seed)))
+    cfg = check(
+        Config(**start_config(method, benchmark, mode, params.get('clip', 'mini')) | mine | pins | dict(seed=seed))
+    )
     return make_config(method, benchmark, mode, **asked(cfg))
 
 

@@ -108,7 +108,7 @@ def preset(config: dict) -> dict:  # as of `Result.config`, or of a few-shot sum
     if benchmark in FEWSHOT_BENCHMARKS:
         cfg, few = fewshot_config(method, 0, benchmark, mode=mode)
         return asdict(cfg) | asdict(few)
-    return asdict(Config(**start_config(method, benchmark, mode)))
+    return asdict(Config(**start_config(method, benchmark, mode, config.get('clip', 'mini'))))
 
 
 def changed(config: dict) -> dict:  # name -> (value, the preset's)

@@ -497,7 +497,7 @@ def _search(study, optuna, trials, seconds, axes, cfg, answer, progress) -> list
 def as_parameters(cfg: Config) -> dict:  # for `make_config(**...)`
     "A config as the method, benchmark and mode, and what differs from them; without the seed."
     about = dict(method=cfg.method, benchmark=cfg.benchmark, mode=cfg.mode)
-    plain = replace(Config(**start_config(**about)), seed=cfg.seed)
+    plain = replace(Config(**start_config(**about, clip=cfg.clip)), seed=cfg.seed)
     return about | {k: getattr(cfg, k) for k in TYPES if getattr(cfg, k) != getattr(plain, k)}
 
 # %% ../nbs/34_tune.ipynb #87c43624
