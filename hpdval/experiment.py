@@ -21,6 +21,7 @@ from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
 from hpdval.config import (
     METHODS,
     Config,
+    as_seeds,
     check_made,
     clip_settings,
     config_hash,
@@ -29,7 +30,6 @@ from hpdval.config import (
     method_config,
     method_label,
     parse_names,
-    parse_seeds,
     stage1_config,
     stage_names,
     start_config,
@@ -512,7 +512,7 @@ def compare(
     "Run methods x seeds. Raises one-line errors before anything is run."
     if own := {'seed', 'method'} & params.keys():
         raise TypeError(f'compare takes methods and seeds, both as lists; got {own.pop()}=...')
-    seeds = parse_seeds(seeds) if isinstance(seeds, (str, int)) else each_once('seed', seeds)
+    seeds = as_seeds(seeds)
     methods = parse_names(methods, METHODS, 'method') if isinstance(methods, str) else each_once('method', methods)
     labels = each_once('label of a method', [method_label(m) for m in methods])
     configs = {}

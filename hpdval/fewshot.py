@@ -27,11 +27,13 @@ from .clip import Clip
 from hpdval.config import (
     METHODS,
     Config,
+    as_seeds,
     as_type,
     each_once,
     method_config,
     method_label,
     parse_names,
+    parse_numbers,
     stage_names,
     stages,
     typed,
@@ -609,13 +611,12 @@ def _summed(by_shots: dict) -> dict:  # {'0-shot', '1-shot', ...: [FewshotResult
     )
 
 # %% ../nbs/33_fewshot.ipynb #809d9487
-def _numbers(what: str, given) -> list:  # of int
-    "Numbers from a list, or from a text with commas between them."
-    if isinstance(given, str):
-        if not all(n.strip().isdigit() for n in given.split(',')):
-            raise ValueError(f'{what} must be numbers with commas between them, such as 1,5; got {given!r}')
-        given = map(int, given.split(','))
-    return each_once(f'number in {what}', [as_type(what, n, int) for n in given])
+def _shots(given) -> list:  # of int
+    "Numbers of shots from a list, from a text with commas between them, or one number. 0 is run anyway."
+    if isinstance(given, (str, int, np.integer)):
+        given = parse_numbers(given, 'shots')
+    given = each_once('number in shots', given)
+    return [check_number('shots', n, 1, whole=True) for n in given]
 
 
 def _compared(methods, seeds, shots, params: dict) -> tuple:  # three lists
@@ -623,12 +624,8 @@ def _compared(methods, seeds, shots, params: dict) -> tuple:  # three lists
     for name in ('seed', 'method'):
         if name in params:
             raise ValueError(f'{name}={params[name]!r}: a comparison takes {name}s=[{params[name]!r}]')
-    if isinstance(seeds, (int, np.integer)):
-        raise ValueError(f'seeds={seeds} may be a seed or a number of seeds: write a list, [{seeds}] or [0, 1, 2]')
     methods = parse_names(methods, METHODS, 'method') if isinstance(methods, str) else each_once('method', methods)
-    shots = _numbers('shots', [shots] if isinstance(shots, (int, np.integer)) else shots)
-    check_number('shots', min(shots), 1, whole=True)  # 0 is run anyway
-    return methods, _numbers('seeds', seeds), shots
+    return methods, as_seeds(seeds), _shots(shots)
 
 
 def check_read(methods: list, seed: int, shots: int, progress=True, **params):

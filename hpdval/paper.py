@@ -22,8 +22,10 @@ from hpdval.config import (
     METHODS,
     TYPES,
     Config,
+    as_seeds,
     check,
     config_hash,
+    each_once,
     make_config,
     method_label,
     out_folder,
@@ -38,6 +40,7 @@ from hpdval.config import (
 from .core import PACKAGE, atomic_write, autocast, lookup, runs_dir, say, watch
 from .experiment import Result, run_code, table_name
 from .fingerprint import code_digest
+from .icons import ICON_BENCHMARKS
 from .metrics import average_precision, bootstrap_ci, mean_interval, summary
 from .model import DualView
 from .report import GROUPS, provenance, results_table
@@ -207,9 +210,10 @@ def table_configs(
 ) -> dict:  # {row: [Config per seed]}
     """The configs of a table. A `ValueError` for a parameter in which its rows differ, or which makes two of them into
     one run."""
-    chosen = lookup(table, TABLES, 'table')
+    chosen, seeds = lookup(table, TABLES, 'table'), as_seeds(seeds)
+    rows = each_once('row', rows) if rows is not None else list(chosen)
     _check_free(table, params)
-    configs = {r: [row_config(lookup(r, chosen, 'row'), s, params) for s in seeds] for r in rows or chosen}
+    configs = {r: [row_config(lookup(r, chosen, 'row'), s, params) for s in seeds] for r in rows}
     _check_apart(table, configs, seeds, params)
     if not quiet:
         _say_left_out(table, configs, params)
@@ -246,15 +250,16 @@ def page(
     params: dict,  # of the notebook
     name: str,  # of the notebook
     rows=(),  # of the table
+    own: dict = {},  # further fields of a trial
 ) -> Page:
-    "What the notebooks of the tables and figures share. A trial has the first and the last row."
+    "What the notebooks of the tables and figures share. A trial has the first and the last row, unless rows are given."
     params = dict(params)
     wanted = params.pop('rows', None)
     out = params.pop('out', None)
-    params, small = trial(params)
+    params, small = trial(params, own)
     seeds = params.pop('seeds')
     rows = _rows(wanted, rows) if wanted else list(rows)
-    if small and rows:
+    if small and rows and not wanted:
         rows = list(dict.fromkeys([rows[0], rows[-1]]))
     return Page(params, out_folder(out, _page_folder(name, params, small)), seeds, rows, small)
 
@@ -611,9 +616,11 @@ def jobs(
     benchmarks=('icon-coco-lt', 'icon-voc-lt'),
     **params,  # fields of `Config`, meant for all rows
 ) -> dict:  # {name: Job}, a job after the one that it builds on
-    "All runs of the embedded tables, without repetition."
-    found = {}
-    for table in tables or TABLES:
+    "All runs of the embedded tables, without repetition. A `ValueError` for an unknown table or benchmark."
+    found, seeds = {}, as_seeds(seeds)
+    for benchmark in each_once('benchmark', benchmarks):
+        lookup(benchmark, ICON_BENCHMARKS, 'embedded benchmark')
+    for table in TABLES if tables is None else each_once('table', tables):
         for benchmark in table_benchmarks(table):
             if benchmark not in benchmarks:
                 continue

@@ -20,7 +20,7 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip
-from .config import METHODS, Config, method_label, start_config, trial
+from .config import METHODS, TRIAL, Config, method_label, start_config
 from .core import atomic_write, say
 from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_config, fewshot_trial
@@ -123,7 +123,7 @@ def is_trial(config: dict) -> bool:
     if own and config['benchmark'].endswith('-smoke'):
         return True
     few = config.get('benchmark') in FEWSHOT_BENCHMARKS
-    small, _ = trial(dict(smoke=True), fewshot_trial(config['benchmark']) if few else {})
+    small = TRIAL | (fewshot_trial(config['benchmark']) if few else {})
     small = {k: v for k, v in small.items() if own.get(k)}  # epochs that a method has none of are 0
     return bool(small) and all(config.get(k) == v for k, v in small.items())
 
@@ -168,7 +168,7 @@ def settings_said(
     if others:
         more = f' and {len(others) - most} more' if len(others) > most else ''
         parts.append(f'changed: {_listed(dict([*others.items()][:most]))}{more}')
-    if any(is_trial(c) for c in configs):
+    if summary.get('trial') or any(is_trial(c) for c in configs):
         parts.append('a trial and no measurement')
     return '; '.join(parts)
 

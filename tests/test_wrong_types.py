@@ -1,19 +1,22 @@
 "What a person would mean is read in every form; what could mean nothing, or two things, is one line."
 
-import json, math
+import json, math, re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np, pytest, torch
 from click.testing import CliRunner
 
-from hpdval import command
-from hpdval.config import make_config, trial
+from hpdval import command, core
+from hpdval.config import TRIAL, as_seeds, make_config, parse_seeds, trial
 from hpdval.decide import Decision, reliability
 from hpdval.experiment import compare, run
-from hpdval.fewshot import Fewshot
+from hpdval.fewshot import Fewshot, compare_fewshot, fewshot_trial
 from hpdval.losses import LOSSES, Loss, bce, make_loss
 from hpdval.metrics import mean_interval, threshold_metrics
+from hpdval.paper import TABLES, jobs, page, table_configs
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize('yes', [True, 1, 'yes', 'True', 'on', '1', np.bool_(True)])
@@ -150,3 +153,93 @@ def test_numbers_are_refused_in_one_form(name):
         with pytest.raises((ValueError, TypeError), match=f'{name}.? must be .*, got') as e:
             call(value)
         assert '\n' not in str(e.value)
+
+
+GIVEN = dict(epochs1=3, epochs2=2, batch_size=16, episodes=4, draws=9, adapt_epochs1=2, adapt_epochs2=5, resample=70)
+
+
+@pytest.mark.parametrize('name', GIVEN)
+def test_a_trial_keeps_what_the_user_gave(name, monkeypatch, capsys):
+    monkeypatch.delenv('IN_TEST', raising=False)
+    plain, _ = trial(dict(smoke=True), fewshot_trial('icon-voc-fsl'))
+    assert f' {name}={plain[name]}' in capsys.readouterr().err
+    own, small = trial({'smoke': True, name: GIVEN[name]}, fewshot_trial('icon-voc-fsl'))
+    assert small and own == plain | {name: GIVEN[name]}
+    assert f' {name}=' not in capsys.readouterr().err
+    assert trial({name: GIVEN[name]}, fewshot_trial('icon-voc-fsl')) == ({name: GIVEN[name], 'seeds': [0]}, False)
+
+
+def test_a_trial_of_several_seeds_and_rows_keeps_them(monkeypatch):
+    monkeypatch.delenv('IN_TEST', raising=False)
+    tried = page(dict(benchmark='icon-voc-lt', smoke=True, seeds='0,2,3', rows='BCE; DB; ASL'), 'x', TABLES['table3'])
+    assert tried.seeds == [0, 2, 3] and tried.rows == ['BCE', 'DB', 'ASL'] and tried.small
+    assert page(dict(smoke=True), 'x', TABLES['table3']).rows == ['BCE', 'DB*']
+
+
+@pytest.mark.parametrize('file', sorted((ROOT / 'nbs').glob('*.ipynb')), ids=lambda f: f.stem)
+def test_a_notebook_leaves_open_what_a_trial_fills_in(file):
+    "A value in the cell of parameters cannot be told from one that the user gave."
+    cells = json.loads(file.read_text(encoding='utf-8'))['cells']
+    cells = [''.join(c['source']) for c in cells if 'parameters' in c['metadata'].get('tags', [])]
+    filled = {*TRIAL, *fewshot_trial('icon-voc-fsl'), *'trials folds fresh scenes steps_text'.split()} - {'benchmark'}
+    for cell in cells:
+        found = dict(re.findall(r'^(\w+) = (\S+)', cell, re.MULTILINE))
+        assert 'smoke' not in found or not {k: v for k, v in found.items() if k in filled and v != 'None'}
+
+
+SEEDS = [[0, 1, 2], (0, 1, 2), '0,1,2', '0, 1, 2', range(3), np.arange(3), torch.arange(3), (i for i in range(3))]
+
+
+@pytest.mark.parametrize('seeds', SEEDS, ids=lambda s: type(s).__name__)
+def test_seeds_in_every_form(seeds):
+    found = as_seeds(seeds)
+    assert found == [0, 1, 2] and {type(s) for s in found} == {int}
+
+
+def test_a_seed_of_numpy_is_a_seed():
+    summary, results = compare(['zero-shot'], [np.int64(3)], False, benchmark='icon-voc-lt')
+    assert summary['seeds'] == [3] and results['zero-shot'][0].config['seed'] == 3
+    assert type(results['zero-shot'][0].config['seed']) is int
+
+
+NO_SEEDS = [
+    (3, r'seeds=3 may be a seed or a number of seeds: write a list, \[3\] or \[0, 1, 2\]'),
+    (np.int64(3), 'seeds=3 may be'),
+    (None, 'give a list in which every seed stands once, got None'),
+    (True, 'give a list in which every seed stands once, got True'),
+    (2.0, 'give a list in which every seed stands once, got 2.0'),
+    ({0: 1}, 'give a list in which every seed stands once'),
+    (b'0', 'give a list in which every seed stands once'),
+    ([], 'every seed must stand once, at least one'),
+    ([0, 0], 'every seed must stand once'),
+    ([0, None], 'seed must be a whole number in 0..4294967295, got None'),
+    (['0', '1'], "seed must be a whole number in 0..4294967295, got '0'"),
+    ([[0, 1]], r'got \[0, 1\]'),
+    ([-1], 'got -1'),
+    ([0.5], 'got 0.5'),
+    ([True], 'got True'),
+    ('three', "seeds must be whole numbers with commas between them, such as 0,1,2; got 'three'"),
+    ('0;1', "got '0;1'"),
+]
+
+
+@pytest.mark.parametrize('seeds, message', NO_SEEDS, ids=[repr(s) for s, _ in NO_SEEDS])
+def test_what_are_no_seeds_is_one_line(seeds, message):
+    for call in (
+        lambda: compare(['zero-shot'], seeds, benchmark='icon-voc-lt'),
+        lambda: compare_fewshot(['zero-shot'], seeds, [1]),
+        lambda: table_configs('table6', seeds),
+        lambda: jobs(seeds, ['table6']),
+    ):
+        with pytest.raises(ValueError, match=message) as e:
+            call()
+        assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('given', [3, '3', ' 3'])
+def test_one_number_in_the_place_of_seeds_is_said_to_be_a_seed(given, capsys):
+    core._print_once.cache_clear()
+    assert parse_seeds(given) == [3]
+    assert capsys.readouterr().err == 'seeds=3 is one run, with this seed; several are written 0,1,2\n'
+    assert parse_seeds('0') == [0] and parse_seeds('3,4') == [3, 4]
+    assert capsys.readouterr().err == ''
