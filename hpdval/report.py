@@ -494,7 +494,7 @@ def draw_heat(
     "A heat map with a cross on its hottest pixel; gives what a colour bar is made from."
     heat = np.asarray(heat)
     y, x = np.unravel_index(np.nanargmax(heat), heat.shape)
-    ax.plot(x, y, 'X', ms=6, mfc='#d62728', mec='w', mew=0.8, clip_on=False, zorder=3)
+    ax.plot(x, y, 'X', ms=6, mfc='k', mec='w', mew=0.8, clip_on=False, zorder=3)
     return ax.imshow(heat, cmap='viridis', interpolation='none', vmin=low, vmax=high)
 
 # %% ../nbs/40_report.ipynb #99441641
