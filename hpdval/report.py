@@ -6,10 +6,10 @@
 __all__ = ['GROUPS', 'DEFICIENCIES', 'reported_epochs', 'results_table', 'decided_table', 'visibility_table', 'preset', 'changed',
            'is_trial', 'settings_said', 'provenance', 'save_table', 'linear', 'lab', 'seen', 'apart', 'palette',
            'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign', 'plot_groups', 'plot_reliability',
-           'plot_per_class', 'loss_said', 'plot_curves', 'plot_heatmaps']
+           'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat', 'plot_heatmaps']
 
 # %% ../nbs/40_report.ipynb #b8d546d4
-import io, re
+import io, re, textwrap
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -464,11 +464,11 @@ def plot_curves(results: dict):  # {method: [Result per seed]}
     return fig
 
 # %% ../nbs/40_report.ipynb #ee52a34d
-def _draw_boxes(ax, data: Data, image: int, class_: int, size: int):
+def _draw_boxes(ax, data: Data, image: int, class_: int):
     "The boxes of a class in a test image, where the benchmark has them."
     if not data.scenes:
         return
-    scale = size / data.scenes.images.shape[-1]
+    scale = data.test.images.shape[-1] / data.scenes.images.shape[-1]
     for label, (x0, y0, x1, y1) in zip(data.scenes.labels[image], data.scenes.boxes[image]):
         if label == class_:
             corner = (x0 * scale - 0.5, y0 * scale - 0.5)
@@ -477,14 +477,41 @@ def _draw_boxes(ax, data: Data, image: int, class_: int, size: int):
 
 
 @torch.inference_mode()
-def _draw_map(ax, model, pixels: Pixels, text, image, class_: int):
-    "The heat map of a class over an image uint8 [3,S,S]."
-    _, p = model.visual(pixels(image[None]))
-    heat = heat_maps(p[0].float(), text[[class_]], model.visual.grid, image.shape[-1])[0]
-    ax.imshow(image.float().mean(0), cmap='gray', interpolation='none')
-    ax.imshow(heat.cpu(), cmap='viridis', alpha=0.65, interpolation='none')
+def _maps(model, clip: Clip, data: Data, shown) -> torch.Tensor:  # n pairs of image and class -> [n,S,S]
+    "Heat maps of classes in test images."
+    pixels, text = Pixels(clip, model.cfg, model.centre.device), model.local_texts()
+    _, p = model.visual(pixels(data.test.images[[i for i, _ in shown]]))
+    grid, size = model.visual.grid, data.test.images.shape[-1]
+    return torch.cat([heat_maps(q.float(), text[[c]], grid, size) for q, (_, c) in zip(p, shown)]).cpu()
+
+
+def draw_heat(
+    ax,
+    heat,  # [H,W]
+    low=None,  # of the scale; None = the map's own lowest, highest
+    high=None,
+):
+    "A heat map with a cross on its hottest pixel; gives what a colour bar is made from."
+    heat = np.asarray(heat)
+    y, x = np.unravel_index(np.nanargmax(heat), heat.shape)
+    ax.plot(x, y, 'X', ms=6, mfc='k', mec='w', mew=0.8, clip_on=False, zorder=3)
+    return ax.imshow(heat, cmap='viridis', interpolation='none', vmin=low, vmax=high)
 
 # %% ../nbs/40_report.ipynb #99441641
+def _draw_line(axs, data: Data, pair, maps):
+    "A line of `plot_heatmaps`: the image, the maps [M,S,S] of a class in it, and the bar of their common scale."
+    (image, class_), picture = pair, axs[0]
+    picture.imshow(data.test.images[image].permute(1, 2, 0), interpolation='none')
+    picture.set_ylabel(readable(data.classes[class_]), fontsize=8)
+    low, high = maps.min().item(), maps.max().item()
+    for ax, heat in zip(axs[1:-1], maps):
+        shown = draw_heat(ax, heat, low, high)
+    for ax in axs[:-1]:
+        ax.set(xticks=[], yticks=[])
+        _draw_boxes(ax, data, image, class_)
+    picture.figure.colorbar(shown, cax=axs[-1]).ax.tick_params(labelsize=6, length=2)
+
+
 def plot_heatmaps(
     models: dict,  # name -> DualView
     clip: Clip,
@@ -492,27 +519,19 @@ def plot_heatmaps(
     rows,  # test images
     per_image=3,  # classes of each, at most
 ):
-    "A column per image and class: the image, then one map per model."
+    "A line per image and class: the image, a map per model, all maps of a line on one scale, hottest pixels crossed."
     shown = [(i, c) for i in rows for c in data.test.targets[i].nonzero()[:, 0].tolist()[:per_image]]
-    size = data.test.images.shape[-1]
-    shape = (len(models) + 1, len(shown))
-    fig, axs = plt.subplots(*shape, figsize=(1.25 * shape[1], 1.42 * shape[0]), squeeze=False)
-    for ax, (i, c) in zip(axs[0], shown):
-        ax.set_title(readable(data.classes[c]), fontsize=8)
-        ax.imshow(data.test.images[i].permute(1, 2, 0), interpolation='none')
-    for (name, m), line in zip(models.items(), axs[1:]):
-        pixels, text = Pixels(clip, m.cfg, m.centre.device), m.local_texts()
-        for ax, (i, c) in zip(line, shown):
-            _draw_map(ax, m, pixels, text, data.test.images[i], c)
-        line[0].set_ylabel(name, fontsize=8)
-    for line in axs:
-        for ax, (i, c) in zip(line, shown):
-            ax.set(xticks=[], yticks=[])
-            _draw_boxes(ax, data, i, c, size)
+    maps = torch.stack([_maps(m, clip, data, shown) for m in models.values()], 1)  # [n,M,S,S]
+    n, width = len(shown), len(models) + 1
+    size = (1.15 * width + 0.6, 1.15 * n + 0.6)
+    ratios = [1] * width + [0.07]
+    fig, axs = plt.subplots(n, width + 1, figsize=size, width_ratios=ratios, squeeze=False, layout='constrained')
+    for line, pair, heats in zip(axs, shown, maps):
+        _draw_line(line, data, pair, heats)
+    for ax, name in zip(axs[0, 1:], models):
+        ax.set_title(textwrap.fill(name, 16), fontsize=8)
     images = len({i for i, _ in shown})
-    said = (
-        f"{data.digest.split()[0]}, {images} test images; maps: cosine of patch and local prompt, each from its lowest"
-    )
-    fig.text(0.99, 0, f'{said} (dark) to its highest (bright)', ha='right', va='top', fontsize=7, color='.4')
-    fig.tight_layout(pad=0.3)
+    said = f"{data.digest.split()[0]}, {images} test images; cosine of patch and local prompt, cross: hottest pixel"
+    fig.supxlabel(said, x=0.99, ha='right', fontsize=7, color='.4')
+    fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     return fig

@@ -3,9 +3,12 @@ patches."""
 
 import json
 
-import numpy as np, pytest
+import numpy as np, pytest, torch
+import torch.nn.functional as F
 from click.testing import CliRunner
 
+from hpdval.align import JOINS
+from hpdval.clip import LOCALS
 from hpdval.command import main
 from hpdval.config import make_config
 from hpdval.experiment import load_benchmark, run
@@ -24,8 +27,8 @@ def classifier(full, tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setenv('HPDVAL_RUNS', str(tmp_path_factory.mktemp('runs')))
 
-        def of(local):
-            own = dict(local=local, device='cpu', empty_classes='keep')
+        def of(local, **more):
+            own = dict(local=local, device='cpu', empty_classes='keep') | more
             r = run(make_config('zero-shot-dual', 'icon-voc-lt', **own), progress=False, data=few)
             return Classifier.load(r.folder, device='cpu')
 
@@ -97,9 +100,6 @@ def test_a_heat_map_by_values_is_hottest_on_the_object(classifier, full):
 
 
 def test_a_heat_map_by_values_is_that_of_the_model(classifier, full):
-    import torch
-    import torch.nn.functional as F
-
     c, label = classifier('values'), full.classes[int(full.scenes.labels[3][0])]
     with torch.no_grad():
         _, p = c.model.visual(c.pixels(full.test.images[3][None]))
@@ -137,3 +137,27 @@ def test_a_result_of_a_notebook_that_names_itself_ends(tmp_path, monkeypatch):
     (tmp_path / ONE / 'result.json').write_text(json.dumps(dict(methods=dict(CoOp=dict(hashes=[ONE])))))
     with pytest.raises(FileNotFoundError, match=f'names the run {tmp_path / ONE}, and there is none'):
         run_folder(tmp_path / ONE)
+
+
+def similarities(heat, n):  # [S,S] -> [1,n*n,1]
+    "What a heat map was enlarged from: the enlargement is linear, and taken back."
+    line = F.interpolate(torch.eye(n, dtype=torch.double)[None], size=len(heat), mode='linear')[0]  # [n,S]
+    back = torch.linalg.pinv(line)
+    return (back.T @ torch.from_numpy(heat).double() @ back).reshape(1, -1, 1)
+
+
+@pytest.mark.parametrize('local', LOCALS)
+@pytest.mark.parametrize('join', JOINS)
+def test_a_heat_map_holds_what_the_score_reads(join, local, classifier, full):
+    "The local view's share of the score, in eq. 5, is that of the map: no other patches, no other prompt."
+    c = classifier(local, join=join)
+    alpha, n = c.model.cfg.alpha, c.model.visual.grid[0]
+    text = F.normalize(c.model.texts()[0], dim=-1)
+    for i in range(4):
+        with torch.no_grad():
+            whole = F.normalize(c.model.visual(c.pixels(full.test.images[i][None]))[0], dim=-1) @ text.T
+        for k, label in enumerate(c.classes[:5]):
+            sim = similarities(c.heatmap(picture(full, i), label), n)
+            best = JOINS[join].fn(sim, c.model.topk, c.model.cfg.join_scale)
+            score = alpha * whole[0, k] + (1 - alpha) * best[0, 0]
+            assert abs(score - c.result.scores[i, k]) < 1e-4
