@@ -747,6 +747,13 @@ def load_clip(
     local = place.is_file() or place.is_dir() and pretrained not in open_clip.list_pretrained_tags_by_model(arch)
     model, weights = _from_file(arch, place) if local else _fetched(arch, pretrained)
     name = f'{arch} ({place.name if local else pretrained})'
+    own = model.visual.image_size
+    own = own if isinstance(own, int) else own[0]
+    if weights.size not in (0, own) and not image_size:
+        raise ValueError(
+            f'{place}: the files beside the weights say pictures of {weights.size} px, and {arch} takes {own} px: say '
+            f'image_size={weights.size} or image_size={own}'
+        )
     model = _at_size(model, arch, image_size) if image_size else model
     _decide_activation(model, arch, weights, quick, name)
     pixels = _decide_pixels(arch, weights, asked, name)
