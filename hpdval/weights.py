@@ -385,7 +385,7 @@ def _json(file: Path) -> dict:
         raise ValueError(f'{file} holds a {type(said).__name__} and no settings: fetch it again')
     return said
 
-# %% ../nbs/19_weights.ipynb #7fb09116
+# %% ../nbs/19_weights.ipynb #a9b1cb38
 class Said(NamedTuple):
     "The settings in a JSON file, or in an object of it."
 
@@ -397,8 +397,8 @@ class Said(NamedTuple):
         got = json.dumps(self.values.get(key))
         got = got if len(got) < 60 else f'{got[:57]}...'
         raise ValueError(
-            f'{self.file}: {key} must be {wanted}, got {got}: correct it, or move the file away and say yourself what it '
-            'says (mean, std, resize, quick_gelu)'
+            f'{self.file}: {key} must be {wanted}, got {got}: correct it, or move the file away and say yourself what '
+            'it says (mean, std, resize, quick_gelu)'
         )
 
     def part(self, key):
@@ -449,7 +449,7 @@ class Said(NamedTuple):
             self.refuse(key, 'the side of a square in pixels, or height and width that are equal')
         return value
 
-# %% ../nbs/19_weights.ipynb #9beffdce
+# %% ../nbs/19_weights.ipynb #54b48991
 def _hidden_act(said: Said) -> str:
     "The activation that a `config.json` names for both towers; '' if it is none of a CLIP."
     default = _DEFAULT_ACTIVATION.get(str(said.values.get('model_type')))
