@@ -185,8 +185,6 @@ DAMAGES = {
     'bits flipped': lambda b: (
         b[: len(b) // 3] + bytes(x ^ 255 for x in b[len(b) // 3 : len(b) // 3 + 4]) + b[len(b) // 3 + 4 :]
     ),
-    'empty': lambda b: b'',
-    'a list': lambda b: b'[1]',
     'null': lambda b: b'null',
 }
 KEPT = ['runs/*/base.json', 'runs/*/model.safetensors', 'runs/*/*.record.json', 'runs/*/episode_01.npy']

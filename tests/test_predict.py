@@ -1,13 +1,15 @@
 """Prediction: what has no answer is refused in one line, the batch changes nothing, and heat maps of both embeddings of
 patches."""
 
+import json
+
 import numpy as np, pytest
 from click.testing import CliRunner
 
 from hpdval.command import main
 from hpdval.config import make_config
 from hpdval.experiment import load_benchmark, run
-from hpdval.predict import Classifier
+from hpdval.predict import Classifier, run_folder
 
 
 @pytest.fixture(scope='module')
@@ -106,3 +108,32 @@ def test_a_heat_map_by_values_is_that_of_the_model(classifier, full):
     by_hand = F.interpolate(cosine.view(1, 1, *c.model.visual.grid), size=64, mode='bilinear')[0, 0]
     np.testing.assert_allclose(c.heatmap(picture(full, 3), label), by_hand, atol=1e-5)
     assert np.abs(classifier('tokens').heatmap(picture(full, 3), label) - by_hand.numpy()).max() > 0.05
+
+
+ONE = 'abcdef012345'
+ODD = [None, [], 'methods', 3, {}, dict(methods=None), dict(methods=[]), dict(methods={}), dict(methods=['CoOp'])]
+ODD += [dict(methods=dict(CoOp=m)) for m in (None, [], 'x', {}, dict(hashes=[]), dict(hashes=ONE), dict(hashes=[3]))]
+ODD += [dict(methods=dict(CoOp=dict(hashes=[h]))) for h in ('', '../elsewhere', ONE, 'ABCDEF012345', '.')]
+ODD += [dict(config=c) for c in (None, [], 'x', {}, dict(method=None), dict(method=['dval']), dict(method='coop'))]
+
+
+@pytest.mark.parametrize('said', [*map(json.dumps, ODD), '', '{', '\x00', '{"methods": {"CoOp": {"hashes": ["'])
+@pytest.mark.parametrize('method', [None, 'coop', 'CoOp', 'dval'])
+def test_an_odd_result_of_a_notebook_is_named(said, method, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    file = tmp_path / 'notebook/result.json'
+    file.parent.mkdir()
+    file.write_text(said)
+    with pytest.raises((ValueError, OSError)) as e:
+        Classifier.load(file.parent, device='cpu', method=method)
+    assert '\n' not in str(e.value) and str(file.parent) in str(e.value), e.value
+    done = CliRunner().invoke(main, ['predict', str(file.parent), 'a.png', *(['--method', method] if method else [])])
+    assert done.exit_code == 1 and 'Traceback' not in done.output and str(e.value)[:60] in done.output
+
+
+def test_a_result_of_a_notebook_that_names_itself_ends(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    (tmp_path / ONE).mkdir()
+    (tmp_path / ONE / 'result.json').write_text(json.dumps(dict(methods=dict(CoOp=dict(hashes=[ONE])))))
+    with pytest.raises(FileNotFoundError, match=f'names the run {tmp_path / ONE}, and there is none'):
+        run_folder(tmp_path / ONE)
