@@ -1464,3 +1464,17 @@ def test_our_own_mistakes_are_not_taken_for_damaged_files(tmp_path, monkeypatch)
     with pytest.raises(TypeError) as e:
         decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], tmp_path, 8, progress=False)
     assert 'while decoding' in e.value.__notes__[0]
+
+
+def test_colours_of_16_bits_have_the_scale_of_grey(tmp_path, monkeypatch):
+    "Pillow reads the upper 8 bits of 16 of a colour: so do all pictures of that data set, dark ones included."
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    put(tmp_path, 'bright.png', png(1, 1, 16, RGB, [b'\xff\xff\x80\0\x20\0']))
+    put(tmp_path, 'dark.png', png(1, 1, 16, RGB, [b'\5\0\4\0\3\0']))
+    put(tmp_path, 'grey.png', png(1, 1, 16, GRAY, [b'\x0f\xf0']))  # 4080, white where 12 bits are all
+    names = ['bright.png', 'dark.png', 'grey.png']
+    split = decode_split(names, np.eye(3), names, tmp_path, 1, progress=False)
+    assert split.images.flatten(1).tolist() == [[255, 128, 32], [5, 4, 3], [15, 15, 15]]
+    assert load_image(tmp_path / 'grey.png', 1).ravel().tolist() == [255] * 3  # alone
+    with pytest.raises(ValueError, match='black: 16 bits a channel'):
+        load_image(tmp_path / 'dark.png', 1)
