@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LOCALS', 'MINI', 'MINI_WEIGHTS', 'QUICK', 'RESIZES', 'TextTower', 'ImageTower', 'conv_stem', 'mini_clip',
-           'fold_batchnorm', 'pack', 'unpack', 'fit_weights', 'activations', 'put_activation', 'triple', 'Clip',
-           'as_clip', 'load_clip', 'Renormalised', 'make_student']
+           'fold_batchnorm', 'pack', 'unpack', 'fit_weights', 'activations', 'put_activation', 'triple', 'too_long',
+           'Clip', 'as_clip', 'load_clip', 'Renormalised', 'make_student']
 
 # %% ../nbs/20_clip.ipynb #f096be27
 import copy, logging, os, warnings
@@ -26,6 +26,7 @@ from torch import nn
 
 from .core import file_digest, lookup, say, text_digest
 from .data import PIXEL_STATS
+from .lists import plural, some
 from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
 from .weights import tokenizer_files, weights_file
 
@@ -571,6 +572,21 @@ def triple(value, name: str) -> tuple:  # of three numbers
     return tuple(numbers) if len(numbers) == 3 else (numbers[0],) * 3
 
 # %% ../nbs/20_clip.ipynb #35359a47
+def too_long(tokenizer, texts, ids) -> list:  # of bool
+    """Which of N sentences have more tokens than `ids` [N,L] hold: another word changes nothing, and one more place
+    does. Whatever the tokenizer puts before, behind and between."""
+    full = [i for i, same in enumerate((tokenizer([f'{t} x' for t in texts]) == ids).all(1).tolist()) if same]
+    if full:
+        L = ids.shape[1]
+        try:
+            *rows, empty = tokenizer([*(texts[i] for i in full), ''], context_length=L + 1)
+            full = [i for i, row in zip(full, rows) if not torch.equal(row[:L], ids[i]) or row[L] != empty[L]]
+        except TypeError:  # a tokenizer of one's own: one that is just full is taken for too long
+            pass
+    cut = set(full)
+    return [i in cut for i in range(len(texts))]
+
+
 class Clip(NamedTuple):
     "A frozen CLIP and what belongs to it."
 
@@ -609,6 +625,16 @@ class Clip(NamedTuple):
         "What pixels are normalised with: the model's own, or a transform's, such as none for `official`."
         own = (self.mean, self.std)
         return own if transform == 'clip' else PIXEL_STATS.get(transform, own)
+
+    def ids(self, texts) -> torch.Tensor:  # N sentences -> [N,L]
+        "Token ids. What the text tower has no room for is cut off a sentence, and that is said."
+        texts = list(texts)
+        ids = self.tokenizer(texts)
+        if cut := [t for t, long in zip(texts, too_long(self.tokenizer, texts, ids)) if long]:
+            shown = some([repr(t if len(t) < 50 else f'{t[:47]}...') for t in cut], 2)
+            room = f'{plural(len(cut), "text")} longer than the {ids.shape[1]} tokens that the text tower takes'
+            say(f'{self.name}: {room}, cut off there ({shown})', once=True)
+        return ids
 
     @property
     def settings(self) -> str:
@@ -747,6 +773,13 @@ def load_clip(
     local = place.is_file() or place.is_dir() and pretrained not in open_clip.list_pretrained_tags_by_model(arch)
     model, weights = _from_file(arch, place) if local else _fetched(arch, pretrained)
     name = f'{arch} ({place.name if local else pretrained})'
+    own = model.visual.image_size
+    own = own if isinstance(own, int) else own[0]
+    if weights.size not in (0, own) and not image_size:
+        raise ValueError(
+            f'{place}: the files beside the weights say pictures of {weights.size} px, and {arch} takes {own} px: say '
+            f'image_size={weights.size} or image_size={own}'
+        )
     model = _at_size(model, arch, image_size) if image_size else model
     _decide_activation(model, arch, weights, quick, name)
     pixels = _decide_pixels(arch, weights, asked, name)

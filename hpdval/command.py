@@ -306,9 +306,10 @@ def _size(folder: Path) -> int:  # bytes
 def _is_notebooks(file: Path) -> bool:
     "Is it the result of a run notebook, which holds several methods?"
     try:
-        return 'methods' in json.loads(file.read_text())
-    except (ValueError, TypeError, OSError):
+        said = json.loads(file.read_text(encoding='utf-8'))
+    except (ValueError, OSError):
         return False
+    return isinstance(said, dict) and 'methods' in said
 
 
 def _runs() -> list:

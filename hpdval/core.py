@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'live', 'say', 'duration', 'watch', 'atomic_write', 'as_json',
-           'write_json', 'file_digest', 'text_digest', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir',
-           'seed_everything', 'get_device', 'autocast', 'source_commit', 'environment']
+           'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed', 'repo_root', 'cache_dir',
+           'runs_dir', 'data_dir', 'seed_everything', 'get_device', 'autocast', 'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, random, secrets, shutil, subprocess, sys, time
@@ -214,6 +214,24 @@ def file_digest(path) -> str:  # 12 hex digits
 def text_digest(*texts) -> str:  # 12 hex digits
     "The start of the sha256 of some texts, one after the other."
     return hashlib.sha256('\0'.join(texts).encode()).hexdigest()[:12]
+
+
+def write_sealed(path, data: dict):
+    "`write_json`, with a checksum of the data among them."
+    said = as_json(data)
+    write_json(path, said | dict(check=text_digest(json.dumps(said, sort_keys=True))))
+
+
+def read_sealed(path) -> dict:
+    "What `write_sealed` wrote. A `ValueError` for a file that is damaged, or is another."
+    try:
+        said = json.loads(Path(path).read_text(encoding='utf-8'))
+        check = said.pop('check')
+    except (ValueError, KeyError, TypeError, AttributeError):
+        check = ''
+    if not check or check != text_digest(json.dumps(said, sort_keys=True)):
+        raise ValueError(f'{path} is damaged, or of another version')
+    return said
 
 # %% ../nbs/00_core.ipynb #71b6f323
 def repo_root() -> Path:

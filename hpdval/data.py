@@ -151,8 +151,12 @@ def to_rgb(
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     im = im.convert('RGB')
-    if sixteen and max(high for _, high in im.getextrema()) < DARKEST:
-        raise Unusable('black: 16 bits a channel, of which Pillow reads the upper 8', 'save with 8 bits')
+    if sixteen:
+        own = Peak(whole=256 * max(high for _, high in im.getextrema()) + 255)
+        if peaks is not None:
+            peaks.append(own)
+        if own.join(peak).whole < 256 * DARKEST:
+            raise Unusable('black: 16 bits a channel, of which Pillow reads the upper 8', 'save with 8 bits')
     return im
 
 # %% ../nbs/12_data.ipynb #217b0891

@@ -45,16 +45,17 @@ from hpdval.core import (
     environment,
     file_digest,
     lookup,
+    read_sealed,
     runs_dir,
     say,
     seed_everything,
     text_digest,
     watch,
-    write_json,
+    write_sealed,
 )
 from .data import Split, check_classes, decode_splits
 from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, run_name
-from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix
+from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix, read_arrays
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
 from .losses import LOSSES
@@ -157,11 +158,12 @@ def load_split(
     w = lookup(name, WORLDS, 'embedded few-shot world')
     key = text_digest(json.dumps([asdict(w), lookup(split, SPLITS, 'split'), asdict(World()), DRAWING]))
     file = cache_dir() / f'{name}-{split}-{key}.npz'
-    if not file.exists():
+    z = read_arrays(file, 'images', 'drawn')
+    if z is None:
         images, Y = draw_split(w, split, progress)
         with atomic_write(file) as f:
             np.savez(f, images=images, drawn=Y)
-    z = np.load(file, allow_pickle=False)
+        z = dict(images=images, drawn=Y)
     names, columns = ICON_BENCHMARKS[w.source].classes, list(w.base if split == 'base' else w.novel)
     return Split(
         torch.from_numpy(z['images']),
@@ -424,11 +426,27 @@ def drop_checkpoints(file):
         Path(f'{file}.{stage}.pt').unlink(missing_ok=True)
 
 # %% ../nbs/33_fewshot.ipynb #96846634
+def _whole_base(folder: Path):  # -> what `base.json` says, or None
+    "The record of a base training that is there and whole; one that is damaged is named and thrown away."
+    file = folder / 'base.json'
+    if not file.is_file():
+        return None
+    try:
+        record = read_sealed(file)
+        for name, digest in record['files'].items():
+            if not (folder / name).is_file() or file_digest(folder / name) != digest:
+                raise ValueError(f'{folder / name} is not what was written')
+        return record
+    except ValueError as e:
+        say(f'{e}: thrown away, and the base model is trained again')
+        file.unlink()
+
+
 def train_base(cfg: Config, data: FewshotData, progress=True) -> Path:  # folder of model.safetensors and base.json
     "The base model: from `runs/` if it is there, otherwise trained."
     clip, device = config_clip(cfg), local_device(cfg.device)
     folder = runs_dir() / run_name(cfg, clip, 'few-shot base', data.digests[0])
-    if from_main((folder / 'base.json').is_file):
+    if from_main(lambda: _whole_base(folder) is not None):
         return folder
     start = time.time()
     seed_everything(cfg.seed)
@@ -443,7 +461,7 @@ def train_base(cfg: Config, data: FewshotData, progress=True) -> Path:  # folder
         record = dict(config=asdict(cfg), classes=data.base.classes, environment=environment(device))
         record |= dict(seconds=time.time() - start, history=history, code=run_code(cfg))
         record['files'] = {'model.safetensors': file_digest(folder / 'model.safetensors')}
-        write_json(folder / 'base.json', record)
+        write_sealed(folder / 'base.json', record)
         drop_checkpoints(folder / 'base')
     wait()
     return folder
@@ -457,7 +475,7 @@ def novel_model(
     device,
 ) -> DualView:
     "The base model, its prompts naming other classes."
-    record = json.loads((Path(base) / 'base.json').read_text())
+    record = read_sealed(Path(base) / 'base.json')
     if file_digest(Path(base) / 'model.safetensors') != record['files']['model.safetensors']:
         raise ValueError(f'{base} is not what the base training wrote there: delete it and run again')
     trained = Config(**record['config'] | dict(device=cfg.device))
@@ -510,11 +528,27 @@ class Setting(NamedTuple):
     base: Path  # folder of the base model
     test: Split
     device: torch.device
+    trained: dict  # the base model: name of the file -> its digest
+
+
+def _is_kept(s: Setting, file: Path) -> bool:
+    "Are the scores and the record of an episode there, and whole? What is not is named and thrown away."
+    if not is_whole(file) or not _record_of(file).is_file():
+        return False
+    try:
+        if read_sealed(_record_of(file))['trained'] == s.trained:
+            return True
+        why = f'{file} was adapted from another base model'
+    except ValueError as e:
+        why = str(e)
+    say(f'{why}: thrown away, and made again')
+    _record_of(file).unlink()
+    return False
 
 
 def _episode(s: Setting, file: Path, support) -> tuple:  # scores, record
     "Adapt (if there is a support), score, and write scores and record unless they are there."
-    if not from_main(lambda: is_whole(file) and _record_of(file).is_file()):
+    if not from_main(lambda: _is_kept(s, file)):
         start, history = time.time(), []
         if support:
             model, history = adapt(s.cfg, s.clip, s.base, support, s.fs.draws, file.with_suffix(''), s.device)
@@ -524,10 +558,10 @@ def _episode(s: Setting, file: Path, support) -> tuple:  # scores, record
         if is_main():
             record = dict(environment=environment(s.device), seconds=time.time() - start, history=history)
             save_array(file, scores)
-            write_json(_record_of(file), record)
+            write_sealed(_record_of(file), record | dict(trained=s.trained))
             drop_checkpoints(file.with_suffix(''))
         wait()
-    return np.load(file), json.loads(_record_of(file).read_text())
+    return np.load(file), read_sealed(_record_of(file))
 
 
 def _record_of(file: Path) -> Path:
@@ -560,11 +594,12 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     todo = [('no_support.npy', None)]
     if learns:
         todo = [(f'episode_{e:02d}.npy', s) for e, s in enumerate(data.supports, 1)]
-    setting = Setting(adapted, fs, clip, base, data.test, device)
+    said = read_sealed(base / 'base.json')
+    setting = Setting(adapted, fs, clip, base, data.test, device, said['files'])
     bar = watch(todo, f'{cfg.method}, {fs.shots} shots', progress)
     episodes = [_episode(setting, runs_dir() / name / f, s) for f, s in bar]
     ap, balanced = _test_ap(episodes, data.test, fs)
-    records = [json.loads((base / 'base.json').read_text()), *(r for _, r in episodes)]
+    records = [said, *(r for _, r in episodes)]
     return FewshotResult(
         config=asdict(cfg),
         fewshot=asdict(fs),

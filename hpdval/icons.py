@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['GLYPHS', 'STAND_INS', 'CLUTTER', 'FONT', 'SETTINGS', 'ICON_BENCHMARKS', 'DRAWING', 'PRETRAIN_WORLD', 'SYNONYMS',
            'CAPTIONS', 'glyph_mask', 'World', 'background', 'paste', 'Scene', 'draw', 'label_matrix', 'IconBenchmark',
-           'IconScenes', 'draw_labels', 'render', 'load_icons', 'caption', 'scene_captions', 'Captioned',
+           'IconScenes', 'draw_labels', 'render', 'read_arrays', 'load_icons', 'caption', 'scene_captions', 'Captioned',
            'captioned_scenes']
 
 # %% ../nbs/13_icons.ipynb #64027783
-import colorsys, hashlib, json
+import colorsys, hashlib, json, zipfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -20,7 +20,7 @@ import fonticon_mdi7, numpy as np, torch
 from fonticon_mdi7 import MDI7
 from PIL import Image, ImageDraw, ImageFont
 
-from .core import atomic_write, cache_dir, lookup, watch
+from .core import atomic_write, cache_dir, lookup, say, watch
 from .labels import COCO_CLASSES, COCO_LT_COUNTS, VOC_CLASSES, VOC_LT_COUNTS, VOC_TO_COCO
 
 # %% ../nbs/13_icons.ipynb #7338042b
@@ -450,8 +450,26 @@ def _write_scenes(file, s):
         np.savez(f, images=s.images.numpy(), targets=s.targets.numpy(), objects=np.array(rows, np.int32))
 
 
-def _read_scenes(file):
-    z = np.load(file, allow_pickle=False)
+def read_arrays(file: Path, *names: str):  # -> {name: array}, or None
+    "The arrays of an .npz; None where there is none, or where it was damaged, which is said, and is thrown away."
+    if not file.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(file) as z:
+            if part := z.testzip():  # it holds a checksum of every part
+                raise ValueError(f'{part} is not what was written')
+        with np.load(file, allow_pickle=False) as z:
+            return {n: z[n] for n in names}
+    except MemoryError:
+        raise
+    except Exception as e:  # a damaged file may fail in any way
+        if getattr(e, 'errno', None):
+            raise  # it may be whole, and cannot be read
+        say(f'{file} is damaged ({type(e).__name__}): thrown away, and drawn again')
+        file.unlink()
+
+
+def _as_scenes(z):
     images = torch.from_numpy(z['images'])
     rows = z['objects']
     objects = [rows[rows[:, 0] == i, 1:].tolist() for i in range(len(images))]
@@ -471,9 +489,12 @@ def load_icons(name, split, world=World(), seed=0, progress=True) -> IconScenes:
     "`render`, answered from the cache folder after the first time."
     key = hashlib.sha256(json.dumps([name, split, asdict(world), seed, DRAWING]).encode()).hexdigest()[:12]
     file = cache_dir() / f'{name}-{split}-{key}.npz'
-    if not file.exists():
+    parts = 'images', 'targets', 'objects'
+    kept = read_arrays(file, *parts)
+    if kept is None:
         _write_scenes(file, render(name, split, world, seed, progress))
-    return _read_scenes(file)
+        kept = read_arrays(file, *parts)
+    return _as_scenes(kept)
 
 # %% ../nbs/13_icons.ipynb #98b7f76c
 PRETRAIN_WORLD = World(

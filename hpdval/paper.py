@@ -9,7 +9,7 @@ __all__ = ['TABLES', 'LOCAL_VIEWS', 'HERE', 'THERE', 'SIZES', 'quoted', 'table_b
            'kept_maps', 'by_size', 'located_ap', 'job_words', 'Job', 'jobs']
 
 # %% ../nbs/42_paper.ipynb #33df93b2
-import inspect, itertools
+import inspect, io, itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -39,7 +39,7 @@ from hpdval.config import (
     typed,
     without_effect,
 )
-from .core import PACKAGE, atomic_write, autocast, get_device, lookup, runs_dir, say, watch
+from .core import PACKAGE, atomic_write, autocast, get_device, lookup, runs_dir, say, text_digest, watch
 from .experiment import Result, config_clip, load_model, run_code, table_name
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
@@ -481,18 +481,31 @@ def _code_of(make) -> str:  # 12 hex digits
     return code_digest(make, apart=[v for v in values if isinstance(v, (Data, torch.Tensor))])
 
 
+def _sealed_text(file: Path):  # -> str, or None
+    "The text of a file behind the line with its checksum; None where there is none, or it is damaged, which is said."
+    if not file.is_file():
+        return None
+    check, _, text = file.read_bytes().decode(errors='replace').partition('\n')
+    if check == f'# {text_digest(text)}':
+        return text
+    say(f'{file} is damaged, or of another version: made again')
+
+
 def kept(
     result: Result,
     name: str,
     make,  # () -> DataFrame
     *settings,  # what the table depends on besides the run and the code
 ) -> pd.DataFrame:
-    "The table `name` of a run with these settings: made if it is not there, then read from the run's folder."
+    """The table `name` of a run with these settings: made if it is not there, then read from the run's folder. One
+    that is damaged is named and made again."""
     file = Path(result.folder) / f'{name}-{table_name([_code_of(make), *map(str, settings)])}.csv'
-    if not file.is_file():
-        with atomic_write(file, 'w') as f:
-            make().to_csv(f, index=False)
-    return pd.read_csv(file)
+    text = _sealed_text(file)
+    if text is None:
+        text = make().to_csv(index=False)
+        with atomic_write(file) as f:
+            f.write(f'# {text_digest(text)}\n{text}'.encode())
+    return pd.read_csv(io.StringIO(text))
 
 # %% ../nbs/42_paper.ipynb #dcab77a1
 def _check_views(model: DualView):

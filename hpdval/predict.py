@@ -6,7 +6,7 @@
 __all__ = ['as_images', 'run_folder', 'Classifier']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
-import json
+import json, re
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
@@ -35,9 +35,36 @@ def as_images(images) -> list:  # of paths, `PIL.Image`s and arrays
 # %% ../nbs/41_predict.ipynb #67d745dc
 def _check_method(folder, said: dict, method):
     "A `ValueError` if the one run in a folder is not of the method that was asked for."
-    own = said['config']['method'] if isinstance(said, dict) and 'config' in said else None
-    if own and method not in (None, own, METHODS[own].label if own in METHODS else own):
+    config = said.get('config')
+    own = config.get('method') if isinstance(config, dict) else None
+    known = isinstance(own, str) and own
+    if known and method not in (None, own, METHODS[own].label if own in METHODS else own):
         raise ValueError(f'{folder} holds one run, of method {own!r}, and not {method!r}: leave the method out')
+
+
+def _said_in(file: Path) -> dict:
+    "What a result.json says. A `ValueError` for a file that is no such thing."
+    try:
+        said = json.loads(file.read_text(encoding='utf-8'))
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise ValueError(f'{file} is damaged, or no result: run again, or give the folder of another run')
+    return said
+
+
+def _first_runs(file: Path, methods) -> dict:  # label -> name of a run
+    "The run of the first seed of each method in what a notebook wrote. A `ValueError` for what is no such thing."
+    out = {}
+    for label, m in methods.items() if isinstance(methods, dict) else ():
+        hashes = m.get('hashes') if isinstance(m, dict) else None
+        named = isinstance(hashes, list) and hashes and isinstance(hashes[0], str)
+        if not (named and re.fullmatch('[0-9a-f]{12}', hashes[0])):
+            raise ValueError(f'{file} is damaged: it names no run of {label}: run the notebook again')
+        out[label] = hashes[0]
+    if not out:
+        raise ValueError(f'{file} is damaged: it names no method: run the notebook again')
+    return out
 
 
 def run_folder(folder, method=None) -> Path:
@@ -48,14 +75,17 @@ def run_folder(folder, method=None) -> Path:
         raise FileNotFoundError(
             f'no finished run in {folder}: give the folder of a run, with result.json and model.safetensors'
         )
-    said = json.loads(file.read_text())
+    said = _said_in(file)
     if 'methods' not in said:
         _check_method(folder, said, method)
         return Path(folder)
-    label = METHODS[method].label if method in METHODS else method or list(said['methods'])[-1]
-    name = lookup(label, said['methods'], f'method in {folder}:')['hashes'][0]
-    say(f'{folder} holds {len(said["methods"])} methods: {label} is taken, {runs_dir() / name}')
-    return run_folder(runs_dir() / name)
+    names = _first_runs(file, said['methods'])
+    label = METHODS[method].label if method in METHODS else method or list(names)[-1]
+    run = runs_dir() / lookup(label, names, f'method in {folder}:')
+    say(f'{folder} holds {len(names)} methods: {label} is taken, {run}')
+    if not (run / 'result.json').is_file() or 'methods' in _said_in(run / 'result.json'):
+        raise FileNotFoundError(f'{folder} names the run {run}, and there is none: run the notebook again')
+    return run
 
 # %% ../nbs/41_predict.ipynb #13c77f0e
 def _check_names(classes):

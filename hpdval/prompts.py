@@ -32,7 +32,7 @@ def prompt_ids(
 ) -> torch.Tensor:  # ids [C,L], on the text tower's device
     "Token ids of the fixed prompts."
     spell = lookup(spelling, SPELLINGS, 'spelling')
-    ids = clip.tokenizer([check_template(template).format(spell(c)) for c in classes])
+    ids = clip.ids(check_template(template).format(spell(c)) for c in classes)
     return ids.to(clip.text.positional_embedding.device)
 
 # %% ../nbs/21_prompts.ipynb #435855bd
@@ -91,7 +91,7 @@ def behind_words(
 ) -> torch.Tensor:  # ids [C,L]
     "The ids of the sentences `words name`. A `ValueError` where the words are not the same tokens before every name."
     (start, _), M = frame(clip), n_tokens(clip, words)
-    ids = clip.tokenizer([f'{words} {name}' for name in names])
+    ids = clip.ids(f'{words} {name}' for name in names)
     if start + M + 1 >= ids.shape[1]:
         raise ValueError(f'n_ctx={M} leaves no room for a class name: the text tower takes {ids.shape[1]} tokens')
     alone = clip.tokenizer([words])[:, start : start + M]

@@ -197,14 +197,14 @@ def _what_it_held(file: Path, table: pd.DataFrame, note: str) -> str:
     "In which way the table in a file is another one than this; '' if it is the same, or none is there."
     if not file.with_suffix('.csv').is_file() or not file.is_file():
         return ''
-    csv = file.with_suffix('.csv').read_text(encoding='utf-8').splitlines()
+    csv = file.with_suffix('.csv').read_text(encoding='utf-8', errors='replace').splitlines()
     new = table.to_csv().splitlines()
     if csv[:1] != new[:1]:
         return 'other columns'
     rows, now = ([line.split(',')[0] for line in lines] for lines in (csv, new))
     if rows != now:
         return 'other rows'
-    said = file.read_text(encoding='utf-8').partition('\n\n')[2].strip()
+    said = file.read_text(encoding='utf-8', errors='replace').partition('\n\n')[2].strip()
     plain, plain_now = (re.sub(r', (code|commit) [^,.]*', '', text) for text in (said, note.strip()))
     return f'the same rows measured otherwise ({plain})' if plain != plain_now else ''
 

@@ -497,7 +497,7 @@ def encode_captions(clip: Clip, train, batch=256):  # -> [N,D]
     "Text embeddings of the training captions. A `ValueError` if there are none."
     if not train.captions:
         raise ValueError('the class-specific embedding loss needs captions of the training images, and there are none')
-    ids = clip.tokenizer(train.captions).to(clip.text.positional_embedding.device)
+    ids = clip.ids(train.captions).to(clip.text.positional_embedding.device)
     return torch.cat([clip.text(part) for part in ids.split(batch)])
 
 # %% ../nbs/30_train.ipynb #61761a32

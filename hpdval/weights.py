@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OPENAI_PIXELS', 'Weights', 'read_archive', 'is_archive', 'published', 'recognised', 'tag_facts', 'read_weights',
-           'from_transformers_clip', 'from_transformers_siglip', 'folder_facts', 'weights_file', 'tokenizer_files',
-           'files_read', 'load_weights', 'architectures']
+           'from_transformers_clip', 'from_transformers_siglip', 'Said', 'folder_facts', 'weights_file',
+           'tokenizer_files', 'files_read', 'load_weights', 'architectures']
 
 # %% ../nbs/19_weights.ipynb #62338b2d
 import hashlib, json, math, pickle, re, zipfile
@@ -32,6 +32,7 @@ class Weights(NamedTuple):
     std: tuple = ()
     resize: str = ''  # shortest (and a centre crop) | squash | longest (and a border)
     interpolation: str = ''  # bicubic | bilinear
+    size: int = 0  # of the pictures, px, where it is said; 0 = the model's own
     folder: str = ''  # of the tokenizer's files, where they lie beside the weights
 
 # %% ../nbs/19_weights.ipynb #9a8fff9c
@@ -367,7 +368,7 @@ def _by_form(state: dict) -> Weights:
 _ACTIVATIONS = dict(quick_gelu='quick_gelu', gelu='gelu', gelu_pytorch_tanh='gelu_tanh', gelu_new='gelu_tanh')
 _DEFAULT_ACTIVATION = dict(clip='quick_gelu', siglip='gelu_pytorch_tanh', siglip2='gelu_pytorch_tanh')
 _FILES = ('model.safetensors', 'open_clip_model.safetensors', 'open_clip_pytorch_model.bin', 'pytorch_model.bin')
-_SAID = ('open_clip_config.json', 'config.json', 'preprocessor_config.json')
+_SAID = ('open_clip_config.json', 'config.json', 'preprocessor_config.json', 'processor_config.json')
 _TOKENIZER = ('tokenizer.json', 'spiece.model', 'tokenizer.model')
 _TOKENIZER_PARTS = 'tokenizer_config.json special_tokens_map.json added_tokens.json vocab.json merges.txt'.split()
 
@@ -377,66 +378,182 @@ def _json(file: Path) -> dict:
     if not file.is_file():
         return {}
     try:
-        said = json.loads(file.read_text(encoding='utf-8'))
+        said = json.loads(file.read_text(encoding='utf-8-sig'))
     except ValueError:
         raise ValueError(f'{file} is no JSON: fetch it again') from None
     if not isinstance(said, dict):
         raise ValueError(f'{file} holds a {type(said).__name__} and no settings: fetch it again')
     return said
 
+# %% ../nbs/19_weights.ipynb #a9b1cb38
+class Said(NamedTuple):
+    "The settings in a JSON file, or in an object of it."
 
-def _hidden_act(config: dict, file: Path) -> str:
+    file: Path
+    values: dict
+
+    def refuse(self, key, wanted):
+        "A `ValueError` for the value under `key`."
+        got = json.dumps(self.values.get(key))
+        got = got if len(got) < 60 else f'{got[:57]}...'
+        raise ValueError(
+            f'{self.file}: {key} must be {wanted}, got {got}: correct it, or move the file away and say yourself what '
+            'it says (mean, std, resize, quick_gelu)'
+        )
+
+    def part(self, key):
+        "The object under `key`, {} where there is none."
+        value = self.values.get(key, {})
+        if not isinstance(value, dict):
+            self.refuse(key, 'an object')
+        return Said(self.file, value)
+
+    def yes(self, key, default: bool) -> bool:
+        "true or false."
+        value = self.values.get(key, default)
+        if not isinstance(value, bool):
+            self.refuse(key, 'true or false')
+        return value
+
+    def one_of(self, key, known: dict, default):
+        "The meaning of a word or a number that `known` explains; null is the default."
+        value = self.values.get(key)
+        value = default if value is None else value
+        if isinstance(value, (bool, float, list, dict)) or value not in known:
+            self.refuse(key, f'one of {", ".join(json.dumps(k) for k in known)}')
+        return known[value]
+
+    def three(self, key, scale, least) -> tuple:
+        "A number for each of R, G and B, of values in 0..`scale`: as of values in 0..1."
+        value = self.values.get(key)
+        plain = isinstance(value, list) and all(type(v) in (int, float) for v in value)
+        if not plain or len(value) != 3 or not all(least <= v <= scale for v in value):
+            self.refuse(key, f'three numbers in {"0" if least == 0 else "more than 0"}..{scale:g}')
+        return tuple(v / scale for v in value)
+
+    def pixels(self, mean, std, scale=1.0) -> dict:
+        "Mean and deviation, by their keys; {} where the file has neither."
+        there = [k for k in (mean, std) if self.values.get(k) is not None]
+        if len(there) == 1:
+            self.refuse((set((mean, std)) - set(there)).pop(), f'three numbers, as {there[0]} is')
+        return dict(mean=self.three(mean, scale, 0), std=self.three(std, scale, 1e-6)) if there else {}
+
+    def side(self, key):  # -> px, or None
+        "The side of a square: a number, or height and width that are equal."
+        value = self.values.get(key)
+        if isinstance(value, dict) and value.keys() == {'height', 'width'} and value['height'] == value['width']:
+            value = value['height']
+        if isinstance(value, list) and len(value) == 2 and value[0] == value[1]:
+            value = value[0]
+        if value is not None and (type(value) is not int or value < 1):
+            self.refuse(key, 'the side of a square in pixels, or height and width that are equal')
+        return value
+
+# %% ../nbs/19_weights.ipynb #54b48991
+def _hidden_act(said: Said) -> str:
     "The activation that a `config.json` names for both towers; '' if it is none of a CLIP."
-    default = _DEFAULT_ACTIVATION.get(config.get('model_type'))
+    default = _DEFAULT_ACTIVATION.get(str(said.values.get('model_type')))
     if default is None:
         return ''
-    acts = {(config.get(f'{tower}_config') or {}).get('hidden_act', default) for tower in ('text', 'vision')}
-    if len(acts) > 1 or not acts <= _ACTIVATIONS.keys():
-        raise ValueError(
-            f'{file} names hidden_act {", ".join(sorted(acts))}: known, for both towers: {[*_ACTIVATIONS]}'
-        )
-    return _ACTIVATIONS[acts.pop()]
+    towers = [Said(said.file, said.values.get(f'{t}_config') or {}) for t in ('text', 'vision')]
+    if not all(isinstance(t.values, dict) for t in towers):
+        said.refuse('text_config' if not isinstance(towers[0].values, dict) else 'vision_config', 'an object')
+    acts = {t.one_of('hidden_act', _ACTIVATIONS, default) for t in towers}
+    if len(acts) > 1:
+        raise ValueError(f'{said.file} names two activations ({", ".join(sorted(acts))}): one for both towers is read')
+    return acts.pop()
 
 
-def _resize_mode(said: dict) -> str:
+_RESAMPLE = {3: 'bicubic', 2: 'bilinear', 'bicubic': 'bicubic', 'bilinear': 'bilinear'}  # Pillow's numbers
+_DONE = ('do_resize', 'do_center_crop', 'do_rescale', 'do_normalize', 'do_convert_rgb')
+
+
+def _resize_mode(said: Said) -> tuple:  # shortest | squash, px or None
     "How a `preprocessor_config.json` brings a picture to size."
-    size = said.get('size')
-    if isinstance(size, dict) and 'height' in size and not said.get('do_center_crop'):
-        return 'squash'
-    return 'shortest'
+    size, cut = said.values.get('size'), said.side('crop_size')
+    if size is None:
+        return '', 0
+    kind = str(said.values.get('image_processor_type', said.values.get('feature_extractor_type')))
+    shorter = isinstance(size, dict) and [*size] == ['shortest_edge']
+    mode, side = 'squash', (Said(said.file, size).side('shortest_edge') if shorter else said.side('size'))
+    if shorter or type(size) is int and not kind.startswith(('Siglip', 'ViT')):
+        mode = 'shortest'
+    crops = said.yes('do_center_crop', mode == 'shortest')
+    if mode == 'shortest' and not crops:
+        said.refuse('do_center_crop', 'true where size is that of the shorter edge: the model takes squares')
+    if crops and cut not in (None, side):
+        said.refuse('crop_size', f'as size is ({side}): a smaller or larger part is not cut out here')
+    return mode, side
+
+
+def _image_processor(said: Said) -> dict:
+    "What the settings of an image processor of `transformers` tell."
+    strange = [k for k, v in said.values.items() if k.startswith('do_') and k not in _DONE and v is not False]
+    if strange:
+        said.refuse(strange[0], 'false: it is not done here')
+    if not said.yes('do_resize', True):
+        said.refuse('do_resize', 'true: the model takes pictures of one size')
+    factor = said.values.get('rescale_factor', 1 / 255)
+    if type(factor) not in (int, float) or not 0 < factor <= 1:
+        said.refuse('rescale_factor', 'a number in more than 0..1')
+    scale = 255 * factor if said.yes('do_rescale', True) else 255.0  # of the values that mean and std are of
+    scale = 1.0 if abs(scale - 1) < 1e-6 else scale
+    facts = said.pixels('image_mean', 'image_std', scale)
+    if scale != 1 and facts and max(facts['std']) * scale <= 1 and scale > 2:
+        said.refuse('do_rescale', 'true where image_std is that of values in 0..1')
+    if not said.yes('do_normalize', True):
+        if scale != 1:
+            said.refuse('do_normalize', f'true: values in 0..{scale:g} are not taken as they are')
+        facts = dict(mean=(0.0,) * 3, std=(1.0,) * 3)
+    mode, side = _resize_mode(said)
+    facts |= dict(resize=mode, size=side) if mode else {}
+    return facts | dict(interpolation=said.one_of('resample', _RESAMPLE, 3)) if facts else {}
 
 
 def _transformers_facts(folder: Path) -> dict:
     "What a folder of `transformers` tells."
     file = folder / 'config.json'
-    facts = dict(activation=_hidden_act(_json(file), file))
-    said = _json(folder / 'preprocessor_config.json')
-    if 'image_mean' in said:
-        facts |= dict(mean=tuple(said['image_mean']), std=tuple(said['image_std']), resize=_resize_mode(said))
-        facts |= dict(interpolation='bilinear' if said.get('resample') == 2 else 'bicubic')
-    return facts
+    facts = dict(activation=_hidden_act(Said(file, _json(file))))
+    older, newer = (Said(folder / n, _json(folder / n)) for n in ('preprocessor_config.json', 'processor_config.json'))
+    return facts | (_image_processor(older) or _image_processor(newer.part('image_processor')))
+
+
+_RESIZES = dict.fromkeys(('shortest', 'longest', 'squash'))
+_FILTERS = dict(bicubic='bicubic', bilinear='bilinear', random='bicubic')  # at random is for training alone
 
 
 def _open_clip_facts(folder: Path) -> dict:
     "What a folder of open_clip tells."
-    said = _json(folder / 'open_clip_config.json')
-    if not said:
+    file = folder / 'open_clip_config.json'
+    said = Said(file, _json(file))
+    if not said.values:
         return {}
-    facts = dict(activation='quick_gelu' if said.get('model_cfg', {}).get('quick_gelu') else 'plain')
-    pixels = said.get('preprocess_cfg', {})
-    if 'mean' in pixels:
-        facts |= dict(mean=tuple(pixels['mean']), std=tuple(pixels['std']))
-        facts |= dict(resize=pixels.get('resize_mode', 'shortest'))
-        facts |= dict(interpolation=pixels.get('interpolation', 'bicubic'))
-    return facts
+    facts = dict(activation='quick_gelu' if said.part('model_cfg').yes('quick_gelu', False) else 'plain')
+    pixels = said.part('preprocess_cfg')
+    pixels.one_of('mode', dict(RGB='RGB'), 'RGB')
+    pixels.side('size')  # the model's own is taken, as in open_clip
+    found = pixels.pixels('mean', 'std')
+    mode = pixels.one_of('resize_mode', {k: k for k in _RESIZES}, 'shortest')
+    if mode == 'longest' and pixels.values.get('fill_color') not in (None, 0):
+        pixels.refuse('fill_color', '0: the border is black')
+    found |= dict(resize=mode) if found or 'resize_mode' in pixels.values else {}
+    found |= dict(interpolation=pixels.one_of('interpolation', _FILTERS, 'bicubic')) if found else {}
+    return facts | found
 
 
 def folder_facts(folder) -> dict:  # fields of `Weights`
-    "What the files beside the weights tell. A `ValueError` for one that cannot be read."
+    """What the files beside the weights tell. A `ValueError` for one that cannot be read, or for a value that is none.
+    Where open_clip's and those of `transformers` differ, open_clip's is taken, and that is said."""
     folder = Path(folder)
-    facts = _open_clip_facts(folder) or _transformers_facts(folder)
+    theirs, facts = _transformers_facts(folder), _open_clip_facts(folder)
+    theirs = {k: v for k, v in theirs.items() if v}
+    for k in sorted(facts.keys() & theirs.keys()):
+        same = facts[k] == theirs[k] or k == 'activation' and facts[k] == 'plain' and theirs[k] != 'quick_gelu'
+        if not same:
+            said = f'{k} {facts[k]} in open_clip_config.json, which is taken, and {theirs[k]} in the other files'
+            say(f'{folder}: {said}', once=True)
     tokenizer = str(folder) if any((folder / n).is_file() for n in _TOKENIZER) else ''
-    return {k: v for k, v in (facts | dict(folder=tokenizer)).items() if v}
+    return {k: v for k, v in (theirs | facts | dict(folder=tokenizer)).items() if v}
 
 # %% ../nbs/19_weights.ipynb #b8f99b87
 def weights_file(place) -> Path:

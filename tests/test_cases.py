@@ -22,6 +22,7 @@ with warnings.catch_warnings():
     from hpdval.weights import load_weights
     from hpdval.config import make_config
     from hpdval.photographs import long_tailed
+    from hpdval.predict import run_folder
     from hpdval.sources import from_samples, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -212,6 +213,27 @@ def bad_json(folder):
     torch.save({'a': torch.ones(1)}, folder / 'w.pt')
     put(folder, 'config.json', '{')
     return load_weights(folder / 'w.pt')
+
+
+def beside(given, name, said, message):
+    "Weights with a file of settings beside them that is refused."
+
+    def call(folder):
+        torch.save({'a': torch.ones(1)}, folder / 'w.pt')
+        put(folder, name, said)
+        return load_weights(folder / 'w.pt')
+
+    end = ': correct it, or move the file away and say yourself what it says (mean, std, resize, quick_gelu)'
+    return Case('Weights', given, call, message + end)
+
+
+PREPROCESSOR, OPEN_CLIP = 'preprocessor_config.json', 'open_clip_config.json'
+HALF = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)
+
+
+def found(given, said, message):
+    "The folder of a notebook whose result.json is refused."
+    return Case('Results', given, lambda d: run_folder(put(d, 'result.json', said).parent), message)
 
 
 LOGITS = np.array([[3.0, -1], [-2, 1]])
@@ -589,6 +611,58 @@ CASES = [
         'path,cat,dog,cat.1\na.png,1,0,0\n',
         'train.csv: 1 name over two columns each (cat.1): rename or drop one',
     ),
+    table(
+        'lines of several folds',
+        'path,labels,fold\na.png,cat,0\nb.png,dog,1\n',
+        "train.csv: column 'fold' says that its lines are of several splits (0, 1): write a table for each, without "
+        'that column',
+    ),
+    table(
+        'a column whose words are those of splits',
+        'path,cat,group\na.png,1,train\nb.png,0,test\n',
+        "train.csv: column 'group' says that its lines are of several splits (test, train): write a table for each, "
+        'without that column',
+    ),
+    table(
+        'how sure a label is, beside columns of 0 and 1',
+        'path,cat,score\na.png,1,1\nb.png,0,1\n',
+        "train.csv: column 'score' may say how sure the labels are: keep the lines that hold, and take the column out, "
+        'or name the classes with classes=',
+    ),
+    table(
+        'two names in one, with a plus between them',
+        'path,labels\na.png,cat+dog\nb.png,owl\n',
+        f"train.csv: 1 of 2 lines cannot be used (line 2: 'cat+dog' may be several names): {ALONE}",
+    ),
+    table(
+        'two names in one, where each is a name too',
+        'path,labels\na.png,cat;dog\nb.png,cat/dog;owl\n',
+        f"train.csv: 1 of 2 lines cannot be used (line 3: 'cat/dog' may be several names): {ALONE}",
+    ),
+    table(
+        'classes that have no order',
+        'path,labels\na.png,cat\n',
+        'classes must be a list of names, a set has no order',
+        classes={'cat'},
+    ),
+    table(
+        'classes with what are not their numbers',
+        'path,labels\na.png,cat\n',
+        "classes must be names numbered 0..0, or a list of names, got {'cat': 'Katze'}",
+        classes=dict(cat='Katze'),
+    ),
+    table(
+        'a class twice in the list of classes',
+        'path,labels\na.png,cat\n',
+        "classes must be a list of names, each once, got ['cat', 'cat']",
+        classes=['cat', 'cat'],
+    ),
+    detections(
+        'predictions in the place of annotations',
+        coco(annotations=[annotation(0, 3, score=0.9, **BOX), annotation(1, 17, score=0.1, **BOX)]),
+        "train.json: 2 of 2 annotations with a score (0.9 in annotation 1), as predictions have: keep those that hold, "
+        "and take 'score' out",
+    ),
     detections(
         'JSON that is cut off',
         '{"images": [',
@@ -749,6 +823,12 @@ CASES = [
         OWN | {'valid.csv': OWN['test.csv']},
         f'valid.csv is none of {THREE}',
     ),
+    data(
+        'another table that is named like a split',
+        'own',
+        OWN | {'validate.csv': OWN['test.csv']},
+        f'validate.csv is none of {THREE}',
+    ),
     data('a validation table of another kind', 'own', OWN | {'val.json': '{}'}, f'val.json is none of {THREE}'),
     data('a table of training images twice', 'own', OWN | {'train.json': '{}'}, f'train.json is none of {THREE}'),
     data(
@@ -782,6 +862,78 @@ CASES = [
         'folder',
         FOLDERS | {'Val/cat/3.png': ''},
         'Val is none of train/, test/ and val/: rename it, or move it away',
+    ),
+    data(
+        'another folder that is named like a split',
+        'folder',
+        FOLDERS | {'hold-out_2/cat/3.png': ''},
+        'hold-out_2 is none of train/, test/ and val/: rename it, or move it away',
+    ),
+    data(
+        'a table beside the folders that is named like a split',
+        'folder',
+        FOLDERS | {'train.csv': TABLE.format('a', 'b')},
+        'train.csv is none of train/, test/ and val/: rename it, or move it away',
+    ),
+    data(
+        'a table of labels of another name',
+        'folder',
+        FOLDERS | {'train/labels.csv': TABLE.format('cat/1', 'dog/2')},
+        'train/labels.csv is not read: name it metadata.csv or metadata.jsonl, in train, if it holds the labels, or '
+        'move it away',
+    ),
+    data(
+        'a table of labels in another form',
+        'folder',
+        FOLDERS | {'train/metadata.parquet': 'PAR1'},
+        'train/metadata.parquet is not read: name it metadata.csv or metadata.jsonl, in train, if it holds the labels, '
+        'or move it away',
+    ),
+    data(
+        'a table of labels in the folder of a class',
+        'folder',
+        FOLDERS | {'train/cat/metadata.csv': 'file_name,labels\n1.png,cat\n'},
+        'train/cat/metadata.csv is not read: name it metadata.csv or metadata.jsonl, in train, if it holds the labels, '
+        'or move it away',
+    ),
+    data(
+        'two tables of labels',
+        'folder',
+        FOLDERS | {'train/metadata.csv': 'x', 'train/metadata.jsonl': 'x'},
+        'train has metadata.csv and metadata.jsonl: keep one of them',
+    ),
+    data(
+        'pictures under the ending of something else',
+        'folder',
+        FOLDERS | {'train/cat/3.bak': GOOD},
+        'train has 1 picture under the ending of something else (cat/3.bak): give them their own ending, or move them '
+        'away',
+    ),
+    data(
+        'pictures in a format that is not read, without an ending',
+        'folder',
+        FOLDERS | {'train/cat/3': b'\0\0\0\x18ftypheic' + bytes(64)},
+        'train has 1 picture in a format that is not read (cat/3): convert them to JPEG or PNG, or move them away',
+    ),
+    data(
+        'folders of classes inside one',
+        'folder',
+        FOLDERS | {'train/animals/owl/3.png': '', 'train/animals/cow/4.png': ''},
+        'train/animals has pictures in its folders alone (cow, owl): move these folders up if they are the classes, or '
+        'their pictures into animals if that is one',
+    ),
+    data(
+        'lines of JSON that name no pictures',
+        'folder',
+        FOLDERS | {'train/metadata.jsonl': '{"label": "cat"}'},
+        'train/metadata.jsonl has no paths (label): write each under "file_name"',
+    ),
+    data(
+        'lines that are no JSON',
+        'folder',
+        FOLDERS | {'train/metadata.jsonl': '{"file_name": "cat/1.png", "label": "cat"}\ncat/2.png cat'},
+        'train/metadata.jsonl: 1 of 2 lines cannot be used (line 2: no JSON object): write one object in each line, '
+        'all with the same keys',
     ),
     samples(
         "class numbers of a data set, and names of classes that are not the data set's",
@@ -874,12 +1026,118 @@ CASES = [
         'save the state dict of the open_clip model with safetensors.torch.save_file',
     ),
     Case('Weights', 'a config.json that is none', bad_json, 'config.json is no JSON: fetch it again'),
+    beside(
+        'pixels whose mean is that of values in 0..255',
+        PREPROCESSOR,
+        dict(image_mean=[127.5] * 3, image_std=[0.5] * 3),
+        f'{PREPROCESSOR}: image_mean must be three numbers in 0..1, got [127.5, 127.5, 127.5]',
+    ),
+    beside(
+        'a deviation of 0',
+        PREPROCESSOR,
+        dict(image_mean=[0.5] * 3, image_std=[0, 0.5, 0.5]),
+        f'{PREPROCESSOR}: image_std must be three numbers in more than 0..1, got [0, 0.5, 0.5]',
+    ),
+    beside(
+        'a mean without a deviation',
+        PREPROCESSOR,
+        dict(image_mean=[0.5] * 3),
+        f'{PREPROCESSOR}: image_std must be three numbers, as image_mean is, got null',
+    ),
+    beside(
+        'values in 0..255, and a deviation of those in 0..1',
+        PREPROCESSOR,
+        HALF | dict(do_rescale=False),
+        f'{PREPROCESSOR}: do_rescale must be true where image_std is that of values in 0..1, got false',
+    ),
+    beside(
+        'a size of two sides that differ',
+        PREPROCESSOR,
+        HALF | dict(size=dict(height=224, width=336)),
+        f'{PREPROCESSOR}: size must be the side of a square in pixels, or height and width that are equal, got '
+        '{"height": 224, "width": 336}',
+    ),
+    beside(
+        'a shorter side without a cut',
+        PREPROCESSOR,
+        HALF | dict(size=dict(shortest_edge=224), do_center_crop=False),
+        f'{PREPROCESSOR}: do_center_crop must be true where size is that of the shorter edge: the model takes squares, '
+        'got false',
+    ),
+    beside(
+        'a smaller part that is cut out',
+        PREPROCESSOR,
+        HALF | dict(size=dict(shortest_edge=256), crop_size=224),
+        f'{PREPROCESSOR}: crop_size must be as size is (256): a smaller or larger part is not cut out here, got 224',
+    ),
+    beside(
+        'a filter that is not done here',
+        PREPROCESSOR,
+        HALF | dict(resample=1),
+        f'{PREPROCESSOR}: resample must be one of 3, 2, "bicubic", "bilinear", got 1',
+    ),
+    beside(
+        'a step that is not done here',
+        PREPROCESSOR,
+        HALF | dict(do_pad=True),
+        f'{PREPROCESSOR}: do_pad must be false: it is not done here, got true',
+    ),
+    beside(
+        'text in the place of true and false',
+        PREPROCESSOR,
+        HALF | dict(do_normalize='no'),
+        f'{PREPROCESSOR}: do_normalize must be true or false, got "no"',
+    ),
+    beside(
+        'an activation that is not known',
+        'config.json',
+        dict(model_type='clip', text_config=dict(hidden_act='relu')),
+        'config.json: hidden_act must be one of "quick_gelu", "gelu", "gelu_pytorch_tanh", "gelu_new", got "relu"',
+    ),
+    beside(
+        'a list in the place of settings',
+        OPEN_CLIP,
+        dict(model_cfg=[]),
+        f'{OPEN_CLIP}: model_cfg must be an object, got []',
+    ),
+    beside(
+        'a way to resize that is not known',
+        OPEN_CLIP,
+        dict(preprocess_cfg=dict(mean=[0.5] * 3, std=[0.5] * 3, resize_mode='foo')),
+        f'{OPEN_CLIP}: resize_mode must be one of "shortest", "longest", "squash", got "foo"',
+    ),
+    beside(
+        'channels in another order',
+        OPEN_CLIP,
+        dict(preprocess_cfg=dict(mode='BGR')),
+        f'{OPEN_CLIP}: mode must be one of "RGB", got "BGR"',
+    ),
     Case(
         'Weights',
         'a folder without weights',
         load_weights,
         'the folder . holds none of model.safetensors, open_clip_model.safetensors, open_clip_pytorch_model.bin, '
         'pytorch_model.bin: give the weights file itself',
+    ),
+    found(
+        'a result that is cut off',
+        '{"methods": ',
+        'result.json is damaged, or no result: run again, or give the folder of another run',
+    ),
+    found(
+        'a list in the place of a result',
+        [1],
+        'result.json is damaged, or no result: run again, or give the folder of another run',
+    ),
+    found(
+        'a result of a notebook that names no method',
+        dict(methods={}),
+        'result.json is damaged: it names no method: run the notebook again',
+    ),
+    found(
+        'a result of a notebook that names no run',
+        dict(methods=dict(CoOp=dict(hashes=['../other']))),
+        'result.json is damaged: it names no run of CoOp: run the notebook again',
     ),
     number(
         'tables of other labels',
@@ -1221,3 +1479,17 @@ def test_our_own_mistakes_are_not_taken_for_damaged_files(tmp_path, monkeypatch)
     with pytest.raises(TypeError) as e:
         decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], tmp_path, 8, progress=False)
     assert 'while decoding' in e.value.__notes__[0]
+
+
+def test_colours_of_16_bits_have_the_scale_of_grey(tmp_path, monkeypatch):
+    "Pillow reads the upper 8 bits of 16 of a colour: so do all pictures of that data set, dark ones included."
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    put(tmp_path, 'bright.png', png(1, 1, 16, RGB, [b'\xff\xff\x80\0\x20\0']))
+    put(tmp_path, 'dark.png', png(1, 1, 16, RGB, [b'\5\0\4\0\3\0']))
+    put(tmp_path, 'grey.png', png(1, 1, 16, GRAY, [b'\x0f\xf0']))  # 4080, white where 12 bits are all
+    names = ['bright.png', 'dark.png', 'grey.png']
+    split = decode_split(names, np.eye(3), names, tmp_path, 1, progress=False)
+    assert split.images.flatten(1).tolist() == [[255, 128, 32], [5, 4, 3], [15, 15, 15]]
+    assert load_image(tmp_path / 'grey.png', 1).ravel().tolist() == [255] * 3  # alone
+    with pytest.raises(ValueError, match='black: 16 bits a channel'):
+        load_image(tmp_path / 'dark.png', 1)

@@ -1,7 +1,7 @@
 """Few-shot settings: every change that is accepted has an effect on the answer or on its name, whatever is refused has
 none, and what stands for a list is read or refused."""
 
-import itertools, json
+import itertools
 from dataclasses import asdict, replace
 
 import numpy as np, pytest
@@ -9,6 +9,7 @@ import numpy as np, pytest
 from hpdval import fewshot
 from hpdval.align import HEADS
 from hpdval.config import METHODS, Config
+from hpdval.core import read_sealed, write_sealed
 from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, run_fewshot
 
 NAMEABLE = [m for m in METHODS if not HEADS[Config(**METHODS[m].fixes).head].learns]
@@ -35,8 +36,8 @@ def answer(tmp_path, monkeypatch):
     def train_base(cfg, data, progress):
         folder = tmp_path / fewshot.run_name(cfg, fewshot.config_clip(cfg), data.digests[0])
         folder.mkdir(exist_ok=True)
-        record = dict(environment=dict(commit='', device='cpu'), seconds=0, history=[])
-        (folder / 'base.json').write_text(json.dumps(record))
+        record = dict(environment=dict(commit='', device='cpu'), seconds=0, history=[], files={})
+        write_sealed(folder / 'base.json', record)
         return folder
 
     def episode(setting, file, support):
@@ -180,3 +181,60 @@ def test_what_is_no_list_and_may_be_two_is_refused(given, message):
     with pytest.raises((ValueError, TypeError), match=message) as e:
         compare_fewshot(**dict(methods='coop', seeds=[0], shots=[1]) | given)
     assert '\n' not in str(e.value)
+
+
+DAMAGES = {
+    'cut in half': lambda b: b[: len(b) // 2],
+    'a digit changed': lambda b: b.replace(b'1', b'2', 1),
+    'bits flipped': lambda b: (
+        b[: len(b) // 3] + bytes(x ^ 255 for x in b[len(b) // 3 : len(b) // 3 + 4]) + b[len(b) // 3 + 4 :]
+    ),
+    'null': lambda b: b'null',
+}
+KEPT = ['runs/*/base.json', 'runs/*/model.safetensors', 'runs/*/*.record.json', 'runs/*/episode_01.npy']
+KEPT += ['runs/*/episode_01.json', 'cache/icon-*-base-*.npz', 'cache/icon-*-test-*.npz', 'cache/icon-*-pool-*.npz']
+
+
+@pytest.fixture(scope='module')
+def trial(tmp_path_factory):
+    "A folder with a small few-shot run, its configs, and what it gave."
+    folder = tmp_path_factory.mktemp('few')
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('HPDVAL_RUNS', str(folder / 'runs'))
+        m.setenv('HPDVAL_CACHE', str(folder / 'cache'))
+        fewshot.load_split.cache_clear()
+        small = dict(epochs1=1, epochs2=1, device='cpu') | fewshot.fewshot_trial('icon-voc-fsl') | dict(episodes=1)
+        configs = fewshot_config('coop', 0, for_all=True, **small)
+        yield folder, configs, run_fewshot(*configs, progress=False)
+    fewshot.load_split.cache_clear()
+
+
+@pytest.mark.parametrize('how', DAMAGES)
+@pytest.mark.parametrize('pattern', KEPT)
+def test_what_a_run_keeps_is_named_and_made_again_where_it_is_damaged(pattern, how, trial, capsys):
+    folder, configs, right = trial
+    files = sorted(folder.glob(pattern))
+    assert files
+    whole = {f: f.read_bytes() for f in files}
+    for f, b in whole.items():
+        f.write_bytes(DAMAGES[how](b))
+    changed = [f for f, b in whole.items() if f.read_bytes() != b]
+    fewshot.load_split.cache_clear()
+    capsys.readouterr()
+    again = run_fewshot(*configs, progress=False)
+    said = capsys.readouterr().err
+    assert np.array_equal(again.ap, right.ap) and again.hash == right.hash
+    assert ('thrown away' in said) == bool(changed) and all(f.name.split('.')[0] in said for f in changed), said
+    for f in changed:
+        if f.suffix in ('.npy', '.npz', '.safetensors'):
+            assert f.read_bytes() == whole[f] or f.suffix == '.npz'  # a zip holds the time
+
+
+def test_scores_of_another_base_model_are_made_again(trial, capsys):
+    folder, configs, right = trial
+    (record,) = folder.glob('runs/*/episode_01.record.json')
+    before = read_sealed(record)
+    write_sealed(record, before | dict(trained={'model.safetensors': '0' * 12}))
+    again = run_fewshot(*configs, progress=False)
+    assert 'was adapted from another base model: thrown away, and made again' in capsys.readouterr().err
+    assert np.array_equal(again.ap, right.ap) and read_sealed(record)['trained'] == before['trained']

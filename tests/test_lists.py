@@ -13,6 +13,7 @@ from hpdval.lists import (
     fetch_lists,
     normal_path,
     overlap,
+    read_captions,
     read_coco_json,
     read_csv,
     read_list,
@@ -178,3 +179,14 @@ def test_coco_annotations_say_what_pycocotools_says(tmp_path):
         ids = theirs.getAnnIds(imgIds=[int(path.split('.')[0])])
         names = {theirs.loadCats(a['category_id'])[0]['name'] for a in theirs.loadAnns(ids)}
         assert {c.replace('_', ' ') for c, y in zip(classes, row) if y} == names
+
+
+def test_several_captions_of_an_image_are_joined_and_said(tmp_path, capsys):
+    file = tmp_path / 'captions.txt'
+    file.write_text('a.jpg a cat.\nb.jpg one dog\n./a.jpg on a sofa.\na.jpg a cat.\nc.jpg an owl\n')
+    assert read_captions(file, ['b.jpg', 'a.jpg']) == ['one dog', 'a cat. on a sofa.']
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f'{file}: the captions of 1 image joined into one each (a.jpg)',
+        f'{file}: captions of 1 other image not read',
+    ]

@@ -1,13 +1,17 @@
 """Where a context stands: in tokenizers with and without a start token, in text towers that look both ways and not."""
 
 import copy, functools
+from types import SimpleNamespace
 
-import open_clip, pytest, torch
+import numpy as np, open_clip, pytest, torch
 from test_weights import siglip_tokenizer
 
-from hpdval.clip import MINI, as_clip
+import hpdval
+from hpdval.clip import MINI, as_clip, load_clip, too_long
 from hpdval.config import make_config
-from hpdval.prompts import LearnedPrompts, fixed_prompts, frame, n_tokens, with_context
+from hpdval.experiment import run
+from hpdval.prompts import LearnedPrompts, behind_words, fixed_prompts, frame, n_tokens, with_context
+from hpdval.train import encode_captions
 
 CLASSES = ['dog', 'dining table', 'potted plant', 'x']
 END = 1  # the token of the end and of the padding
@@ -112,3 +116,86 @@ def test_no_room_is_said(tokenizer):
     clip = small_clip(TOWERS['both ways, last'], tokenizer)
     with pytest.raises(ValueError, match='n_ctx=30 leaves no room for a class name'):
         with_context(clip, ['dog.'], 30)
+
+
+class Words:
+    "A tokenizer of words: with a start token, an end token, one more at the very end, or without; padding."
+
+    def __init__(self, room, start=(), end=(), pad=0, last=()):
+        self.room, self.start, self.end, self.pad, self.last = room, start, end, pad, last
+
+    def __call__(self, sentences, context_length=None):
+        L = context_length or 8
+        rows = []
+        for s in sentences:
+            words = [10 + sum(map(ord, w)) for w in s.split()][: L - 8 + self.room]
+            row = [*self.start, *words, *self.end]
+            rows.append(row + [self.pad] * (L - len(row) - len(self.last)) + [*self.last])
+        return torch.tensor(rows)
+
+
+class Plain(Words):
+    "The same, without a choice of the length."
+
+    def __call__(self, sentences):
+        return super().__call__(sentences)
+
+
+TOKENIZERS = {
+    'CLIP': (Words(6, (1,), (2,)), True),
+    'SigLIP, the end is the padding': (Words(7, (), (2,), 2), True),
+    'no start, no end': (Words(8), True),
+    'one more at the very end': (Words(5, (1,), (2,), 0, (3,)), False),
+    'without a choice of the length': (Plain(6, (1,), (2,)), False),
+}
+
+
+@pytest.mark.parametrize('tokenizer, exact', TOKENIZERS.values(), ids=TOKENIZERS)
+def test_a_sentence_that_is_too_long_is_found_in_any_tokenizer(tokenizer, exact):
+    "Where `exact` does not hold, one that just fills the room is taken for too long: said once too often."
+    room = tokenizer.room
+    texts = [' '.join(['dog'] * n) for n in range(room + 4)]
+    found = too_long(tokenizer, texts, tokenizer(texts))
+    assert found[:room] == [False] * room and found[room + 1 :] == [True] * 3
+    assert found[room] == (not exact)
+
+
+LONG = 'a small brown dog that ' + 'very ' * 80 + 'often barks'
+
+
+def test_a_class_that_is_cut_is_said(capsys):
+    clip = load_clip()._replace(name='a CLIP')
+    fixed_prompts(clip, ['cat', 'a dog'])
+    assert capsys.readouterr().err == ''
+    for template in ('a photo of a {}.', '{}'):
+        fixed_prompts(clip, ['cat', LONG], template)
+        said = capsys.readouterr().err
+        start = template.format(LONG)[:47]
+        assert said == (
+            f"a CLIP: 1 text longer than the 77 tokens that the text tower takes, cut off there ('{start}...')\n"
+        )
+    fixed_prompts(clip, ['cat', LONG], '{}')
+    assert capsys.readouterr().err == ''  # once
+    behind_words(clip, 'a drawing of', ['cat', f'{LONG}.'])
+    assert '1 text longer than the 77 tokens' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='leaves no room for a class name'):
+        with_context(clip, [LONG], 4)
+
+
+def test_captions_that_are_cut_are_said(capsys):
+    clip = load_clip()._replace(name='its CLIP')
+    encode_captions(clip, SimpleNamespace(captions=['a cat', LONG, f'{LONG} at night', 'a dog ' * 40]))
+    said = capsys.readouterr().err
+    assert said.startswith('its CLIP: 3 texts longer than the 77 tokens that the text tower takes, cut off there (')
+    assert said.count('\n') == 1
+
+
+def test_other_classes_that_are_cut_are_said_at_prediction(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    rng = np.random.default_rng(0)
+    pairs = [(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8), c) for c in ('dog', 'cat')]
+    r = run(make_config('zero-shot', 'memory', device='cpu'), progress=False, data=hpdval.from_samples(pairs, pairs))
+    model = hpdval.Classifier.load(r.folder, device='cpu')
+    capsys.readouterr()
+    model.predict(pairs[0][0], classes=['horse', f'{LONG} loudly'])
+    assert '1 text longer than the 77 tokens' in capsys.readouterr().err

@@ -382,3 +382,139 @@ def test_a_prediction_has_the_scale_of_the_training(tmp_path, monkeypatch, capsy
     model = hpdval.Classifier.load(r.folder, device='cpu')
     assert r.peak == [65535, 0.0] and model._image((ramp * 16).astype(np.uint16)).max() == 15
     assert model.predict([(ramp * 16).astype(np.uint16)]).equals(model.predict([(ramp // 16).astype(np.uint8)]))
+
+
+def moved(tmp_path, splits, change):
+    "The folders of `as_files` under another form: `change(folder of a split)` makes it."
+    as_files(tmp_path, splits[:2])
+    for split in ('train', 'test'):
+        change(tmp_path / split, tmp_path / 'elsewhere' / split)
+
+
+def without_endings(folder, _):
+    for f in sorted(folder.rglob('*.png')):
+        f.rename(f.with_suffix('') if int(f.stem) % 2 else f.with_suffix('.0001'))
+
+
+def linked_class(folder, elsewhere):
+    elsewhere.mkdir(parents=True)
+    (folder / 'dog').rename(elsewhere / 'other name')
+    (folder / 'dog').symlink_to(elsewhere / 'other name')
+
+
+def linked_below(folder, elsewhere):
+    "Half of a class's pictures lie in a folder that is a link."
+    elsewhere.mkdir(parents=True)
+    for f in sorted((folder / 'dog').iterdir())[::2]:
+        f.rename(elsewhere / f.name)
+    (folder / 'dog/more').symlink_to(elsewhere)
+
+
+def linked_files(folder, elsewhere):
+    elsewhere.mkdir(parents=True)
+    for f in sorted(folder.rglob('*.png')):
+        f.rename(elsewhere / f.name)
+        f.symlink_to(elsewhere / f.name)
+
+
+def linked_whole(folder, elsewhere):
+    elsewhere.parent.mkdir(exist_ok=True)
+    folder.rename(elsewhere)
+    folder.symlink_to(elsewhere)
+
+
+def by_date(folder, _):
+    "In each class a folder for each of two years."
+    for f in sorted(folder.rglob('*.png')):
+        (f.parent / f'202{int(f.stem) % 2}').mkdir(exist_ok=True)
+        f.rename(f.parent / f'202{int(f.stem) % 2}' / f.name)
+
+
+def table_of(folder, table):
+    named = sorted(f.relative_to(folder).as_posix() for f in folder.rglob('*.png'))
+    rows = [dict(file_name=p, label=p.split('/')[0]) for p in named]
+    (folder / table).write_text(
+        pd.DataFrame(rows).to_csv(index=False) if table.endswith('csv') else '\n'.join(map(json.dumps, rows))
+    )
+
+
+def in_lines_of_json(folder, _):
+    table_of(folder, 'metadata.jsonl')
+
+
+def in_a_table(folder, _):
+    table_of(folder, 'metadata.csv')
+
+
+LAYOUTS = [
+    without_endings,
+    linked_class,
+    linked_below,
+    linked_files,
+    linked_whole,
+    by_date,
+    in_lines_of_json,
+    in_a_table,
+]
+
+
+@pytest.mark.parametrize('layout', LAYOUTS, ids=lambda f: f.__name__)
+def test_a_folder_of_pictures_in_any_form_gives_the_same_data(layout, splits, tmp_path, monkeypatch):
+    (tmp_path / 'plain').mkdir()
+    as_files(tmp_path / 'plain', splits[:2])
+    right, _ = said_of(tmp_path / 'plain', 'folder', monkeypatch)
+    (tmp_path / 'other').mkdir()
+    moved(tmp_path / 'other', splits, layout)
+    data, _ = said_of(tmp_path / 'other', 'folder', monkeypatch)
+    of = lambda s: {f: s.classes[y.argmax()] for f, y in zip(s.files, s.targets)}
+    assert data.classes == right.classes
+    for a, b in ((data.train, right.train), (data.test, right.test)):
+        assert of(a) == of(b) and len(a.paths) == len(b.paths)
+
+
+def test_what_is_left_out_of_a_folder_is_said(splits, tmp_path, monkeypatch):
+    as_files(tmp_path, splits[:2])
+    right, _ = said_of(tmp_path, 'folder', monkeypatch)
+    first = sorted((tmp_path / 'train/dog').iterdir())[0]
+    first.rename(first.with_suffix(''))
+    (tmp_path / 'train/dog/notes.txt').write_text('BM of a dog')
+    (tmp_path / 'train/LICENSE').write_text('free')
+    (tmp_path / 'train/dog/Thumbs.db').write_bytes(b'')
+    for name in ('unlabeled', 'results'):
+        (tmp_path / name).mkdir()
+    (tmp_path / 'unlabeled/a.png').write_bytes((first.with_suffix('')).read_bytes())
+    (tmp_path / 'results/log.txt').write_text('')
+    (tmp_path / 'classes.csv').write_text('')
+    data, said = said_of(tmp_path, 'folder', monkeypatch)
+    assert sum(data.train.counts()) == sum(right.train.counts())
+    assert f'train: 1 file without an ending read as pictures (dog/{first.stem})' in said
+    assert 'train: 2 files left out, no pictures (LICENSE, dog/notes.txt)' in said
+    assert f'{tmp_path}: classes.csv, unlabeled/ left out, beside train, test' in said
+
+
+def test_tables_beside_the_lists_are_said(splits, tmp_path, monkeypatch):
+    for name, pairs in (('train', splits[0][:6]), ('test', splits[1][:4])):
+        for i, (im, _) in enumerate(pairs):
+            im.save(tmp_path / f'{name}{i}.png')
+        lines = [f'{name}{i}.png,{";".join(shown)}' for i, (_, shown) in enumerate(pairs)]
+        (tmp_path / f'{name}.csv').write_text('\n'.join(['path,labels', *lines]))
+    for beside in ('extra.csv', 'captions.json', 'train.txt', 'notes.txt'):
+        (tmp_path / beside).write_text('')
+    _, said = said_of(tmp_path, 'own', monkeypatch)
+    assert f'{tmp_path}: captions.json, extra.csv left out, beside train.csv, test.csv, val.csv' in said
+
+
+LINKS = [
+    ('train/dog/a.png', 'nowhere.png', 'train/dog/a.png is a link to nothing'),
+    ('train/owl', 'nowhere', 'train/owl is a link to nothing'),
+    ('train/dog/up', 'train', 'train/dog/up is a link to a folder that it lies in'),
+]
+
+
+@pytest.mark.parametrize('link, target, message', LINKS)
+def test_a_link_that_leads_nowhere_or_back_is_refused(link, target, message, splits, tmp_path, monkeypatch):
+    as_files(tmp_path, splits[:2])
+    (tmp_path / link).symlink_to(tmp_path / target)
+    with pytest.raises(ValueError, match=message) as e:
+        said_of(tmp_path, 'folder', monkeypatch)
+    assert '\n' not in str(e.value)

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from hpdval import weights
-from hpdval.clip import activations, load_clip
+from hpdval.clip import MINI_WEIGHTS, activations, load_clip
 from hpdval.data import load_image, to_float
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -278,6 +278,115 @@ def test_an_archive_of_somebody_else_is_not_read(tmp_path, monkeypatch):
         assert weights.recognised(file) == ('ViT-B-32', 'openai')
     with pytest.raises(ValueError, match='its checksum is none that OpenAI published: it is not read'):
         load_clip('ViT-B-32', str(file))
+
+
+HALF = dict(image_mean=[0.5] * 3, image_std=[0.25] * 3)
+OTHER = dict(image_mean=[0.4, 0.5, 0.6], image_std=[0.2, 0.3, 0.4])
+NORMALISED = [
+    HALF,
+    OTHER,
+    OTHER | dict(do_normalize=True, do_rescale=True, rescale_factor=1 / 255),
+    OTHER | dict(do_normalize=False),
+    dict(image_mean=[127.5] * 3, image_std=[60.0, 127.5, 255], do_rescale=False),
+    dict(image_mean=[100, 127.5, 130], image_std=[64] * 3, rescale_factor=1),
+    dict(image_mean=[1, 0.5, 0.75], image_std=[1, 2, 0.5], rescale_factor=1 / 127.5),
+]
+
+
+@pytest.mark.parametrize('said', NORMALISED, ids=range(len(NORMALISED)))
+def test_pixels_are_normalised_as_the_file_says(said, tmp_path):
+    "By the definition of an image processor: values times factor, less the mean, by the deviation."
+    (tmp_path / 'preprocessor_config.json').write_text(json.dumps(said))
+    facts = weights.folder_facts(tmp_path)
+    v = torch.arange(256).expand(3, 1, 256).to(torch.uint8)
+    right = v.double() * said.get('rescale_factor', 1 / 255) if said.get('do_rescale', True) else v.double()
+    if said.get('do_normalize', True):
+        mean, std = (torch.tensor(said[k], dtype=torch.float64).view(3, 1, 1) for k in ('image_mean', 'image_std'))
+        right = (right - mean) / std
+    assert torch.allclose(to_float(v, facts['mean'], facts['std']).double(), right, atol=1e-5)
+
+
+ODD = [None, True, False, 0, -1, 3, 0.5, 127.5, 'x', '224', [], [0.5], [0.5] * 4, [0, 0, 0], ['a'] * 3, {}, dict(a=1)]
+ODD += [[0.5, None, 0.5], [224, 336], dict(height=224), dict(shortest_edge='x'), float('nan'), [float('inf')] * 3]
+KEYS = 'image_mean image_std size crop_size resample rescale_factor do_resize do_rescale'.split()
+SETTINGS = [
+    (
+        'preprocessor_config.json',
+        (),
+        dict(HALF, size=dict(shortest_edge=224)),
+        [*KEYS, 'do_center_crop', 'do_normalize'],
+    ),
+    (
+        'preprocessor_config.json',
+        (),
+        dict(HALF, size=dict(height=8, width=8)),
+        [*KEYS, 'do_pad', 'image_processor_type'],
+    ),
+    ('processor_config.json', ('image_processor',), HALF, KEYS),
+    ('processor_config.json', (), {}, ['image_processor']),
+    ('config.json', (), dict(model_type='clip'), ['model_type', 'text_config', 'vision_config']),
+    ('config.json', ('text_config',), {}, ['hidden_act']),
+    ('open_clip_config.json', (), {}, ['model_cfg', 'preprocess_cfg']),
+    ('open_clip_config.json', ('model_cfg',), {}, ['quick_gelu', 'vision_cfg']),
+    (
+        'open_clip_config.json',
+        ('preprocess_cfg',),
+        dict(mean=[0.5] * 3, std=[0.5] * 3),
+        ['mean', 'std', 'size', 'mode', 'interpolation', 'resize_mode', 'fill_color'],
+    ),
+]
+ODDLY = [(name, path, start, key, odd) for name, path, start, keys in SETTINGS for key in keys for odd in ODD]
+
+
+def test_an_odd_value_in_a_file_beside_the_weights_is_taken_or_named(tmp_path):
+    "Never a traceback: facts that a model can use, or one line that names the file and the key."
+    refused = 0
+    for name, path, start, key, odd in ODDLY:
+        said = start | {key: odd}
+        for part in path:
+            said = {part: said}
+        if name == 'config.json' and path:
+            said |= dict(model_type='clip')
+        (tmp_path / name).write_text(json.dumps(said))
+        try:
+            facts = weights.folder_facts(tmp_path)
+        except ValueError as e:
+            assert str(e).startswith(f'{tmp_path / name}: ') and '\n' not in str(e), (key, odd)
+            refused += 1
+        else:
+            w = weights.Weights({}, **facts)
+            assert all(len(x) in (0, 3) and all(0 <= v <= 1 for v in x) for x in (w.mean, w.std)), (key, odd)
+            assert not w.std or min(w.std) > 0, (key, odd)
+            assert w.resize in ('', 'shortest', 'squash', 'longest') and w.interpolation in ('', 'bicubic', 'bilinear')
+            assert type(w.size) is int
+        (tmp_path / name).unlink()
+    assert refused > len(ODDLY) / 2
+
+
+def test_settings_of_two_programs_that_differ_are_said(tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(weights, 'say', lambda line, once=False: said.append(line.replace(f'{tmp_path}: ', '')))
+    ours = dict(model_cfg=dict(quick_gelu=True), preprocess_cfg=dict(mean=[0.5] * 3, std=[0.25] * 3))
+    (tmp_path / 'open_clip_config.json').write_text(json.dumps(ours))
+    (tmp_path / 'preprocessor_config.json').write_text(json.dumps(HALF | dict(size=dict(shortest_edge=224))))
+    assert weights.folder_facts(tmp_path)['size'] == 224 and said == []
+    (tmp_path / 'preprocessor_config.json').write_text(json.dumps(OTHER | dict(size=dict(height=8, width=8))))
+    facts = weights.folder_facts(tmp_path)
+    assert (facts['mean'], facts['resize'], facts['activation']) == ((0.5,) * 3, 'shortest', 'quick_gelu')
+    assert [s.split()[0] for s in said] == ['mean', 'resize', 'std']
+    assert said[1] == 'resize shortest in open_clip_config.json, which is taken, and squash in the other files'
+
+
+def test_a_size_that_the_architecture_does_not_take_is_refused(tmp_path):
+    shutil.copy(MINI_WEIGHTS, tmp_path / 'model.safetensors')
+    (tmp_path / 'preprocessor_config.json').write_text(json.dumps(HALF | dict(size=96)))
+    with pytest.raises(
+        ValueError, match='say pictures of 96 px, and mini takes 64 px: say image_size=96 or image_size=64'
+    ):
+        load_clip('mini', str(tmp_path))
+    assert load_clip('mini', str(tmp_path), image_size=96).visual.size == 96
+    clip = load_clip('mini', str(tmp_path), image_size=64)
+    assert (clip.mean, clip.std, clip.resize) == ((0.5,) * 3, (0.25,) * 3, 'clip')
 
 
 PHOTOGRAPHS = ('train2017', 'val2017')
