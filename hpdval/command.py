@@ -44,6 +44,8 @@ def show(data, as_json: bool, text: str):
 
 
 json_option = click.option('--json', 'as_json', is_flag=True, help='The result as JSON.')
+
+
 quiet_option = click.option('--quiet', is_flag=True, help='No progress bars and no line an epoch.')
 
 # %% ../nbs/43_command.ipynb #98b54ca8

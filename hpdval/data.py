@@ -69,6 +69,8 @@ class Unusable(ValueError):
 
 # %% ../nbs/12_data.ipynb #ed7f4400
 DARKEST = 16  # of 255: a wide picture whose brightest value is below would come out black
+
+
 STEPS = {True: (255, 4095, 65535), False: (1, 255)}  # what may be white: of whole numbers, of floats
 
 
@@ -197,7 +199,7 @@ KINDS = {  # beginnings of files that Pillow does not know -> what they are
     rb'\x00+\Z': 'zeros only',
 }
 
-
+# %% ../nbs/12_data.ipynb #32b298c9
 def _read(file):
     "The bytes of a picture's file. `FileNotFoundError`, or `Unusable` for what is no file or cannot be read."
     try:
@@ -215,7 +217,7 @@ def _read(file):
         raise Unusable('empty', '0 bytes')
     return data
 
-
+# %% ../nbs/12_data.ipynb #3a782d84
 def _open(data):
     "The bytes of a file as a `PIL.Image`, not yet decoded."
     try:
@@ -301,6 +303,7 @@ def _letterbox(im, size, how=Image.BICUBIC):
 
 # %% ../nbs/12_data.ipynb #0a0f2fd7
 TRANSFORMS = dict(clip=_short_side, squash=_squash, pad=_letterbox, official=partial(_squash, how=Image.BILINEAR))
+
 
 BILINEAR = {  # the same for a model that was trained so; `Clip.transform` names them
     'clip-bilinear': partial(_short_side, how=Image.BILINEAR),
@@ -441,7 +444,7 @@ class _Decoded(NamedTuple):
     plain: bool = False  # has it one colour?
     peak: Peak = Peak()  # its own
 
-
+# %% ../nbs/12_data.ipynb #76275b0f
 def _decode_one(file, size, transform, peak, out) -> _Decoded:
     "Decode a file into `out`, uint8 [3,S,S]."
     peaks = []
@@ -473,7 +476,7 @@ def _record(paths, done, peak: Peak) -> dict:
     record |= dict(dark=[p for p, d in zip(paths, done) if rescaled(d.peak, Peak(), own.join(peak))])
     return record | dict(crc32=_checksum([d.crc for d in done], record))
 
-
+# %% ../nbs/12_data.ipynb #c1034610
 def _decode_all(files, paths, root, size, transform, peak, file, progress):
     "Decode into `file`, and write what is known of it beside it."
     with atomic_write(file) as f:
@@ -507,7 +510,7 @@ def _damage(file, shape, record):
         if _checksum(pool.map(zlib.crc32, images), record) != record['crc32']:
             return f'its checksum, or {file.stem}.json, is wrong'
 
-
+# %% ../nbs/12_data.ipynb #485928c9
 def _recorded(file, shape):
     "What is known of a cache file; None if there is none, or if it was damaged and is thrown away."
     beside = file.with_suffix('.json')
@@ -537,7 +540,7 @@ def _say_decoded(root, record, peak: Peak, n):
         wide = f'{record["wide"]} of {plural(n, "image")} under {root} with more than 8 bits'
         say(f'{wide}, all by one rule: {scale_said(peak)}{more}', once=True)
 
-# %% ../nbs/12_data.ipynb #a28ce15c
+
 def _decode(paths, targets, classes, image_root, size, transform, progress, peak) -> tuple:  # Split, record
     "`decode_split`, and what is kept beside the images."
     _resizing(transform)
@@ -580,7 +583,7 @@ def decode_splits(
         _say_decoded(image_root, record, every, len(s.paths))
     return {n: s._replace(peak=every) for n, (s, _) in done.items()}
 
-
+# %% ../nbs/12_data.ipynb #a28ce15c
 def decode_split(
     paths,  # N paths relative to `image_root`
     targets,  # [N,C] multi-hot
@@ -682,7 +685,7 @@ def _box(im, rng, side, colour):
 def _sign(rng):
     return rng.choice((-1, 1))  # either direction
 
-
+# %% ../nbs/12_data.ipynb #e18bdeb1
 RAND_OPS = dict(  # f(image, strength in 0..1, rng)
     Invert=lambda im, m, rng: ImageOps.invert(im),
     AutoContrast=lambda im, m, rng: ImageOps.autocontrast(im),
@@ -701,7 +704,7 @@ RAND_OPS = dict(  # f(image, strength in 0..1, rng)
     Brightness=lambda im, m, rng: ImageEnhance.Brightness(im).enhance(1 + 0.9 * m * _sign(rng)),
 )
 
-
+# %% ../nbs/12_data.ipynb #853bdb70
 def _official_one(im, rng):
     "The authors' augmentation of one `PIL.Image`."
     side = int(im.width / 2 + 0.5) // 2 * 2 + 1  # Pillow draws the last line of a rectangle too

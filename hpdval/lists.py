@@ -269,6 +269,8 @@ def one_spelling(
 # %% ../nbs/11_lists.ipynb #94fd979b
 SEPARATORS = ';|,\t\n'  # between names
 WITHIN = '_-.'  # mostly within a name
+
+
 BLANK = frozenset(('', 'nan', 'na', 'n/a', '<na>', 'null', 'none'))  # what programs write for a value that is not there
 
 
@@ -312,7 +314,7 @@ def check_names(
     _refuse(source, bad, len(rows), what, 'write the name alone, and only where the class is there')
     one_spelling(source, list(dict.fromkeys(n for row in rows for n in row)))
 
-# %% ../nbs/11_lists.ipynb #627d5662
+
 def class_names(classes):  # -> C names, or None
     "Class names as a list. A `ValueError` for what has no order, and for names that are none."
     if classes is None:
@@ -410,7 +412,7 @@ def _refuse_vectors(path, rows):
             'write the positions of the ones, or a CSV with one column per class'
         )
 
-
+# %% ../nbs/11_lists.ipynb #91d01692
 def read_list(
     path,  # text file, one `relative/path.jpg id id ...` per line
     n_classes,  # C
@@ -627,6 +629,8 @@ PATH_NAMES = frozenset(
     'path paths file files filename filenames filepath image images imagepath imagename imagefile imageid imageindex '
     'img imgpath imgname photo picture'.split()
 )
+
+
 LABEL_NAMES = frozenset(
     'label labels labelname labelnames tag tags class classes classname classnames category categories categoryname '
     'finding findings findinglabels annotation annotations object objects keyword keywords target targets '
@@ -707,7 +711,7 @@ def doubtful_mark(cells):
     found = (s for s in marks if _may_separate(cells, s))  # a space last
     return next(((s, next(c for c in cells if s in c)) for s in found), None)
 
-
+# %% ../nbs/11_lists.ipynb #e06b328a
 def _separator(path, numbers, cells, long):
     "What stands between the names in `cells`; `long`: images repeat, so a cell may well be one name."
     found = [s for s in SEPARATORS if any(s in c for c in cells)]
@@ -822,7 +826,11 @@ def _from_columns(path, numbers, columns, classes, blanks, uncertain, others, no
 
 # %% ../nbs/11_lists.ipynb #dbb2e75d
 PRESENT = frozenset('confidence present presence ispresent positive exists'.split())  # 0 = the class is not there
+
+
 OF_A_GUESS = frozenset('confidence conf score scores prob probability'.split())
+
+
 SCORES = PRESENT | OF_A_GUESS | {'value'}
 
 
@@ -863,6 +871,8 @@ def _check_meaning(**options):
 
 
 SPLITS = frozenset('subset partition phase usage istrain isvalid isval istest'.split())
+
+
 OF_A_SPLIT = frozenset('train training test testing val valid validate validation dev eval evaluation holdout'.split())
 
 
@@ -905,7 +915,7 @@ def _how(classes, labels, sep, blanks, uncertain, others) -> _How:
     lookup(others, (None, *OTHERS), 'policy for other classes')
     return _How(class_names(classes), labels, sep, blanks, uncertain, others, [])
 
-
+# %% ../nbs/11_lists.ipynb #4a5ddd0f
 def _from_table(path, numbers, first, columns, paths, how: _How):
     "Rows of class ids, classes, the form of the table, whichever of the two it is, and `lengths` of `_join`."
     classes, labels, sep, blanks, uncertain, others, notes = how
@@ -938,7 +948,7 @@ def _labelled(path, numbers, columns, how: _How, kind, encoding) -> Labels:
     paths, rows = _join(path, numbers, paths, rows, lengths, how.notes)
     return _given(path, (paths, _multi_hot(rows, len(names)), names), f'{kind} with {form}, {encoding}', how.notes)
 
-
+# %% ../nbs/11_lists.ipynb #f8df11df
 def read_csv(
     path,  # CSV with a header; the first column holds the paths
     classes=None,  # names in the order wanted; None = those of the file
@@ -957,7 +967,7 @@ def read_csv(
     text, delimiter = _dialect(path, text, delimiter, how.notes)
     return _labelled(path, *_table(path, text, delimiter, how.notes), how, 'CSV', name)
 
-# %% ../nbs/11_lists.ipynb #25d7d2bf
+
 LISTED = '\x1f'  # between the names of a list, where they go the way of a CSV
 
 
@@ -1083,7 +1093,7 @@ def _by_id(path, entries, what, key, notes):
         )
     return found
 
-
+# %% ../nbs/11_lists.ipynb #9c339de1
 def _categories(path, entries, notes):
     "id -> name, by id; a `ValueError` if two categories have one name."
     found = _by_id(path, entries, 'category', 'name', notes)
@@ -1196,6 +1206,7 @@ voc_lt_train.txt 2111a5e58ae8b67a112a2b2c8aa98fe8fa926ac3e1d73e2e4e0e4844c90cc04
 voc_lt_test.txt 43b2929a86e9fe685cdf3b6b72fb90b6838ff9f9f427807e8b9502111e73750a''',
 )
 
+
 VOC_FEWSHOT = _origins(
     'jiexuanyan/hp_dval',
     '7ace2c545ab9b442378885dffe72ba28816d6b9a',
@@ -1226,6 +1237,7 @@ classification_Train_novel_5shot_8.csv 2f8ce95982d10e29723bd91ad77948d3a03cd620f
 classification_Train_novel_5shot_9.csv eb3a05bb32270b5504f362a8787d0dabf1420401697b46c3c64c2c45a87f1e3b
 classification_Train_novel_5shot_10.csv 4f1249bb41a6c006cbbd5a95be8547656a2ee61c0b44c2ce308601a618b3584c''',
 )
+
 
 OFFICIAL = LT_LISTS | VOC_FEWSHOT
 

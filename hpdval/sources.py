@@ -67,7 +67,7 @@ class Data(NamedTuple):
         "Names the training captions."
         return text_digest('\n'.join(self.train.captions or ()))
 
-
+# %% ../nbs/14_sources.ipynb #d3b95b87
 def split_digest(split: Split) -> str:  # 12 hex digits
     "Names a split: classes, labels and its files' bytes, or its pixels if it is not from files."
     if not split.digest:
@@ -97,7 +97,7 @@ def resize(images, size):  # uint8 [N,3,S,S] -> uint8 [N,3,size,size]
 
     return torch.cat([up(b) for b in images.split(256)])
 
-
+# %% ../nbs/14_sources.ipynb #3bf488f0
 @lru_cache(2)
 def _icons(benchmark: str, size: int, progress: bool) -> Data:
     names = ICON_BENCHMARKS[benchmark].classes
@@ -121,9 +121,17 @@ LIST_NAMES = {
     'voc-lt': [('voc_lt_train.txt', 'voc_lt_test.txt')],
     'own': [('train.csv', 'test.csv'), ('train.json', 'test.json')],
 }
+
+
 TABLES = '.csv', '.json', '.jsonl', '.tsv', '.xlsx', '.parquet', '.txt'
+
+
 SPLIT_NAMES = 'train', 'test', 'val'
+
+
 SPLIT_TABLES = {end: [f'{split}{end}' for split in SPLIT_NAMES] for end in TABLES[:2]}
+
+
 BESIDE_A_SPLIT = frozenset('set data split images imgs pictures photos labels annotations list old new copy'.split())
 
 
@@ -152,11 +160,6 @@ def _check_beside(folder: Path, end: str):
         say(f'{folder}: {some(left)} left out, beside {", ".join(SPLIT_TABLES[end])}', once=True)
 
 
-def _is_hidden(name: str) -> bool:
-    "Whether a file or folder is there for a program: its name begins with a dot, or macOS packed it."
-    return name.startswith('.') or name == '__MACOSX'
-
-
 def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     "The two lists of a benchmark of photographs in `folder`. A `FileNotFoundError` that says what is wanted."
     for pair in LIST_NAMES[benchmark]:
@@ -172,7 +175,7 @@ def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     where = folder or 'the empty path'
     raise FileNotFoundError(f'no lists of {benchmark} in {where}: set `lists` to a folder with {wanted}{hint}')
 
-
+# %% ../nbs/14_sources.ipynb #0aae1770
 def check_same_classes(file, classes, wanted):
     "A `ValueError` unless a file names the classes of the training file in their order."
     if tuple(classes) == tuple(wanted):
@@ -184,7 +187,7 @@ def check_same_classes(file, classes, wanted):
         why = f'{some(classes)} and {some(wanted)}'
     raise ValueError(f'{file} and the training file must have the same classes in the same order: {why}')
 
-
+# %% ../nbs/14_sources.ipynb #1f3d9db0
 def _read(file: Path, classes) -> tuple:  # paths, targets, classes; given: those of the training file, or None
     "What a list, CSV or COCO JSON says."
     if file.suffix == '.txt':
@@ -213,7 +216,7 @@ def listed(cfg, size: int, progress=True) -> Data:
     splits[files[0]] = splits[files[0]]._replace(captions=said)
     return read_data(cfg.benchmark, splits, progress)
 
-
+# %% ../nbs/14_sources.ipynb #1535e302
 def read_data(
     name: str,  # of the source
     splits: dict,  # {file or folder: Split}: train, test, and val if there is one
@@ -272,9 +275,17 @@ def say_read(
 
 # %% ../nbs/14_sources.ipynb #2b3672cd
 PICTURES = set('.bmp .gif .jfif .jpe .jpeg .jpg .pbm .pgm .png .ppm .tif .tiff .webp'.split())
+
+
 UNREAD = set('.avif .heic .heif .jp2 .jxl .dcm .svg .psd .raw .dng .cr2 .cr3 .nef .arw .orf .rw2 .raf'.split())
+
+
 STARTS = rb'\xff\xd8\xff|\x89PNG\r\n|GIF8|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s+[#\d]'  # of pictures' files
+
+
 UNREAD_STARTS = rb'.{4}ftyp(hei|hev|mif|msf|avif)'
+
+
 OF_A_PROGRAM = 'thumbs.db', 'desktop.ini'  # and whatever begins with a dot
 
 
@@ -310,6 +321,11 @@ def _kind(file: Path) -> str:
     return 'other'
 
 
+def _is_hidden(name: str) -> bool:
+    "Whether a file or folder is there for a program: its name begins with a dot, or macOS packed it."
+    return name.startswith('.') or name == '__MACOSX'
+
+
 def _pictures(folder: Path, read=()) -> list:  # paths below it, sorted
     """The pictures in a folder; what else lies there is said, but for `read`. A `ValueError` for pictures in a format
     that is not read, or under another ending."""
@@ -334,7 +350,7 @@ def _pictures(folder: Path, read=()) -> list:  # paths below it, sorted
         say(f'{folder}: {plural(len(others), "file")} left out, no pictures ({some(others, 3)})', once=True)
     return pictures
 
-# %% ../nbs/14_sources.ipynb #57220f29
+
 def _check_depth(folder: Path, found: list):
     "A `ValueError` for folders inside those of the classes that may be the classes; others are said."
     below = {}
@@ -352,7 +368,7 @@ def _check_depth(folder: Path, found: list):
         shown = some([*dict.fromkeys(deep)], 3)
         say(f'{folder}: {plural(len(deep), "picture")} in folders below those of the classes ({shown})', once=True)
 
-
+# %% ../nbs/14_sources.ipynb #3eece23b
 def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targets uint8 [N,C], classes
     "One folder per class, one class per image. A `ValueError` for a folder that is none of the given `classes`."
     found = _pictures(folder)
@@ -371,7 +387,7 @@ def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targe
     targets = np.eye(len(names), dtype=np.uint8)[[names.index(f.parts[0]) for f in found]]
     return [(folder / f).relative_to(root).as_posix() for f in found], targets, names
 
-# %% ../nbs/14_sources.ipynb #1f1b257e
+
 METADATA = {'metadata.csv': read_csv, 'metadata.jsonl': read_jsonl}
 
 
@@ -391,7 +407,7 @@ def _metadata(folder: Path):  # -> Path, or None
         )
     return (found or [None])[0]
 
-
+# %% ../nbs/14_sources.ipynb #546f694d
 def _folder_split(root: Path, name: str, classes) -> tuple:  # as `_by_folder`
     "What one of the folders train, val, test says."
     folder = root / name
@@ -526,7 +542,7 @@ def _pairs(items, image, label) -> Samples:
             raise ValueError(f'sample {i} must be a pair (image, labels), got {type(pair).__name__} {str(pair)[:40]!r}')
     return Samples([im for im, _ in rows], [y for _, y in rows], _agreed([*map(_names_of_pairs, parts)]))
 
-
+# %% ../nbs/14_sources.ipynb #69194bc6
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
     if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
@@ -545,7 +561,7 @@ def _is_number(v) -> bool:
     "A whole number, or 0 and 1 as vectors have them: True, 1.0."
     return isinstance(v, int) or isinstance(v, float) and v in (0, 1)
 
-
+# %% ../nbs/14_sources.ipynb #000632d0
 def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     "What lists of labels are. A `ValueError` where they could be read in two ways."
     values = [v for r in rows for v in r]
@@ -618,7 +634,7 @@ def _form_and_names(parts: dict, rows: dict, form, known) -> tuple:  # form, {pa
         )
     return form, own
 
-
+# %% ../nbs/14_sources.ipynb #bb3ec13d
 def _class_names(rows, form: str, known):  # -> C names
     "The class names that were given, or those of the training labels."
     if known:
@@ -627,7 +643,7 @@ def _class_names(rows, form: str, known):  # -> C names
         return sorted({v for r in rows for v in r})
     raise ValueError('labels are numbers: give the class names with classes=[...]')
 
-
+# %% ../nbs/14_sources.ipynb #c5193177
 def _check_labels(name, labels, rows, known):
     "A `ValueError` for names that may be several, or none, or are spelled in two ways."
     check_names(name, rows, None, 'sample', known)
@@ -641,7 +657,7 @@ def _check_labels(name, labels, rows, known):
             'it is not, and all names in classes=[...] if it is'
         )
 
-
+# %% ../nbs/14_sources.ipynb #ca1b969e
 def _pixels(im, size, cfg, peak: Peak, out) -> tuple:  # its own Peak, error or None
     "An image at the size of the CLIP, into `out`, uint8 [3,S,S]."
     peaks, error = [], None
@@ -668,7 +684,7 @@ def _all_pixels(parts: dict, size, cfg) -> tuple:  # {part: uint8 [N,3,S,S]}, Pe
         say(f'pictures of more than 8 bits, all by one rule: {scale_said(every)}', once=True)
     return pixels, every
 
-
+# %% ../nbs/14_sources.ipynb #5294a97b
 def from_samples(
     train,  # sequence of (image, labels), or a data set of rows with columns
     test,  # likewise
@@ -728,6 +744,8 @@ class Source(NamedTuple):
 
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
+
+
 SMALL = dict(
     lr1=1.25e-3,
     lr2=5e-3,
@@ -739,6 +757,7 @@ SMALL = dict(
     kd_weight=1e-4,
     sc_weight=1e-3,
 )
+
 
 SOURCES = {
     'icon-coco-lt': Source(
@@ -795,7 +814,7 @@ def _check_targets(targets, name, n, n_classes):
             f'the {name} targets must be 0 and 1, got {targets.min().item():g} to {targets.max().item():g}'
         )
 
-
+# %% ../nbs/14_sources.ipynb #a26f1226
 def check_split(
     split: Split,
     name: str,  # train | test | val
@@ -845,7 +864,7 @@ def named_by_content(data: Data) -> Data:
     digest = content_digest(*(s for s in (data.train, data.test, data.val) if s is not None))
     return data if digest in data.digest else data._replace(digest=f'{data.digest} {digest}'.strip())
 
-
+# %% ../nbs/14_sources.ipynb #0efbe353
 def check_handed_over(data: Data, benchmark: str):
     """Data of one's own under the name of a benchmark: said, and a `ValueError` if its classes are others."""
     worlds = ICON_BENCHMARKS if benchmark in ICON_BENCHMARKS else BENCHMARKS
@@ -859,7 +878,7 @@ def check_handed_over(data: Data, benchmark: str):
         )
     say(f"data that were handed over are run with the settings of {benchmark}; benchmark='memory' has none", once=True)
 
-
+# %% ../nbs/14_sources.ipynb #2e7b4e56
 def load_data(
     cfg,  # a `Config`
     size: int,  # side of the images, px
