@@ -33,9 +33,9 @@ class Config:
 
     # what is run
     method: str = 'hp-dval'  # a name in METHODS
-    benchmark: str = 'icon-coco-lt'  # a name in SOURCES
+    benchmark: str = 'icon-coco-lt'  # a name in SOURCES (`hpdval list sources`)
     mode: str = 'paper'  # paper | official (what the authors' code computes)
-    seed: int = 0
+    seed: int = 0  # of order, augmentation and start
     # data
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
@@ -82,8 +82,8 @@ class Config:
     sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (#row-8) | both
     sc_weight: float = 1.0  # of the consistency loss (eq. 10)
     # losses
-    loss: str = 'db-star'  # a name in LOSSES
-    loss2: str = ''  # the loss of stage 2; '' = `loss` (docs/paper_and_code.md#row-11: no pos_scale there)
+    loss: str = 'db-star'  # a name in LOSSES (`hpdval list losses`)
+    loss2: str = ''  # the loss of stage 2; '' = `loss` (#row-11: the authors', without pos_scale)
     loss_mode: str = 'paper'  # paper (eq. 11-15) | official (#row-11 to #row-17) | printed (eq. 11 as printed, #row-12)
     kd: str = 'l1'  # l1 (eq. 2) | l2 | cosine | none
     kd_on: str = 'global'  # which embeddings are distilled: global (eq. 2) | patch | both
@@ -97,12 +97,12 @@ class Config:
     joint: bool = False  # train tower and prompts together for epochs1 epochs (Table V, docs/paper_and_code.md#row-28)
     epochs1: int = 20  # of stage 1, or of joint training
     epochs2: int = 10  # of stage 2
-    batch_size: int = 32
-    lr1: float = 1e-5
-    lr2: float = 5e-6
-    weight_decay: float = 1e-4
+    batch_size: int = 32  # images a step
+    lr1: float = 1e-5  # largest learning rate of stage 1 (AdamW)
+    lr2: float = 5e-6  # and of stage 2
+    weight_decay: float = 1e-4  # of matrices
     schedule: str = 'cosine'  # cosine (to 0, after 5 % linear warm-up) | onecycle (#row-22) | constant; open
-    schedule_epochs: int = 0  # length of the schedule; 0 = the epochs of the stage (#row-22: 80, whatever is trained)
+    schedule_epochs: int = 0  # length of the schedule; 0 = the epochs of the stage (#row-22: the authors: 80)
     ema: float = 0.998  # decay per step of the weights that are evaluated, 0 = none (docs/paper_and_code.md#row-24)
     precision: str = 'fp32'  # fp32 | bf16
     device: str = 'auto'  # auto | cpu | cuda | cuda:1 | mps; not part of a run's name
