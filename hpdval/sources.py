@@ -56,7 +56,7 @@ class Data(NamedTuple):
         "Names the training captions."
         return text_digest('\n'.join(self.train.captions or ()))
 
-
+# %% ../nbs/14_sources.ipynb #d3b95b87
 def split_digest(split: Split) -> str:  # 12 hex digits
     "Names a split: classes, labels and its files' bytes, or its pixels if it is not from files."
     if not split.digest:
@@ -86,7 +86,7 @@ def resize(images, size):  # uint8 [N,3,S,S] -> uint8 [N,3,size,size]
 
     return torch.cat([up(b) for b in images.split(256)])
 
-
+# %% ../nbs/14_sources.ipynb #3bf488f0
 @lru_cache(2)
 def _icons(benchmark: str, size: int, progress: bool) -> Data:
     names = ICON_BENCHMARKS[benchmark].classes
@@ -139,7 +139,7 @@ def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     where = folder or 'the empty path'
     raise FileNotFoundError(f'no lists of {benchmark} in {where}: set `lists` to a folder with {wanted}{hint}')
 
-
+# %% ../nbs/14_sources.ipynb #0aae1770
 def check_same_classes(file, classes, wanted):
     "A `ValueError` unless a file names the classes of the training file in their order."
     if tuple(classes) == tuple(wanted):
@@ -151,7 +151,7 @@ def check_same_classes(file, classes, wanted):
         why = f'{some(classes)} and {some(wanted)}'
     raise ValueError(f'{file} and the training file must have the same classes in the same order: {why}')
 
-
+# %% ../nbs/14_sources.ipynb #1f3d9db0
 def _read(file: Path, classes, **where) -> Split:  # classes: those of the training file, or None
     "The images of a list, CSV or COCO JSON; `where`: image_root, size, transform, progress."
     if file.suffix == '.txt':
@@ -180,7 +180,7 @@ def listed(cfg, size: int, progress=True) -> Data:
     files = [train_file, test_file] + ([val_file] if val else [])
     return read_data(cfg.benchmark, dict(zip(files, filter(None, (train, test, val)))), progress)
 
-
+# %% ../nbs/14_sources.ipynb #1535e302
 def read_data(
     name: str,  # of the source
     splits: dict,  # {file or folder: Split}: train, test, and val if there is one
@@ -259,7 +259,7 @@ def _pictures(folder: Path) -> list:  # paths below it, sorted
         )
     return [f for f in files if f.suffix.lower() in PICTURES]
 
-
+# %% ../nbs/14_sources.ipynb #3eece23b
 def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targets uint8 [N,C], classes
     "One folder per class, one class per image. A `ValueError` for a folder that is none of the given `classes`."
     found = _pictures(folder)
@@ -277,7 +277,7 @@ def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targe
     targets = np.eye(len(names), dtype=np.uint8)[[names.index(f.parts[0]) for f in found]]
     return [(folder / f).relative_to(root).as_posix() for f in found], targets, names
 
-
+# %% ../nbs/14_sources.ipynb #546f694d
 def _folder_split(root: Path, name: str, classes) -> tuple:  # as `_by_folder`
     "What one of the folders train, val, test says."
     folder = root / name
@@ -355,7 +355,7 @@ def _pairs(items, image, label) -> tuple:  # list of images, list of labels, cla
     rows = [items[i] for i in range(len(items))]
     return [r[image] for r in rows], [r[label] for r in rows], getattr(feature, 'names', None)
 
-
+# %% ../nbs/14_sources.ipynb #69194bc6
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
     if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
@@ -370,7 +370,7 @@ def _plain(label) -> list:
     values = [v.strip() if isinstance(v, str) else v for v in values]
     return [int(v) if isinstance(v, (bool, float)) and v in (0, 1) else v for v in values]
 
-
+# %% ../nbs/14_sources.ipynb #000632d0
 def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     "What lists of labels are. A `ValueError` where they could be read in two ways."
     values = {v for r in rows for v in r}
@@ -406,7 +406,7 @@ def _targets(rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
         raise ValueError(f'{len(bad)} labels are no class (sample {i}: {v!r}); there are {len(classes)} classes')
     return out
 
-
+# %% ../nbs/14_sources.ipynb #bb3ec13d
 def _class_names(rows, form: str, known):  # -> C names
     "The class names that were given, or those of the training labels."
     if known:
@@ -438,7 +438,7 @@ def _ordered(classes):  # -> C names, or None
     one_spelling('classes=', names)
     return names or None
 
-
+# %% ../nbs/14_sources.ipynb #c5193177
 def _check_labels(name, labels, rows, known):
     "A `ValueError` for names that may be several, or none, or are spelled in two ways."
     check_names(name, rows, None, 'sample', known)
@@ -452,7 +452,7 @@ def _check_labels(name, labels, rows, known):
             'it is not, and all names in classes=[...] if it is'
         )
 
-
+# %% ../nbs/14_sources.ipynb #ca1b969e
 def _pixels(images, name, size, cfg) -> np.ndarray:  # uint8 [N,3,S,S]
     "The images at the size of the CLIP; an error says which sample it is."
     pixels = np.empty((len(images), 3, size, size), np.uint8)
@@ -463,7 +463,7 @@ def _pixels(images, name, size, cfg) -> np.ndarray:  # uint8 [N,3,S,S]
             raise ValueError(f'{name} sample {i}: {e}') from None
     return pixels
 
-
+# %% ../nbs/14_sources.ipynb #5294a97b
 def from_samples(
     train,  # sequence of (image, labels), or a data set of rows with columns
     test,  # likewise
@@ -576,7 +576,7 @@ def _check_targets(targets, name, n, n_classes):
             f'the {name} targets must be 0 and 1, got {targets.min().item():g} to {targets.max().item():g}'
         )
 
-
+# %% ../nbs/14_sources.ipynb #a26f1226
 def check_split(
     split: Split,
     name: str,  # train | test | val
@@ -620,7 +620,7 @@ def named_by_content(data: Data) -> Data:
     digest = content_digest(*(s for s in (data.train, data.test, data.val) if s is not None))
     return data if digest in data.digest else data._replace(digest=f'{data.digest} {digest}'.strip())
 
-
+# %% ../nbs/14_sources.ipynb #0efbe353
 def check_handed_over(data: Data, benchmark: str):
     """Data of one's own under the name of a benchmark: said, and a `ValueError` if its classes are others."""
     worlds = ICON_BENCHMARKS if benchmark in ICON_BENCHMARKS else BENCHMARKS
@@ -634,7 +634,7 @@ def check_handed_over(data: Data, benchmark: str):
         )
     say(f"data that were handed over are run with the settings of {benchmark}; benchmark='memory' has none", once=True)
 
-
+# %% ../nbs/14_sources.ipynb #2e7b4e56
 def load_data(
     cfg,  # a `Config`
     size: int,  # side of the images, px
