@@ -134,7 +134,7 @@ KINDS = {  # beginnings of files that Pillow does not know -> what they are
     rb'\x00+\Z': 'zeros only',
 }
 
-
+# %% ../nbs/12_data.ipynb #32b298c9
 def _read(file):
     "The bytes of a picture's file. `FileNotFoundError`, or `Unusable` for what is no file or cannot be read."
     try:
@@ -152,7 +152,7 @@ def _read(file):
         raise Unusable('empty', '0 bytes')
     return data
 
-
+# %% ../nbs/12_data.ipynb #3a782d84
 def _open(data):
     "The bytes of a file as a `PIL.Image`, not yet decoded."
     try:
@@ -365,7 +365,7 @@ def _checksum(crcs, record):
     "One number from the CRC-32 of each image, and from what else is written beside them."
     return zlib.crc32(json.dumps([list(crcs), *(record[k] for k in RECORDED)]).encode())
 
-
+# %% ../nbs/12_data.ipynb #76275b0f
 def _decode_one(file, size, transform):
     "uint8 [3,S,S] and the sha256 of the file, or the `Unusable` that it raised."
     try:
@@ -379,7 +379,7 @@ def _decode_one(file, size, transform):
         e.add_note(f'while decoding {file}')
         raise
 
-
+# %% ../nbs/12_data.ipynb #c1034610
 def _decode_all(files, paths, root, size, transform, file, progress):
     "Decode into `file`, and write what is known of it beside it."
 
@@ -422,7 +422,7 @@ def _damage(file, shape, record):
         if _checksum(pool.map(zlib.crc32, images), record) != record['crc32']:
             return f'its checksum, or {file.stem}.json, is wrong'
 
-
+# %% ../nbs/12_data.ipynb #485928c9
 def _recorded(file, shape):
     "What is known of a cache file; None if there is none, or if it was damaged and is thrown away."
     beside = file.with_suffix('.json')
@@ -566,7 +566,7 @@ def _box(im, rng, side, colour):
 def _sign(rng):
     return rng.choice((-1, 1))  # either direction
 
-
+# %% ../nbs/12_data.ipynb #e18bdeb1
 RAND_OPS = dict(  # f(image, strength in 0..1, rng)
     Invert=lambda im, m, rng: ImageOps.invert(im),
     AutoContrast=lambda im, m, rng: ImageOps.autocontrast(im),
@@ -585,7 +585,7 @@ RAND_OPS = dict(  # f(image, strength in 0..1, rng)
     Brightness=lambda im, m, rng: ImageEnhance.Brightness(im).enhance(1 + 0.9 * m * _sign(rng)),
 )
 
-
+# %% ../nbs/12_data.ipynb #853bdb70
 def _official_one(im, rng):
     "The authors' augmentation of one `PIL.Image`."
     side = int(im.width / 2 + 0.5) // 2 * 2 + 1  # Pillow draws the last line of a rectangle too
