@@ -374,7 +374,7 @@ def _refuse_vectors(path, rows):
             'write the positions of the ones, or a CSV with one column per class'
         )
 
-
+# %% ../nbs/11_lists.ipynb #91d01692
 def read_list(
     path,  # text file, one `relative/path.jpg id id ...` per line
     n_classes,  # C
@@ -662,7 +662,7 @@ def doubtful_mark(cells):
     found = (s for s in marks if _may_separate(cells, s))  # a space last
     return next(((s, next(c for c in cells if s in c)) for s in found), None)
 
-
+# %% ../nbs/11_lists.ipynb #e06b328a
 def _separator(path, numbers, cells, long):
     "What stands between the names in `cells`; `long`: images repeat, so a cell may well be one name."
     found = [s for s in SEPARATORS if any(s in c for c in cells)]
@@ -823,7 +823,7 @@ def _check_one_split(path, columns):
                 'for each, without that column'
             )
 
-
+# %% ../nbs/11_lists.ipynb #4a5ddd0f
 def _from_table(path, numbers, first, columns, paths, classes, labels, sep, blanks, uncertain, others, notes):
     "Rows of class ids, classes, the form of the table, whichever of the two it is, and `lengths` of `_join`."
     _check_one_split(path, columns)
@@ -843,7 +843,7 @@ def _from_table(path, numbers, first, columns, paths, classes, labels, sep, blan
     rows, names = _choose(path, rows, names, classes, others or 'error', notes)
     return rows, names, f'names in column {column!r}', (0, 1) if absent else (1,)
 
-
+# %% ../nbs/11_lists.ipynb #f8df11df
 def read_csv(
     path,  # CSV with a header; the first column holds the paths
     classes=None,  # names in the order wanted; None = those of the file
@@ -931,7 +931,7 @@ def _by_id(path, entries, what, key, notes):
         )
     return found
 
-
+# %% ../nbs/11_lists.ipynb #9c339de1
 def _categories(path, entries, notes):
     "id -> name, by id; a `ValueError` if two categories have one name."
     found = _by_id(path, entries, 'category', 'name', notes)
