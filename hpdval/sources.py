@@ -750,7 +750,9 @@ SOURCES = {
     'voc-lt': Source(listed, 'photographs of VOC-LT: fetched, or in `lists` and `image_root`'),
     'own': Source(listed, 'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`'),
     'folder': Source(
-        folders, '`image_root` with train/ and test/: a folder per class, or metadata.csv', reads=('image_root',)
+        folders,
+        '`image_root` with train/ and test/: a folder per class, or metadata.csv or .jsonl',
+        reads=('image_root',),
     ),
     'memory': Source(in_memory, 'handed over in Python: run(cfg, data=from_samples(train, test))', reads=()),
 }
