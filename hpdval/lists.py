@@ -967,7 +967,7 @@ def read_csv(
     text, delimiter = _dialect(path, text, delimiter, how.notes)
     return _labelled(path, *_table(path, text, delimiter, how.notes), how, 'CSV', name)
 
-
+# %% ../nbs/11_lists.ipynb #e48e51ca
 LISTED = '\x1f'  # between the names of a list, where they go the way of a CSV
 
 

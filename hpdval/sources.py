@@ -773,7 +773,7 @@ SOURCES = {
     ),
     'folder': Source(
         folders,
-        '`image_root` with train/ and test/: a folder per class, or metadata.csv',
+        '`image_root` with train/ and test/: a folder per class, or metadata.csv or .jsonl',
         reads=('image_root',),
         mode='recommended',
     ),
