@@ -35,6 +35,7 @@ class Split(NamedTuple):
     captions: list = None  # N sentences, if there are any (LMPT)
     digest: str = ''  # 12 hex digits of the sha256 over the paths and the files' bytes; '' = not from files
     files: list = None  # N names of what each image was made of: 16 hex digits of its file's sha256, or of its pixels'
+    transform: str = ''  # by which they were made square, as of `decode_split`; '' = not known
 
     def counts(self):
         return self.targets.sum(0, dtype=torch.int64)  # int64 [C], images per class
@@ -42,7 +43,7 @@ class Split(NamedTuple):
     def at(self, idx):
         "The split of the rows `idx`; it has no digest."
         paths, captions, files = ([x[i] for i in idx] if x else x for x in (self.paths, self.captions, self.files))
-        return Split(self.images[idx], self.targets[idx], self.classes, paths, captions, files=files)
+        return Split(self.images[idx], self.targets[idx], self.classes, paths, captions, '', files, self.transform)
 
 # %% ../nbs/12_data.ipynb #fb9b3e0b
 class Unusable(ValueError):
@@ -476,7 +477,8 @@ def decode_split(
     _say_plain(root, record['plain'], len(paths))
     images = torch.from_numpy(np.load(file, mmap_mode='c'))  # 'c': a change stays in memory, not in the file
     targets = torch.as_tensor(np.asarray(targets), dtype=torch.uint8)
-    return Split(images, targets, tuple(classes), list(paths), digest=record['digest'], files=record['files'])
+    known = dict(digest=record['digest'], files=record['files'], transform=transform)
+    return Split(images, targets, tuple(classes), list(paths), **known)
 
 # %% ../nbs/12_data.ipynb #3ee347c3
 PIXEL_STATS = dict(clip=(OPENAI_DATASET_MEAN, OPENAI_DATASET_STD), official=((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)))

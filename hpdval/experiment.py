@@ -57,7 +57,7 @@ from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
 from .photographs import provided
 from .prompts import PROMPTS
-from .sources import SOURCES, Data, load_data
+from .sources import SOURCES, Data, load_data, once
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 from .weights import files_read
 
@@ -551,6 +551,7 @@ def compare_configs(
     data=None,  # as for `run`
 ) -> tuple:  # the summary, and {row: [Result per seed]}
     "Run configs and sum up over the seeds."
+    data = once(data)
     for c, *_ in configs.values():
         check_before(c, progress, data)
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}
