@@ -561,7 +561,8 @@ def compare_configs(
         seconds |= r.before | {r.hash: r.seconds}
     rows = {row: summed(rs) for row, rs in results.items()}
     asked = {row: rs[0].config for row, rs in results.items()}
-    return conditions(flat) | dict(configs=asked, seconds=sum(seconds.values()), methods=rows), results
+    about = dict(configs=asked, counts=dict(zip(flat[0].classes, flat[0].counts)), seconds=sum(seconds.values()))
+    return conditions(flat) | about | dict(methods=rows), results
 
 
 def compare(

@@ -517,9 +517,8 @@ def tune(
     anything is trained."""
     _check_numbers(trials, folds, fresh, seconds)
     wanted = read_space(space)
-    cfg = _start(method, params)
+    cfg, data = _start(method, params), once(data)
     optuna = _optuna()
-    data = once(data)
     loaded = load_benchmark(cfg, None, progress, data)
     patches = math.prod(config_clip(cfg).visual.grid) if cfg.student == 'clip' else 0
     axes, left = search_space(wanted, cfg, params, patches, strict=space is not None)
