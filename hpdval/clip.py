@@ -456,7 +456,8 @@ def fit_weights(
     state,  # name -> tensor
     what: str,  # how the message calls them
 ):
-    "Load `state` into `model`; a `ValueError` that counts and names what does not fit."
+    """Load `state` into `model`. A `ValueError` that counts and names what does not fit, and for a matrix of the model
+    that is all zeros."""
     told = []
     for kind, names in _misfits(model.state_dict(), state).items():
         examples = ', '.join(names[:2]) + (', ...' if len(names) > 2 else '')
@@ -466,6 +467,9 @@ def fit_weights(
         fits = architectures(state)
         advice = f'; take {" or ".join(fits)}, whose sizes they have' if fits else ''
         raise ValueError(f'{what} do not fit the architecture: ' + '; '.join(told) + advice)
+    for name, t in state.items():
+        if t.ndim > 1 and not t.any():
+            raise ValueError(f'{what}: {name} holds zeros only, so the file was not written to its end, or not trained')
     model.load_state_dict(state)
 
 # %% ../nbs/20_clip.ipynb #084a0b85
@@ -815,8 +819,9 @@ def _timm_trunk(arch, weights, size):
     "The timm model with the weights that `make_student` is asked for."
     trunk = _new_trunk(arch, not weights, size)
     if weights not in ('', 'random'):
-        state = read_weights(weights)
-        state = {k: v for k, v in state.items() if not k.startswith('head.')}  # the classifier of its own data set
+        classifier = trunk.pretrained_cfg.get('classifier') or ()  # of its own data set, which the trunk has not
+        parts = tuple(f'{n}.' for n in ([classifier] if isinstance(classifier, str) else classifier))
+        state = {k: v for k, v in read_weights(weights).items() if not k.startswith(parts)}
         fit_weights(trunk, state, f'the weights in {Path(weights).name}')
     return trunk
 

@@ -8,7 +8,8 @@ __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'live', 'say'
            'runs_dir', 'data_dir', 'seed_everything', 'get_device', 'autocast', 'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
-import difflib, errno, hashlib, importlib.metadata, json, math, os, random, secrets, shutil, subprocess, sys, time
+import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, secrets, shutil, subprocess, sys
+import time
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from numbers import Integral, Real
@@ -314,5 +315,5 @@ def environment(device: torch.device) -> dict:
     if device.type == 'cuda':
         name = torch.cuda.get_device_name(device)
     packages = ('torch', 'open_clip_torch', 'timm', 'numpy')
-    versions = {p: importlib.metadata.version(p) for p in packages}
+    versions = {p: importlib.metadata.version(p) for p in packages} | dict(python=platform.python_version())
     return dict(device=name, commit=source_commit(), versions=versions)

@@ -15,13 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
-
 import numpy as np, torch, torch.nn.functional as F
 from numpy.lib.format import open_memmap, write_array_header_1_0
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
-
 from .core import atomic_write, cache_dir, lookup, say, write_json
 from .fingerprint import code_digest
 from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
@@ -48,6 +46,7 @@ class Split(NamedTuple):
     captions: list = None  # N sentences, if there are any (LMPT)
     digest: str = ''  # 12 hex digits of the sha256 over the paths and the files' bytes; '' = not from files
     files: list = None  # N names of what each image was made of: 16 hex digits of its file's sha256, or of its pixels'
+    transform: str = ''  # by which they were made square, as of `decode_split`; '' = not known
     peak: Peak = Peak()  # by which values of more than 8 bits were scaled
 
     def counts(self):
@@ -56,7 +55,8 @@ class Split(NamedTuple):
     def at(self, idx):
         "The split of the rows `idx`; it has no digest."
         paths, captions, files = ([x[i] for i in idx] if x else x for x in (self.paths, self.captions, self.files))
-        return Split(self.images[idx], self.targets[idx], self.classes, paths, captions, files=files, peak=self.peak)
+        known = dict(files=files, transform=self.transform, peak=self.peak)
+        return Split(self.images[idx], self.targets[idx], self.classes, paths, captions, **known)
 
 # %% ../nbs/12_data.ipynb #fb9b3e0b
 class Unusable(ValueError):
@@ -559,8 +559,8 @@ def _decode(paths, targets, classes, image_root, size, transform, progress, peak
         record = _decode_all(files, paths, root, size, transform, peak, file, progress)
     images = torch.from_numpy(np.load(file, mmap_mode='c'))  # 'c': a change stays in memory, not in the file
     targets = torch.as_tensor(np.asarray(targets), dtype=torch.uint8)
-    known = dict(digest=record['digest'], files=record['files'], peak=peak.join(record['peak']))
-    return Split(images, targets, tuple(classes), list(paths), **known), record
+    known = dict(digest=record['digest'], files=record['files'], transform=transform)
+    return Split(images, targets, tuple(classes), list(paths), **known, peak=peak.join(record['peak'])), record
 
 
 def decode_splits(

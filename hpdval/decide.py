@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 from scipy.optimize import minimize
 from scipy.special import expit
 
-from .core import check_number, lookup
+from .core import check_number, lookup, say
 from .metrics import as_arrays, threshold_metrics
 
 # %% ../nbs/27_decide.ipynb #46c6e1fd
@@ -43,27 +43,43 @@ def calibration_error(probabilities, targets, bins=BINS) -> float:  # in 0..1
     return float((t.labels * (t.said - t.right).abs()).sum() / t.labels.sum())
 
 # %% ../nbs/27_decide.ipynb #f7e023d0
-def calibrate_logits(
-    logits,  # [N,C]
-    targets,  # [N,C] 0/1
-) -> tuple:  # slope, shift
-    """The slope a > 0 and the shift b of sigmoid(a * logit + b) with the greatest likelihood. Targets that are all
-    alike say nothing, and a slope that would turn the order round is none: 1 and 0."""
-    z, y = (a.ravel() for a in as_arrays(logits, targets))
-    if y.min() == y.max() or z.std() == 0:
-        return 1.0, 0.0
-    middle, width = z.mean(), z.std()
-    u = (z - middle) / width
+def _fit_sigmoid(u, y) -> tuple:  # slope, shift
+    "Slope and shift of sigmoid(slope * u + shift) with the greatest likelihood."
 
     def loss(ab):
         x = ab[0] * u + ab[1]
         error = expit(x) - y
         return (np.logaddexp(0, x) - y * x).mean(), np.array([(error * u).mean(), error.mean()])
 
-    a, b = minimize(loss, [1.0, np.log(y.mean() / (1 - y.mean()))], jac=True, method='BFGS').x
+    return minimize(loss, [1.0, np.log(y.mean() / (1 - y.mean()))], jac=True, method='BFGS').x
+
+
+def _calibrated(logits, targets) -> tuple:  # slope, shift, and why they are 1 and 0; '' if they were fitted
+    "What `calibrate_logits` gives, with the reason where nothing can be fitted."
+    z, y = (a.ravel() for a in as_arrays(logits, targets))
+    if y.min() == y.max():
+        return 1.0, 0.0, f'{"every" if y.any() else "no"} label is there on the validation images'
+    middle, width = z.mean(), z.std()
+    if width == 0:
+        return 1.0, 0.0, 'all logits of the validation images are one number'
+    a, b = _fit_sigmoid((z - middle) / width, y)
+    if not np.isfinite([a, b]).all():
+        return 1.0, 0.0, 'the fit on the validation images found no finite numbers'
     if not a > 0:
-        return 1.0, 0.0
-    return float(a / width), float(b - a * middle / width)
+        return 1.0, 0.0, 'labels with higher scores are not likelier there on the validation images'
+    return float(a / width), float(b - a * middle / width), ''
+
+
+def calibrate_logits(
+    logits,  # [N,C]
+    targets,  # [N,C] 0/1
+) -> tuple:  # slope, shift
+    """The slope a > 0 and the shift b of sigmoid(a * logit + b) with the greatest likelihood. Targets that are all
+    alike say nothing, and a slope that would turn the order round is none: 1 and 0, and a line that says why."""
+    slope, shift, why = _calibrated(logits, targets)
+    if why:
+        say(f'not calibrated: {why}', once=True)
+    return slope, shift
 
 # %% ../nbs/27_decide.ipynb #4b35e4d0
 def best_threshold(
@@ -98,13 +114,23 @@ class Decision(NamedTuple):
     thresholds: tuple = ()  # C numbers; () = the common one for all
     top: int = 1  # labels of a validation image, their mean, rounded
     images: int = 0  # validation images that it was chosen on; 0 = nothing was chosen
+    plain: str = ''  # why slope and shift were not fitted on them; '' = they were
 
     def probabilities(self, logits) -> np.ndarray:  # [N,C] -> [N,C] in 0..1
         "Calibrated probabilities."
         z = np.asarray(logits, float)
+        if np.isnan(z).any():
+            raise ValueError(f'{np.isnan(z).sum()} of {z.size} logits are NaN')
         if len(self.thresholds) and z.shape[-1] != len(self.thresholds):
             raise ValueError(f'chosen for {len(self.thresholds)} classes, the logits have {z.shape[-1]}')
         return expit(self.slope * z + self.shift)
+
+    @property
+    def missing(self) -> str:
+        "What was not chosen, and why; '' if all was."
+        if not self.images:
+            return 'no validation images to choose by: probabilities are not calibrated, and the threshold is .5'
+        return f'probabilities are not calibrated: {self.plain}' if self.plain else ''
 
     @property
     def passes(self) -> np.ndarray:  # [C], or one number
@@ -144,17 +170,19 @@ def choose_decision(
     targets,  # [N,C] 0/1
     own=OWN,
 ) -> Decision:
-    "Calibration and thresholds from validation images; the plain ones (1, 0 and .5) if these show no class at all."
+    """Calibration and thresholds from validation images; the plain ones (1, 0 and .5) if these show no class at all.
+    `Decision.missing` says what could not be chosen."""
+    check_number('own', own, 0, whole=True)
     z, y = as_arrays(logits, targets)
+    slope, shift, why = _calibrated(z, y)
     if not y.any():
-        return Decision(images=len(y))
-    slope, shift = calibrate_logits(z, y)
+        return Decision(images=len(y), plain=why)
     p = expit(slope * z + shift)
     common = best_threshold(p.ravel(), y.ravel())
     seen = y.sum(0)
     thresholds = [best_threshold(p[:, c], y[:, c]) if seen[c] >= max(own, 1) else common for c in range(y.shape[1])]
     top = max(1, round(float(y.sum(1).mean())))
-    return Decision(slope, shift, common, tuple(thresholds), top, len(y))
+    return Decision(slope, shift, common, tuple(thresholds), top, len(y), why)
 
 # %% ../nbs/27_decide.ipynb #6cc7bf4d
 def decided(

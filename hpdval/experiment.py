@@ -4,18 +4,16 @@
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result', 'run_parts', 'run_code',
-           'run_name', 'drop_checkpoints', 'images_to_decide', 'run', 'load_model', 'table_name', 'joined', 'summed',
-           'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
+           'code_parts', 'run_name', 'drop_checkpoints', 'images_to_decide', 'run', 'other_code', 'load_model',
+           'table_name', 'joined', 'summed', 'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import json, math, os, time
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-
 import numpy as np, pandas as pd
 from safetensors.torch import save
-
 from .align import HEADS, SCORES, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
 from hpdval.config import (
@@ -23,6 +21,7 @@ from hpdval.config import (
     Config,
     as_seeds,
     check_made,
+    choices,
     clip_settings,
     config_hash,
     each_once,
@@ -40,6 +39,7 @@ from hpdval.core import (
     environment,
     file_digest,
     get_device,
+    lookup,
     runs_dir,
     say,
     seed_everything,
@@ -55,7 +55,7 @@ from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
 from .photographs import provided
 from .prompts import PROMPTS
-from .sources import SOURCES, Data, load_data, resize
+from .sources import SOURCES, Data, load_data, once, resize
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 from .weights import files_read
 
@@ -155,6 +155,7 @@ class Result:
     decided: dict = field(default_factory=dict)  # ECE in 0..1; OF1, CF1, ... of the test images' labels in percent
     before: dict = field(default_factory=dict)  # name -> seconds of the stage-1 run that it builds on
     files: dict = field(default_factory=dict)  # name -> sha256 (12 hex digits)
+    parts: dict = field(default_factory=dict)  # name -> digest of each part of the code; {} = not recorded
     folder: str = ''
 
     @classmethod
@@ -221,6 +222,15 @@ class Result:
         return pd.DataFrame(self.probabilities, index=self.images, columns=self.classes)
 
     @property
+    def made_by(self) -> Config:
+        "Its config as a `Config`. A `ValueError` for one of another version."
+        if strange := sorted(self.config.keys() - Config.__dataclass_fields__.keys()):
+            raise ValueError(
+                f'{self.folder} is of another version, {strange[0]} is no parameter of this one: run again'
+            )
+        return Config(**self.config)
+
+    @property
     def reported(self) -> dict:  # phase -> epoch
         "Which epoch of which stage was reported; 0 is the start."
         return {h['phase']: h['epoch'] for h in self.history if h['reported']}
@@ -249,6 +259,23 @@ REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, TRANSFORMS, LOSSES, TERMS, STAGE
 def run_code(cfg: Config) -> str:  # 12 hex digits
     "The digest of the code that a run goes through."
     return code_digest(*run_parts(cfg), apart=REGISTRIES)
+
+
+def _part_name(part) -> str:
+    "What a part is called: a function or a class, the first one in a tuple, or the numbers of a loss."
+    while isinstance(part, (tuple, partial)):
+        inner = part if isinstance(part, tuple) else [part.func]
+        part = next((p for p in inner if callable(p)), None)
+    return getattr(part, '__qualname__', 'numbers of the losses').split('.<locals>')[0]
+
+
+def code_parts(cfg: Config) -> dict:  # name -> 12 hex digits
+    "The digests of a run's parts, to say which of them have changed."
+    found = {}
+    for part in filter(None, run_parts(cfg)):
+        name = _part_name(part)
+        found[name] = text_digest(found.get(name, ''), code_digest(part, apart=REGISTRIES))
+    return found
 
 
 def run_name(
@@ -309,13 +336,21 @@ def images_to_decide(data: Data, cfg: Config):  # -> Split, or None
     return None if cfg.select == 'test' else split_for_selection(data, cfg)[1]
 
 
+def _say_missing(cfg: Config, decision: Decision):
+    "A line about what could not be chosen on validation images."
+    if decision.missing and is_main():
+        say(f'{method_label(cfg.method)}: {decision.missing}', once=True)
+
+
 def _decisions(cfg: Config, model: DualView, data: Data, pixels: Pixels, scores) -> dict:  # of the test images
     "What a result says of probabilities and labels; nothing, if there are no validation images."
     held = images_to_decide(data, cfg)
     if held is None:
+        _say_missing(cfg, Decision())
         return {}
     logits = model.logits(predict_scores(model, held.images, pixels).to(pixels.device)).cpu()
     chosen = choose_decision(logits, held.targets)
+    _say_missing(cfg, chosen)
     test_logits = model.scale.item() * (scores - model.centre.item())
     return dict(decision=chosen._asdict(), decided=decided(chosen, test_logits, data.test.targets))
 
@@ -334,6 +369,7 @@ def _measured(cfg, name, clip, data, model, device, progress) -> tuple:  # dict,
         settings=clip.settings,
         peak=list(data.peak),
         code=run_code(cfg),
+        parts=code_parts(cfg),
         environment=where,
         classes=list(data.classes),
         counts=data.counts.tolist(),
@@ -404,13 +440,36 @@ def run(
         data = load_benchmark(cfg, clip.visual.size, progress, data)
     return _run(cfg, clip, data, progress, fresh)
 
+
+def _changed_since(result: Result, where: dict) -> list:  # of texts
+    "What of the code, of the commit and of the versions is not as it was when a result was made."
+    now = code_parts(result.made_by) if result.parts else {}
+    names = [n for n in {**result.parts, **now} if result.parts.get(n) != now.get(n)]
+    said = [f"changed: {', '.join(names)}"] if names else []
+    before, after = ({'commit': e.get('commit')} | e.get('versions', {}) for e in (result.environment, where))
+    return said + [f'{k} {before[k]} then, {v} now' for k, v in after.items() if before.get(k) not in (None, v)]
+
+
+def other_code(result: Result) -> str:
+    "Which code made a result, if it is not the code of today; '' if it is."
+    try:
+        if run_code(result.made_by) == result.code:
+            return ''
+        changed = _changed_since(result, environment(get_device('cpu')))
+    except (KeyError, ValueError) as e:  # of a registry
+        changed = [f'not known here: {e}']
+    return f'{result.folder} was made by other code than that of today' + (
+        f" ({'; '.join(changed)})" if changed else ''
+    )
+
 # %% ../nbs/31_experiment.ipynb #086f26a9
 def load_model(
     result: Result,
     clip: Clip,  # the CLIP that the run was made with
     device='cpu',
 ) -> DualView:
-    "The model of a run, ready to score images. Raises `ValueError` if `clip` is another one, or a file is damaged."
+    """The model of a run, ready to score images; a line if it was made by other code. Raises `ValueError` if `clip` is
+    another one, or a file is damaged."""
     if not result.weights.endswith(clip.digest):
         raise ValueError(f'{result.folder} was trained from {result.weights}, not from {clip.name} {clip.digest}')
     if result.settings and result.settings != clip.settings:
@@ -419,7 +478,11 @@ def load_model(
             f'{clip.name} now has {clip.settings}: put the files back that lay beside its weights then'
         )
     own = dict(device=str(device), student_weights='random')  # the student's weights lie in the run
-    cfg = Config(**result.config | own)
+    cfg = replace(result.made_by, **own)
+    for name in ('prompts', 'head', 'score', 'join', 'local'):
+        lookup(getattr(cfg, name), choices(name), f'{name} of {result.folder}:')
+    if changed := other_code(result):
+        say(f'{changed}: its scores may not be those of the run', once=True)
     return restore(build_model(cfg, clip, result.classes, get_device(str(device))), result.checked_folder())
 
 # %% ../nbs/31_experiment.ipynb #a1b2f7a9
@@ -490,6 +553,7 @@ def compare_configs(
     data=None,  # as for `run`
 ) -> tuple:  # the summary, and {row: [Result per seed]}
     "Run configs and sum up over the seeds."
+    data = once(data)
     for c, *_ in configs.values():
         check_before(c, progress, data)
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}
@@ -499,7 +563,8 @@ def compare_configs(
         seconds |= r.before | {r.hash: r.seconds}
     rows = {row: summed(rs) for row, rs in results.items()}
     asked = {row: rs[0].config for row, rs in results.items()}
-    return conditions(flat) | dict(configs=asked, seconds=sum(seconds.values()), methods=rows), results
+    about = dict(configs=asked, counts=dict(zip(flat[0].classes, flat[0].counts)), seconds=sum(seconds.values()))
+    return conditions(flat) | about | dict(methods=rows), results
 
 
 def compare(

@@ -493,11 +493,15 @@ def adapt(
     file,  # of the checkpoints
     device,
 ) -> tuple:  # DualView, history
-    "A fresh model, adapted to one support in class-balanced epochs."
+    "A fresh model, adapted to one support in class-balanced epochs. A `FloatingPointError` if it diverges."
     seed_everything(cfg.seed)
     model = novel_model(cfg, clip, support.classes, base, device)
     epoch = support.at(balanced_draws(support.targets, draws, cfg.seed))
-    return model, train_stages(model, clip, epoch, None, file, progress=False)
+    try:
+        return model, train_stages(model, clip, epoch, None, file, progress=False)
+    except FloatingPointError as e:
+        said = str(e).replace('the learning rate lr', 'the learning rate adapt_lr')  # as it is called here
+        raise FloatingPointError(f'adaptation to a support, {said}') from None
 
 # %% ../nbs/33_fewshot.ipynb #2d15e969
 @dataclass

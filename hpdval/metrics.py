@@ -291,6 +291,7 @@ def bootstrap_ci(
     n=200,  # draws
     seed=0,
     level=0.95,  # share of the draws inside the interval
+    limits=LIMITS,  # images of head and of tail, see `groups`
 ) -> dict:  # total, head, medium, tail -> (low, high) in percent
     """Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'. NaN where
     a group has no positive. A `ValueError` for bad input."""
@@ -306,7 +307,7 @@ def bootstrap_ci(
         times = np.bincount(rng.integers(N, size=N), minlength=N)[order]
         size = np.add.reduceat(times.ravel(), starts)
         hits = np.add.reduceat((times * y).ravel(), starts)
-        draws.append(group_means(_grouped_ap(size, hits, starts // N, N, C, 'expected'), counts))
+        draws.append(group_means(_grouped_ap(size, hits, starts // N, N, C, 'expected'), counts, limits))
     tails = [(1 - level) / 2, 1 - (1 - level) / 2]
     known = {k: [d[k] for d in draws if not math.isnan(d[k])] or [math.nan] for k in draws[0]}
     return {k: tuple(map(float, np.quantile(values, tails))) for k, values in known.items()}

@@ -13,11 +13,9 @@ import inspect, io, itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
 import torch.nn.functional as F
 from scipy import stats
-
 from .align import SCORES, global_weight, heat_maps, patches_used
 from .clip import LOCALS
 from hpdval.config import (
@@ -39,14 +37,17 @@ from hpdval.config import (
     typed,
     without_effect,
 )
-from .core import PACKAGE, atomic_write, autocast, get_device, lookup, runs_dir, say, text_digest, watch
+from .core import PACKAGE, atomic_write, autocast, check_number, get_device, lookup, runs_dir, say, text_digest
+from .core import watch
 from .experiment import Result, config_clip, load_model, run_code, table_name
+from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
+from .labels import LIMITS
 from .metrics import average_precision, bootstrap_ci, mean_interval, summary
 from .model import DualView
 from .report import GROUPS, provenance, results_table
-from .sources import Data
+from .sources import SOURCES, Data
 from .train import Pixels, batches
 
 # %% ../nbs/42_paper.ipynb #e1d0f982
@@ -54,9 +55,10 @@ def quoted(
     source: str,  # table1 .. table6, fig4a, fig4b, fig5a, fig5b
     benchmark: str,  # the embedded benchmarks stand for those they imitate
 ) -> pd.DataFrame:  # a row per method or setting, percent; empty where the paper has nothing on this benchmark
-    "The paper's numbers."
+    "The paper's numbers. A `ValueError` for a table or a benchmark that is not known."
     said = pd.read_csv(PACKAGE / 'data/quoted.csv', dtype=dict(row=str))
     lookup(source, said.source.unique().tolist(), 'table of the paper')
+    lookup(benchmark, [*SOURCES, *FEWSHOT_BENCHMARKS], 'benchmark')
     part = said[(said.source == source) & (said.dataset == benchmark.removeprefix('icon-'))]
     table = part.pivot(index='row', columns='metric', values='value')
     return table.reindex(index=part.row.unique().tolist(), columns=part.metric.unique().tolist())
@@ -79,6 +81,8 @@ _LOSSES = {
     'DB Focal': 'db-focal',
     'DB*': 'db-star',
 }
+
+
 TABLES = {
     'table1': _methods('zero-shot', 'linear-probe', 'fine-tuning', 'coop', 'cocoop', 'lmpt', 'dval', 'hp-dval'),
     'table3': {label: _with_loss(loss) for label, loss in _LOSSES.items()},
@@ -104,6 +108,8 @@ TABLES = {
 
 # %% ../nbs/42_paper.ipynb #3243af1d
 _SHORT = dict(method='dval', epochs1=4)
+
+
 TABLES |= {
     'zero-shot': {
         'cosine, global view': dict(method='zero-shot', score='cosine'),
@@ -125,12 +131,16 @@ TABLES |= {
         'short, best epoch on test': dict(_SHORT, select='test'),
     },
 }
+
+
 _DUAL = {
     'Zero-shot CLIP': dict(method='zero-shot-dual'),
     'DVAL': dict(method='dval'),
     'HP-DVAL': {},
     'joint': dict(method='joint'),
 }
+
+
 TABLES |= {
     'local': {'HP-DVAL': {}}
     | {f'{name}, {local}': dict(row, local=local) for name, row in _DUAL.items() for local in LOCALS},
@@ -143,6 +153,8 @@ TABLES |= {
     }
     | {f'{name}, values': dict(row, local='values') for name, row in _DUAL.items()},
 }
+
+
 _ON_BOTH = ('table1', 'table5', 'table6', 'fig5', 'zero-shot', 'local', 'fig6')
 
 
@@ -334,9 +346,13 @@ def flat(table: pd.DataFrame) -> pd.DataFrame:
     "The same with one line of headings, for CSV and Markdown files."
     return table.set_axis([f'{group}: {name}' for group, name in table.columns], axis=1)
 
+
+_VARIANCES = ('var_population', 'var_between_groups')
+
 # %% ../nbs/42_paper.ipynb #2e975170
 def _value(result: Result, what: str) -> float:
     "mAP of a group, or one of the two variances."
+    lookup(what, (*GROUPS, *_VARIANCES), 'group or variance')
     return result.mAP[what] if what in GROUPS else getattr(result, what)
 
 
@@ -344,6 +360,10 @@ def _verdict(low: float, high: float) -> str:
     if low > 0:
         return 'holds'
     return 'reversed' if high < 0 else 'open'
+
+
+def _seeds_of(results) -> list:
+    return [r.config['seed'] for r in results]
 
 
 def said_difference(
@@ -355,16 +375,34 @@ def said_difference(
     return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if len(a) > 1 else '')
 
 
+def _here(a, b) -> tuple:  # two texts
+    "The difference as it is said, and the verdict; of a group without a class, that it was not measured."
+    if np.isnan([a, b]).any():
+        return '–', 'not measured'
+    d = mean_interval(np.subtract(a, b))
+    return said_difference(a, b), _verdict(d['low'], d['high'])
+
+
 def _claim(results: dict, a: str, b: str, what: str, quotes: pd.DataFrame) -> dict:
+    if _seeds_of(results[a]) != _seeds_of(results[b]):
+        raise ValueError(f'{a} has the seeds {_seeds_of(results[a])}, {b} {_seeds_of(results[b])}: give both the same')
     values = [[_value(r, what) for r in results[row]] for row in (a, b)]
-    d = mean_interval([x - y for x, y in zip(*values, strict=True)])
+    here, verdict = _here(*values)
     known = what in quotes and {a, b} <= set(quotes.index)
     return {
         'claim': f'{a} over {b}, {what}',
         'the paper': f'{quotes[what][a] - quotes[what][b]:+.2f}' if known else '',
-        'here': said_difference(*values),
-        'verdict': _verdict(d['low'], d['high']),
+        'here': here,
+        'verdict': verdict,
     }
+
+
+def _check_rows(results: dict, said, quotes):
+    "A `ValueError` for a row in a claim that is none of any table: it would be left out."
+    known = [*results, *quotes.index, *(row for table in TABLES.values() for row in table)]
+    for a, b, _ in said:
+        for row in (a, b):
+            lookup(row, known, 'row in a claim')
 
 
 def claims(
@@ -372,7 +410,10 @@ def claims(
     said,  # list of (a, b, group or variance): the paper finds a over b
     quotes: pd.DataFrame,  # of `quoted`
 ) -> pd.DataFrame:
-    "Which of the paper's statements hold here; those on rows that were not measured are left out."
+    """Which of the paper's statements hold here; those on rows that were not measured are left out. A `ValueError` for
+    a row or a group that is not known, and for rows of other seeds."""
+    said = list(said)
+    _check_rows(results, said, quotes)
     rows = [_claim(results, a, b, what, quotes) for a, b, what in said if a in results and b in results]
     return pd.DataFrame(rows, columns=['claim', 'the paper', 'here', 'verdict']).set_index('claim')
 
@@ -437,7 +478,10 @@ def plot_curve(
     label: str,  # of the setting
     log=False,
 ):
-    "mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right one."
+    """mAP over a setting, a panel per group: what was measured on the left axis, what the paper prints on the right
+    one. A `ValueError` if the deviations are of other settings than the means."""
+    if not mean.index.equals(std.index) or not set(GROUPS) <= {*mean.columns} & {*std.columns}:
+        raise ValueError(f'mean and std must have the same settings and the columns {", ".join(GROUPS)}')
     fig, axs = plt.subplots(1, len(GROUPS), figsize=(10, 2.7))
     blue, grey = sns.color_palette('colorblind')[0], '.5'
     for ax, group in zip(axs, GROUPS):
@@ -458,17 +502,35 @@ def plot_curve(
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=2)
     return fig
 
+
+def _check_repeats(results: list):
+    "A `ValueError` unless these are results of one config, each with a seed of its own."
+    each_once('seed', _seeds_of(results))
+    first = results[0].config
+    for r in results[1:]:
+        if odd := [k for k, v in r.config.items() if k not in ('seed', 'device') and v != first.get(k)]:
+            raise ValueError(
+                f'results of one config are wanted, and {odd[0]} is {first.get(odd[0])!r} in one and '
+                f'{r.config[odd[0]]!r} in another: give those of one row, a seed each'
+            )
+    if len(results) == 1:
+        say('one seed has no deviation: give results of two or more', once=True)
+
 # %% ../nbs/42_paper.ipynb #24a55c3a
 def scatter(
     results,  # of one config, a seed each
     targets,  # [N,C] of the test images, 0/1
 ) -> pd.DataFrame:  # a row per group, percentage points
     """Sample deviation of mAP over the seeds with its 95 % interval, and half the 95 % bootstrap interval over the
-    test images (first seed)."""
+    test images (first seed). One seed has no deviation: NaN, which is said. A `ValueError` for results of several
+    configs, for a seed that stands twice, and for targets of other images."""
+    results = list(results)
+    _check_repeats(results)
     n, first = len(results), results[0]
     std = pd.DataFrame([r.mAP for r in results]).std()
-    low, high = ((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1)) ** 0.5
-    bounds = bootstrap_ci(first.scores, targets, first.counts)
+    low, high = ((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1)) ** 0.5 if n > 1 else (np.nan, np.nan)
+    limits = tuple(first.config.get(k, v) for k, v in zip(('head_from', 'tail_below'), LIMITS))
+    bounds = bootstrap_ci(first.scores, targets, first.counts, limits=limits)
     images = pd.Series({group: (top - bottom) / 2 for group, (bottom, top) in bounds.items()})
     table = pd.DataFrame({'seeds': std, 'low': low * std, 'high': high * std, 'test images': images})
     return table.loc[[*GROUPS]]
@@ -527,10 +589,14 @@ def view_scores(
     batch=128,
     progress=False,
 ) -> tuple:  # [N,C] of the global view, {k: [N,C]} of the local one
-    "The scores of the two views before `dual_view` mixes them (eq. 4, 5). A `ValueError` for a model without views."
+    """The scores of the two views before `dual_view` mixes them (eq. 4, 5). A `ValueError` for a model without views,
+    and for numbers of patches that an image has not."""
     _check_views(model)
     if model.cfg.join != 'topk':
         raise ValueError(f"join={model.cfg.join!r} has no number of patches to sweep: take a run with join='topk'")
+    patches = model.visual.grid[0] * model.visual.grid[1]
+    ks = [check_number('k', k, 1, patches, whole=True) for k in each_once('k', ks)]
+    check_number('batch', batch, 1, whole=True)
     unit, per_view = SCORES[model.cfg.score]
 
     def ready(embeddings):
@@ -556,7 +622,10 @@ def sweep(
     shares,  # of the patches, 0..1; of those that come to the same k, the last counts
     progress=False,
 ) -> pd.DataFrame:  # alpha, k, share, total, head, medium, tail (percent)
-    "mAP on the test images for every alpha at the model's own k, and for every k at its own alpha."
+    """mAP on the test images for every alpha at the model's own k, and for every k at its own alpha. A `ValueError`
+    for what lies beyond 0..1."""
+    alphas = [check_number('alpha', a, 0, 1) for a in each_once('alpha', alphas)]
+    shares = [check_number('share', s, 0, 1) for s in each_once('share', shares)]
     cfg, n = model.cfg, model.visual.grid[0] * model.visual.grid[1]
     own = patches_used(cfg.topk, n, cfg.topk_share)
     share_of = {max(1, round(s * n)): s for s in shares}
@@ -565,7 +634,7 @@ def sweep(
     def row(alpha, k, share):
         w = global_weight(alpha, cfg.alpha_on)
         ap = average_precision((w * glob + (1 - w) * loc[k]).numpy(), data.test.targets)
-        return dict(alpha=alpha, k=k, share=share, **summary(ap, data.counts)['mAP'])
+        return dict(alpha=alpha, k=k, share=share, **summary(ap, data.counts, (cfg.head_from, cfg.tail_below))['mAP'])
 
     by_alpha = [row(alpha, own, None) for alpha in alphas]
     by_k = [row(cfg.alpha, k, share) for k, share in share_of.items()]
@@ -577,7 +646,8 @@ def box_masks(
     i: int,  # which scene
     size: int,  # S, px
 ) -> dict:  # {class: bool [S,S]}
-    "Where the boxes of every class of a scene lie."
+    "Where the boxes of every class of a scene lie. A `ValueError` for a scene that is not there."
+    check_number('i', i, 0, len(scenes.boxes) - 1, whole=True)
     scale, masks = size / scenes.images.shape[-1], {}
     for c, box in zip(scenes.labels[i], scenes.boxes[i]):
         x0, y0, x1, y1 = [round(v * scale) for v in box]
@@ -591,7 +661,11 @@ def localise(
     masks,  # bool [n,S,S], true in the boxes
 ) -> pd.DataFrame:  # a row per map: pointing, coldest, iou, area, each 0..1
     """Pointing game and IoU of heat maps. `coldest` asks of the coldest pixel what `pointing` asks of the hottest;
-    `area` is the share of the pixels in boxes."""
+    `area` is the share of the pixels in boxes. A `ValueError` for other shapes, NaN, and an image without a box."""
+    if maps.ndim != 3 or maps.shape != masks.shape or not maps.numel() or maps.isnan().any():
+        raise ValueError(f'maps and masks must be numbers [n,S,S], got {list(maps.shape)} and {list(masks.shape)}')
+    if not masks.flatten(1).any(1).all():
+        raise ValueError('a mask is empty: a class without a box cannot be pointed at')
     heat, inside = maps.flatten(1), masks.flatten(1)
     low, high = heat.amin(1, keepdim=True), heat.amax(1, keepdim=True)
     hot = heat > (low + high) / 2

@@ -6,7 +6,8 @@
 __all__ = ['as_images', 'run_folder', 'Classifier']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
-import json, re
+import io, json, os, re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
@@ -15,7 +16,7 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip, load_clip
-from .config import METHODS, Config, clip_settings
+from .config import METHODS, clip_settings
 from .core import check_number, get_device, lookup, runs_dir, say
 from .data import Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
@@ -23,14 +24,29 @@ from .experiment import Result, load_model
 from .model import DualView, for_classes
 from .train import Pixels
 
+
+_ONE = (str, os.PathLike, Image.Image, bytes, bytearray)
+
+
+def _is_one(images) -> bool:
+    "Is it one image, and not a row of them?"
+    if isinstance(images, np.ndarray) and images.dtype.kind in 'OSU':  # of paths or of images
+        return images.ndim == 0
+    number_of_axes = images.ndim if isinstance(images, (np.ndarray, torch.Tensor)) else 4
+    return isinstance(images, _ONE) or hasattr(images, 'read') or number_of_axes < 4
+
 # %% ../nbs/41_predict.ipynb #6534747d
-def as_images(images) -> list:  # of paths, `PIL.Image`s and arrays
-    "One image or many, in any of the forms that people hold them, as a list."
-    if isinstance(images, (str, Path, Image.Image)):
-        return [images]
-    if isinstance(images, (np.ndarray, torch.Tensor)) and images.ndim < 4:
-        return [images]
-    return list(images)
+def as_images(images) -> list:  # of paths, file objects, `PIL.Image`s and arrays
+    """One image or many, in any of the forms that people hold them, as a list; the bytes of a file as a file object. A
+    `ValueError` for what holds images under names, and for what holds none."""
+    if isinstance(images, (pd.DataFrame, Mapping)):
+        names = ', '.join(map(str, list(images)[:5]))
+        raise ValueError(f'images must be a list, got a {type(images).__name__}: hand over one of its parts ({names})')
+    if not _is_one(images) and not hasattr(images, '__iter__'):
+        raise ValueError(f'images must be a path, a picture, an array or a list of them, got {images!r}')
+    if _is_one(images):
+        images = [images.item() if isinstance(images, np.ndarray) and not images.ndim else images]
+    return [io.BytesIO(im) if isinstance(im, (bytes, bytearray)) else im for im in images]
 
 # %% ../nbs/41_predict.ipynb #67d745dc
 def _check_method(folder, said: dict, method):
@@ -68,9 +84,13 @@ def _first_runs(file: Path, methods) -> dict:  # label -> name of a run
 
 
 def run_folder(folder, method=None) -> Path:
-    """The folder of one run: itself, or, of the folder that a run notebook fills, the first seed of a method (a label;
-    None = the last one in it). A `FileNotFoundError` if there is no finished run."""
-    file = Path(folder) / 'result.json'
+    """The folder of one run: itself, that of a file in it, or, of the folder that a run notebook fills, the first seed
+    of a method (a label; None = the last one in it). A `FileNotFoundError` if there is no finished run."""
+    if not isinstance(folder, (str, os.PathLike)) or not str(folder):
+        raise ValueError(f'give the folder of a run, or its Result, got {type(folder).__name__} {str(folder)[:40]!r}')
+    folder = Path(folder).expanduser()
+    folder = folder.parent if folder.is_file() else folder
+    file = folder / 'result.json'
     if not file.is_file():
         raise FileNotFoundError(
             f'no finished run in {folder}: give the folder of a run, with result.json and model.safetensors'
@@ -87,17 +107,35 @@ def run_folder(folder, method=None) -> Path:
         raise FileNotFoundError(f'{folder} names the run {run}, and there is none: run the notebook again')
     return run
 
-# %% ../nbs/41_predict.ipynb #13c77f0e
-def _check_names(classes):
-    "A `ValueError` for what is no list of names."
+
+def _names(classes) -> list:
+    "Class names as a list. A `ValueError` for what is none."
     if isinstance(classes, str):
         raise ValueError(f'classes must be a list of names, got the text {classes!r}: write [{classes!r}] for one')
+    if isinstance(classes, (pd.DataFrame, Mapping, bytes)) or not hasattr(classes, '__iter__'):
+        raise ValueError(f'classes must be a list of names, got a {type(classes).__name__}; None for those of the run')
+    classes = list(classes)
     if not classes or not all(isinstance(n, str) and n.strip() for n in classes):
         raise ValueError(f'classes must be a list of names, at least one, got {classes!r}; None for those of the run')
+    if several := [n for n in classes if re.search(r'[;|\t\n]', n)]:
+        raise ValueError(
+            f'classes must be single names, got {several[0]!r}: write each on its own (in a shell, cat,dog)'
+        )
     if twice := sorted({n for n in classes if classes.count(n) > 1}):
         raise ValueError(f"classes must stand once each, got twice: {', '.join(twice)}")
+    return classes
 
 
+def _run_of(folder, method) -> Result:
+    "The result that somebody named, by its folder or itself."
+    if not isinstance(folder, Result):
+        return Result.load(run_folder(folder, method))
+    _check_method(folder.folder, dict(config=folder.config), method)
+    if not folder.folder:
+        raise ValueError('this Result was never written to a folder, which holds the trained model: run(...) gives one')
+    return folder
+
+# %% ../nbs/41_predict.ipynb #13c77f0e
 class Classifier:
     "Probabilities and heat maps for any image, by a trained run."
 
@@ -109,26 +147,35 @@ class Classifier:
     @classmethod
     def load(
         cls,
-        folder,  # of the run, or the one that a run notebook fills
+        folder,  # of the run, a file in it, the one that a run notebook fills, or a `Result`
         pretrained=None,  # where the CLIP's weights lie now, if elsewhere than at training
         device='auto',
         method=None,  # which of the methods in a run notebook's folder
     ):
-        "The classifier of a run. Raises `FileNotFoundError` if there is none in `folder`."
-        result, device = Result.load(run_folder(folder, method)), get_device(device)
-        weights = result.config['pretrained'] if pretrained is None else pretrained
-        clip = load_clip(result.config['clip'], weights, **clip_settings(Config(**result.config))).to(device)
+        """The classifier of a run; a line if the run was made by other code than that of today. Raises
+        `FileNotFoundError` if there is none in `folder`."""
+        device = get_device(device)
+        result = _run_of(folder, method)
+        cfg = result.made_by
+        weights = cfg.pretrained if pretrained is None else pretrained
+        clip = load_clip(cfg.clip, weights, **clip_settings(cfg)).to(device)
         return cls(result, clip, load_model(result, clip, device), device)
 
-    def _image(self, image) -> torch.Tensor:  # uint8 [3,S,S]
+    def _image(self, image, number=None) -> torch.Tensor:  # uint8 [3,S,S]
+        "The picture as the model takes it. A `ValueError` says which one of many cannot be used."
         peaks, trained = [], Peak(*self.result.peak)
-        pixels = load_image(image, self.clip.visual.size, self.transform, trained, peaks)
+        try:
+            pixels = load_image(image, self.clip.visual.size, self.transform, trained, peaks)
+        except (ValueError, TypeError) as e:
+            if number is None or isinstance(image, (str, os.PathLike)):
+                raise
+            raise ValueError(f'image {number}: {e}') from None
         if peaks and trained == Peak():
             say('pictures of more than 8 bits, and none at training: each is scaled by its own values', once=True)
         return torch.as_tensor(pixels)
 
-    def _probabilities(self, model: DualView, images, texts, decision) -> np.ndarray:  # [B,C]
-        x = self.pixels(torch.stack([self._image(im) for im in images]))
+    def _probabilities(self, model: DualView, images, texts, decision, first: int) -> np.ndarray:  # [B,C]
+        x = self.pixels(torch.stack([self._image(im, j) for j, im in enumerate(images, first)]))
         score = model.score(*model.visual(x), texts)
         return decision.probabilities(model.logits(score).cpu().numpy())
 
@@ -137,14 +184,14 @@ class Classifier:
         if decide is not None:
             lookup(decide, DECIDE, 'way to decide')
         decision = self.result.decisions
-        if decide and not decision.images:
-            say(f'{self.result.folder} had no validation images to choose by: the threshold is .5', once=True)
+        if decision.missing:
+            say(f'{self.result.folder}: {decision.missing}', once=True)
         return decision if classes is None else decision.common()
 
     @torch.inference_mode()
     def predict(
         self,
-        images,  # one image or many: paths, `PIL.Image`s, uint8 arrays [H,W,3] or [N,H,W,3]
+        images,  # one image or many: paths, file objects, bytes of a file, `PIL.Image`s, arrays [H,W,3] or [N,H,W,3]
         classes=None,  # names to look for; None = those of the run
         top=None,  # rows per image, at most; None = one per class, or all that is decided
         batch=64,  # images at a time, 1 or more
@@ -158,15 +205,16 @@ class Classifier:
             check_number(name, n, 1, whole=True)
         model = self.model
         if classes is not None:
-            classes = classes if isinstance(classes, str) else list(classes)
-            _check_names(classes)
+            classes = _names(classes)
             model = for_classes(model, classes)
         images = as_images(images)
+        if not images:
+            say('predict: there are no images, and so no rows')
         names, texts, rows = list(model.classes), model.texts(), []
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
-            for j, p in enumerate(self._probabilities(model, part, texts, decision), start):
-                name = str(images[j]) if isinstance(images[j], (str, Path)) else j
+            for j, p in enumerate(self._probabilities(model, part, texts, decision, start), start):
+                name = str(images[j]) if isinstance(images[j], (str, os.PathLike)) else j
                 found = [(name, names[c], float(p[c])) for c in decision.chosen(p, decide, top)]
                 rows += found or [(name, None, np.nan)]
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
@@ -180,7 +228,9 @@ class Classifier:
         "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
         c = self.classes.index(lookup(label, self.classes, 'class'))
         text = self.model.local_texts()[[c]]
-        W, H = open_image(image, Peak(*self.result.peak)).size
+        given = as_images(image)[0] if _is_one(image) else image
+        image = open_image(given, Peak(*self.result.peak))  # a file object can be read once
+        W, H = image.size
         _, p = self.model.visual(self.pixels(self._image(image)[None]))
         seen = heat_maps(p[0].float(), text, self.model.visual.grid, self.clip.visual.size)
         left, top, right, bottom = shown_part(W, H, self.transform)

@@ -10,6 +10,7 @@ __all__ = ['GROUPS', 'DEFICIENCIES', 'reported_epochs', 'results_table', 'decide
 
 # %% ../nbs/40_report.ipynb #b8d546d4
 import io, re, textwrap
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -20,8 +21,8 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip
-from .config import METHODS, TRIAL, Config, method_label, start_config
-from .core import atomic_write, say
+from .config import METHODS, TRIAL, Config, each_once, method_label, start_config
+from .core import atomic_write, check_number, near, say
 from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_config, fewshot_trial
 from .labels import LIMITS, groups, readable
@@ -31,6 +32,19 @@ from .train import Pixels
 
 # %% ../nbs/40_report.ipynb #4bcce0dd
 GROUPS = ('total', 'head', 'medium', 'tail')
+
+
+def _methods_of(summary, by_group=False) -> dict:  # row -> what was measured
+    "The rows of a summary of `compare`. A `ValueError` for anything else."
+    if not isinstance(summary, dict) or not summary.get('methods'):
+        raise ValueError(
+            f'expected the summary of a comparison, got a {type(summary).__name__} without methods: '
+            'summary, results = compare(...)'
+        )
+    for row, m in summary['methods'].items() if by_group else ():
+        if not set(GROUPS) <= m['mAP'].keys():
+            raise ValueError(f'{row} has no mAP by group: fewshot_table and plot_fewshot show few-shot runs')
+    return summary['methods']
 
 
 def _cell(mean, std):
@@ -50,9 +64,9 @@ def reported_epochs(reported: list) -> str:  # a dict {phase: epoch} per seed
 
 def results_table(summary: dict) -> pd.DataFrame:  # a row per method, percent; both variances in percent squared
     """mAP by group (mean ± sample standard deviation over the seeds), the two variances of AP, and the epochs that
-    were reported."""
+    were reported. A `ValueError` for what is no summary of `compare`."""
     rows = {}
-    for name, m in summary['methods'].items():
+    for name, m in _methods_of(summary, by_group=True).items():
         rows[name] = {g: _cell(m['mAP'][g], m['std'][g]) for g in GROUPS}
         rows[name]['var (classes)'] = f"{m['var_population']:.0f}"
         rows[name]['var (groups)'] = f"{m['var_between_groups']:.1f}"
@@ -71,9 +85,9 @@ _DECIDED = {
 
 
 def decided_table(summary: dict) -> pd.DataFrame:  # a row per method that decided; errors in 0..1, F1 in percent
-    "Calibration error and F1 of the decided labels, means over the seeds."
+    "Calibration error and F1 of the decided labels, means over the seeds. A `ValueError` as of `results_table`."
     rows = {}
-    for name, m in summary['methods'].items():
+    for name, m in _methods_of(summary).items():
         if m.get('decided'):
             digits = {k: 3 if 'ECE' in v else 1 for k, v in _DECIDED.items()}
             rows[name] = {k: f"{m['decided'][v]:.{digits[k]}f}" for k, v in _DECIDED.items()}
@@ -84,7 +98,10 @@ def visibility_table(
     results: dict,  # {method: [Result per seed]}
     scenes,  # IconScenes, the embedded test set
 ) -> pd.DataFrame:  # percent
-    "mAP of classes where they are prominent and where they are only unobtrusive (embedded benchmarks)."
+    """mAP of classes where they are prominent and where they are only unobtrusive (embedded benchmarks). A
+    `ValueError` without scenes, and for scores of other images."""
+    if scenes is None:
+        raise ValueError('these data have no scenes, which say how large an object is: take an embedded benchmark')
     large = scenes.prominent_targets()
     subsets = dict(prominent=large, unobtrusive=scenes.targets.bool() & ~large)
     rows = {}
@@ -210,7 +227,10 @@ def _what_it_held(file: Path, table: pd.DataFrame, note: str) -> str:
 
 
 def save_table(table: pd.DataFrame, folder, name: str, note=''):
-    "Write `name.md` (with a note on what was measured) and `name.csv`; a line if another table lay there."
+    """Write `name.md` (with a note on what was measured) and `name.csv`; a line if another table lay there. A
+    `ValueError` for what is no table."""
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f'{name}: expected a DataFrame, got a {type(table).__name__}')
     file = Path(folder) / f'{name}.md'
     if held := _what_it_held(file, table, note):
         say(f'{file} held {held} and is replaced')
@@ -232,12 +252,16 @@ DEFICIENCIES = {  # linear RGB -> linear RGB, Machado et al. 2009, severity 1.0
     'deuteranopia': _matrix('0.367322 0.860646 -0.227968  0.280085 0.672501 0.047413  -0.011820 0.042940 0.968881'),
     'tritanopia': _matrix('1.255528 -0.076749 -0.178779  -0.078411 0.930809 0.147602  0.004733 0.691367 0.303900'),
 }
+
+
 _XYZ = _matrix('0.4124564 0.3575761 0.1804375  0.2126729 0.7151522 0.0721750  0.0193339 0.1191920 0.9503041')
 
 
 def linear(rgb):  # sRGB [...,3] in 0..1 -> linear RGB
-    "The light that a pixel value stands for."
+    "The light that a pixel value stands for. A `ValueError` for values beyond 0..1."
     rgb = np.asarray(rgb, float)
+    if not ((rgb >= 0) & (rgb <= 1)).all():
+        raise ValueError(f'colours must lie in 0..1, got {np.min(rgb):.3g} to {np.max(rgb):.3g}: divide bytes by 255')
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
@@ -261,7 +285,9 @@ def apart(a, b) -> np.ndarray:  # [n,4,3] and [m,4,3] -> [n,m]
 # %% ../nbs/40_report.ipynb #cb6bdb0d
 @lru_cache
 def palette(n: int) -> tuple:  # of n hex colours
-    "`n` colours that colour-blind readers can tell apart, as far as n colours can be; the first ones never change."
+    """`n` colours that colour-blind readers can tell apart, as far as n colours can be; the first ones never change. A
+    `ValueError` for what is no number of colours."""
+    check_number('n', n, 0, whole=True)
     chosen = [to_hex(c) for c in sns.color_palette('colorblind')][:n]
     steps = np.linspace(0.05, 0.9, 12)
     candidates = np.stack(np.meshgrid(steps, steps, steps), -1).reshape(-1, 3)
@@ -276,6 +302,8 @@ def palette(n: int) -> tuple:  # of n hex colours
 def colours(labels=None) -> dict:  # label -> hex colour
     """A colour for every label: that of its method, or the next one that no method has. None: all methods, as they
     are declared at this moment."""
+    if isinstance(labels, str):
+        raise ValueError(f'labels must be a list, got the text {labels!r}')
     own = {m.label: m.colour for m in METHODS.values() if m.colour}
     wanted = [m.label for m in METHODS.values()]
     wanted += [name for name in labels or () if name not in wanted]
@@ -298,13 +326,14 @@ def save_figure(fig, folder, name: str):
 
 
 def seeds_said(n: int) -> str:
-    "How many seeds, in words."
+    "How many seeds, in words. A `ValueError` for none."
+    check_number('the number of seeds', n, 1, whole=True)
     return f'{n} seeds' if n > 1 else 'one seed'
 
 
 def what_is_shown(summary: dict) -> str:
     "The line in the corner of a figure: data, classes, seeds."
-    n = len(next(iter(summary['methods'].values()))['ap'])
+    n = len(next(iter(_methods_of(summary).values()))['ap'])
     return f"{summary['data'].split()[0]}, {n} classes, {seeds_said(len(summary['seeds']))}"
 
 
@@ -314,8 +343,8 @@ def sign(ax, text: str):
 
 # %% ../nbs/40_report.ipynb #5dc38ffd
 def plot_groups(summary: dict):
-    "Bars of mAP by group, with the deviation over the seeds."
-    methods = summary['methods']
+    "Bars of mAP by group, with the deviation over the seeds. A `ValueError` as of `results_table`."
+    methods = _methods_of(summary, by_group=True)
     colour_of = colours(methods)
     fig, ax = plt.subplots(figsize=(6.4, 3))
     w = 0.8 / len(methods)
@@ -380,18 +409,53 @@ def _draw_running(ax, values, colour, label, window, width):
         x, pd.Series(values).rolling(window, center=True, min_periods=1).mean(), color=colour, label=label, lw=width
     )
 
+
+def _by_name(values, names, what: str) -> np.ndarray:  # float [C], in the order of `names`
+    "Values of classes: by their names, or as many as there are names. A `ValueError` for others."
+    if not isinstance(values, (pd.Series, Mapping)):
+        found = np.asarray(values, float)
+        if found.shape != (len(names),):
+            raise ValueError(f'{what} must be one for each of the {len(names)} classes, got {found.shape}')
+        return found
+    own = dict(values)
+    if len(own) < len(values) or set(own) != set(names):
+        odd = [n for n in [*own, *names] if n not in own or n not in names] or list(own)
+        raise ValueError(f'{what} have other classes ({odd[0]!r}, ...) than the methods: {near(odd[0], names)}')
+    return np.array([own[n] for n in names], float)
+
+
+def _counts_for(summary: dict, counts, names) -> np.ndarray:  # [C]
+    "The training images of every class. A `ValueError` for counts that are none, or not those of the summary."
+    known = summary.get('counts')
+    if counts is None and known is None:
+        raise ValueError('this summary has no counts: give the training images of each class')
+    found = _by_name(known if counts is None else counts, names, 'counts')
+    if not (np.isfinite(found) & (found >= 0)).all():
+        raise ValueError('counts must be numbers of images, 0 or more each')
+    if known is not None and (found != (right := _by_name(known, names, 'counts of the summary'))).any():
+        i = int(np.flatnonzero(found != right)[0])
+        raise ValueError(
+            f'counts are not those of the summary, or in another order: {names[i]} has {right[i]:.0f}, not '
+            f'{found[i]:.0f}; leave them out'
+        )
+    return found
+
 # %% ../nbs/40_report.ipynb #86563d92
 def plot_per_class(
     summary: dict,
-    counts,  # [C] training images per class
+    counts=None,  # training images per class, by name or in the order of the classes; None = those of the summary
     window=9,  # classes in the running mean
 ):
     """AP of every class by falling training count, with running means; below it the difference to zero-shot CLIP (or to
-    the first method), which shows what hides in lines that lie on each other; below that the counts."""
-    methods, counts = summary['methods'], np.asarray(counts)
+    the first method), which shows what hides in lines that lie on each other; below that the counts. A `ValueError`
+    for counts that do not belong to the classes, and for methods with other classes."""
+    check_number('window', window, 1, whole=True)
+    methods = _methods_of(summary)
+    classes = list(next(iter(methods.values()))['ap'])
+    counts = _counts_for(summary, counts, classes)
     colour_of, base = colours(methods), _reference(methods)
     order = np.argsort(-counts, kind='stable')
-    ap = {name: np.array(list(m['ap'].values()), float)[order] for name, m in methods.items()}
+    ap = {name: _by_name(m['ap'], classes, f'APs of {name}')[order] for name, m in methods.items()}
     fig, (ax, middle, bottom) = plt.subplots(3, 1, figsize=(9, 6.2), sharex=True, height_ratios=(3, 2.2, 1))
     for name, width in zip(methods, np.linspace(3.6, 1.3, len(methods))):  # a line on another leaves its edges
         _draw_running(ax, ap[name], colour_of[name], name, window, width)
@@ -403,8 +467,8 @@ def plot_per_class(
     limits = tuple(summary.get('config', {}).get(k, own) for k, own in zip(('head_from', 'tail_below'), LIMITS))
     for each in (ax, middle, bottom):
         _group_edges(each, counts, limits, names=each is ax)
-    names = [readable(n) for n in next(iter(methods.values()))['ap']]
-    bottom.set_xticks(range(len(order)), [names[i] for i in order], rotation=90, fontsize=6 if len(order) > 30 else 8)
+    names = [readable(classes[i]) for i in order]
+    bottom.set_xticks(range(len(order)), names, rotation=90, fontsize=6 if len(order) > 30 else 8)
     ax.set(ylabel='AP (%)', ylim=(0, 100))
     middle.set_ylabel(f'AP less that of\n{base} (points)', fontsize=9)
     bottom.set(ylabel='training\nimages', xlim=(-1, len(order)))
@@ -436,7 +500,10 @@ def loss_said(config: dict, records: list) -> str:
 # %% ../nbs/40_report.ipynb #ca333d22
 def plot_curves(results: dict):  # {method: [Result per seed]}
     """Training loss and selection mAP by epoch, a line per seed; dots mark the reported epochs. Each axis names its
-    loss: losses of different names are not comparable."""
+    loss: losses of different names are not comparable. A `ValueError` for what are no results by method."""
+    by_method = isinstance(results, dict) and all(isinstance(rs, (list, tuple)) and rs for rs in results.values())
+    if not by_method or not results:
+        raise ValueError('results must be {method: [Result per seed]}, as compare gives them beside the summary')
     phases = _phases(results)
     n = max(1, len(phases))
     colour_of = colours([method_label(m) for m in results])
@@ -519,8 +586,14 @@ def plot_heatmaps(
     rows,  # test images
     per_image=3,  # classes of each, at most
 ):
-    "A line per image and class: the image, a map per model, all maps of a line on one scale, hottest pixels crossed."
+    """A line per image and class: the image, a map per model, all maps of a line on one scale, hottest pixels crossed.
+    A `ValueError` for images that are not there or show no class."""
+    check_number('per_image', per_image, 1, whole=True)
+    last = len(data.test.targets) - 1
+    rows = [check_number('an image', i, 0, last, whole=True) for i in each_once('image', rows)]
     shown = [(i, c) for i in rows for c in data.test.targets[i].nonzero()[:, 0].tolist()[:per_image]]
+    if not shown:
+        raise ValueError(f'the images {rows} show no class, so there is nothing to map: take others')
     maps = torch.stack([_maps(m, clip, data, shown) for m in models.values()], 1)  # [n,M,S,S]
     n, width = len(shown), len(models) + 1
     size = (1.15 * width + 0.6, 1.15 * n + 0.6)

@@ -7,7 +7,7 @@ __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLI
            'UNREAD_STARTS', 'OF_A_PROGRAM', 'METADATA', 'LABEL_COLUMNS', 'SMALL', 'SOURCES', 'OURS', 'Data',
            'split_digest', 'content_digest', 'resize', 'embedded', 'named_like_a_split', 'find_lists',
            'check_same_classes', 'listed', 'read_data', 'same_pictures', 'contradictions', 'say_read', 'folders',
-           'Samples', 'label_form', 'from_samples', 'in_memory', 'Source', 'check_split', 'check_data',
+           'Samples', 'label_form', 'from_samples', 'once', 'in_memory', 'Source', 'check_split', 'check_data',
            'named_by_content', 'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
@@ -15,10 +15,8 @@ import hashlib, os, re
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
-
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-
 from .core import lookup, say, text_digest
 from .data import Peak, Split, check_classes, decode_splits, load_image, rescaled, scale_said, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
@@ -477,6 +475,34 @@ def _column(items, first, given, usual, what):  # -> name of the column
     return found[0]
 
 
+def _check_samples(items):
+    "A `ValueError` for what holds samples, but is no sequence of them."
+    what = type(items).__name__
+    if isinstance(items, (Split, Data)):
+        raise ValueError(f'a {what} is not made of samples: hand Data over as it is, run(cfg, data=...)')
+    if isinstance(items, (str, bytes, Path)):
+        raise ValueError(
+            f"samples are (image, labels), got {items!r}: a table or a folder is benchmark='own' or 'folder'"
+        )
+    if isinstance(items, dict):
+        raise ValueError(
+            f"these are several splits ({', '.join(map(str, items))}): hand over one as train, one as test"
+        )
+    arrays = (np.ndarray, torch.Tensor)
+    if isinstance(items, (tuple, list)) and len(items) == 2 and isinstance(items[0], arrays) and items[0].ndim == 4:
+        raise ValueError('these are all images and all labels: hand over list(zip(images, labels))')
+    if not hasattr(items, '__iter__') and not hasattr(items, '__getitem__'):
+        raise ValueError(f'samples must be a sequence of (image, labels), got a {what}')
+
+
+def _sequence(items):
+    "Samples that have a number each: rows of a table as dictionaries, and what can only be gone through as a list."
+    _check_samples(items)
+    if isinstance(items, pd.DataFrame):
+        return items.to_dict('records')
+    return items if hasattr(items, '__len__') and hasattr(items, '__getitem__') else list(items)
+
+
 def _names_of_column(items, label: str):  # -> C names, or None
     "The class names of a column of class labels, as `datasets` has them; None where they are but its numbers."
     feature = (getattr(items, 'features', None) or {}).get(label)
@@ -519,16 +545,13 @@ class Samples(NamedTuple):
 
 
 def _pairs(items, image, label) -> Samples:
-    "Images and labels of a sequence of pairs, or of rows with columns."
+    "Images and labels of a sequence of pairs, or of rows with columns. A `ValueError` for anything else."
     if isinstance(items, dict):
         raise ValueError(
             f"these are several splits ({', '.join(map(str, items))}): hand over one as train, one as test"
         )
     parts = _parts(items)
-    if isinstance(items, pd.DataFrame):
-        items = items.to_dict('records')
-    if not hasattr(items, '__len__'):
-        items = list(items)
+    items = _sequence(items)
     if not len(items):
         raise ValueError('there are no samples: give a sequence of (image, labels)')
     rows = [items[i] for i in range(len(items))]
@@ -685,6 +708,24 @@ def _all_pixels(parts: dict, size, cfg) -> tuple:  # {part: uint8 [N,3,S,S]}, Pe
     return pixels, every
 
 # %% ../nbs/14_sources.ipynb #5294a97b
+def _handed_over(parts: dict, targets: dict, names: tuple):  # -> a source
+    "The source of some samples: their pictures are resized when a run asks for them."
+
+    def load(cfg, size: int, progress=True) -> Data:
+        splits, (every, peak) = {}, _all_pixels(parts, size, cfg)
+        for n, pixels in every.items():
+            paths = [f'{n}/{i:05d}' for i in range(len(pixels))]
+            files = [hashlib.sha256(p).hexdigest()[:16] for p in pixels]
+            labels = torch.from_numpy(targets[n])
+            made = dict(files=files, transform=cfg.transform, peak=peak)
+            splits[n] = Split(torch.from_numpy(pixels), labels, names, paths, **made)
+        say_read(splits)
+        return Data(splits['train'], splits['test'], 'memory', val=splits.get('val'))  # `load_data` adds the digest
+
+    load.reads = ()  # neither folders nor anything else of the config but the transform
+    return load
+
+
 def from_samples(
     train,  # sequence of (image, labels), or a data set of rows with columns
     test,  # likewise
@@ -713,16 +754,23 @@ def from_samples(
             f'class numbers of {" and ".join(moved)} are those of the data set, put in the order of classes=', once=True
         )
 
-    def load(cfg, size: int, progress=True) -> Data:
-        splits, (every, peak) = {}, _all_pixels(parts, size, cfg)
-        for n, pixels in every.items():
-            paths = [f'{n}/{i:05d}' for i in range(len(pixels))]
-            files = [hashlib.sha256(p).hexdigest()[:16] for p in pixels]
-            labels = torch.from_numpy(targets[n])
-            splits[n] = Split(torch.from_numpy(pixels), labels, tuple(names), paths, files=files, peak=peak)
-        say_read(splits)
-        return Data(splits['train'], splits['test'], 'memory', val=splits.get('val'))  # `load_data` adds the digest
+    return _handed_over(parts, targets, tuple(names))
 
+
+def once(source):  # -> a source, or what was given
+    "A source of `from_samples` that reads its pictures once for many runs with one transform; anything else as it is."
+    if getattr(source, 'reads', None) != ():
+        return source
+    made = {}
+
+    def load(cfg, size: int, progress=True) -> Data:
+        key = size, cfg.transform
+        if key not in made:
+            made.clear()
+            made[key] = source(cfg, size, progress)
+        return made[key]
+
+    load.reads = ()
     return load
 
 
@@ -864,12 +912,33 @@ def named_by_content(data: Data) -> Data:
     digest = content_digest(*(s for s in (data.train, data.test, data.val) if s is not None))
     return data if digest in data.digest else data._replace(digest=f'{data.digest} {digest}'.strip())
 
+
+def _check_idle(source, cfg):
+    "A `ValueError` for fields of the config that data in memory do not read, and for data of another transform."
+    if not isinstance(source, Data) and getattr(source, 'reads', None) != ():
+        return
+    if idle := ' and '.join(k for k in ('lists', 'image_root') if getattr(cfg, k, '')):
+        if not isinstance(source, Data) or not source.digest.startswith(f'{cfg.benchmark} '):
+            raise ValueError(f'the data are handed over, so {idle} would not be read: leave out one of the two')
+        say(f'the data are handed over ({source.digest}): {idle} is not read again', once=True)
+    for name in ('train', 'test', 'val') if isinstance(source, Data) else ():
+        made = getattr(getattr(source, name), 'transform', '')
+        if made and made != cfg.transform:
+            raise ValueError(
+                f'the {name} images were made with transform={made!r}, and the config has {cfg.transform!r}: load them '
+                'with this config, or hand over a source (from_samples), which makes them for each config'
+            )
+
 # %% ../nbs/14_sources.ipynb #0efbe353
 def check_handed_over(data: Data, benchmark: str):
     """Data of one's own under the name of a benchmark: said, and a `ValueError` if its classes are others."""
+    if data.digest.startswith(f'{benchmark} '):
+        return
+    if SOURCES[benchmark].load in (listed, folders) and benchmark not in BENCHMARKS:
+        say(f"data were handed over, so those of benchmark={benchmark!r} are not read; 'memory' is its name", once=True)
     worlds = ICON_BENCHMARKS if benchmark in ICON_BENCHMARKS else BENCHMARKS
     known = worlds.get(benchmark)
-    if known is None or data.digest.startswith(f'{benchmark} '):
+    if known is None:
         return
     if tuple(known.classes) != tuple(data.classes):
         raise ValueError(
@@ -889,10 +958,19 @@ def load_data(
     if data is None:
         data = lookup(cfg.benchmark, SOURCES, 'benchmark').load
     source = data
+    if isinstance(source, type):
+        raise ValueError(
+            f'data must be `Data` or a source, got the class {source.__name__}: give an object, such as '
+            'Data(train, test, digest) or from_samples(train, test)'
+        )
+    _check_idle(source, cfg)
     if callable(source):
         data = source(cfg, size, progress)
     if not isinstance(data, Data):
-        raise ValueError(f'data must be `Data` or a source, which gives `Data`, got {type(data).__name__}')
+        raise ValueError(
+            f'data must be `Data` or a source, which gives `Data`, got {type(data).__name__}: '
+            'from_samples(train, test) makes a source'
+        )
     data = check_data(data, cfg, size)
     if source in OURS:
         return data

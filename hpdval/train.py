@@ -236,6 +236,7 @@ def train_epoch(
     step,  # () -> losses, as `train_step` with all but its first argument
     desc='',
     progress=False,
+    rate='the learning rate',  # what a message calls it
 ) -> dict:  # name -> mean over the steps
     "One pass over the batches. A `FloatingPointError` if the loss is not finite."
     total = None
@@ -245,7 +246,7 @@ def train_epoch(
         total = values if total is None else total + values
     means = dict(zip(losses, (total / len(order)).tolist()))
     if not math.isfinite(sum(means.values())):
-        raise FloatingPointError(f'{desc}: the loss is not finite ({means}); lower the learning rate')
+        raise FloatingPointError(f'{desc}: the loss is not finite ({means}); lower {rate}')
     return means
 
 # %% ../nbs/30_train.ipynb #c259c8c5
@@ -335,6 +336,21 @@ def show_epoch(bar, record: dict, epochs: int):
     say(f'{bar.desc}, epoch {epoch} of {epochs}: loss {loss}{judged}, {duration(seconds)}, {left} left')
 
 
+def _say_before(desc: str, n: int, epochs: int, cfg: Config, earliest):  # None: nothing is judged
+    "A line about what the settings of a training mean for so few steps or epochs."
+    if earliest is not None and earliest > epochs:
+        say(f'{desc}: the first epoch that may be reported would be {earliest}; of {epochs}, the last is reported')
+    steps = epochs * math.ceil(n / cfg.batch_size)
+    if not steps or (1 - cfg.ema) * steps >= 1 or not is_main():
+        return
+    fitting = max(0.0, round(1 - 10 / steps, 3))
+    say(
+        f'{desc}: ema={cfg.ema:g} is for more than the {steps} steps there are: {100 * cfg.ema**steps:.0f} % of the '
+        f'weights that are judged and kept are still those of the start; set ema={fitting:g}, or train longer',
+        once=True,
+    )
+
+
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -350,21 +366,21 @@ def fit(
 ) -> pd.DataFrame:  # a row per epoch
     "Train `params` and leave the reported epoch in them."
     steps = max(1, (cfg.schedule_epochs or epochs) * math.ceil(n / cfg.batch_size))
-    if evaluate and earliest > epochs:
-        say(f'{desc}: the first epoch that may be reported would be {earliest}; of {epochs}, the last is reported')
+    _say_before(desc, n, epochs, cfg, earliest if evaluate else None)
     earliest = min(earliest, epochs)
     t = Training(params, steps, lr, cfg, evaluate, earliest)
     if state := load_checkpoint(file):
         t.resume(state)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
+    rate = f"the learning rate {desc.replace('stage ', 'lr') or 'lr'}={lr:g}"
     watched = progress and live()  # else `show_epoch` says a line an epoch
     bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', watched, initial=t.epoch, total=epochs)
     for epoch in bar:
         start = time.time()
         order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch))
         name = f'{desc}, epoch {epoch + 1}'
-        means = train_epoch(order, lambda idx, step: loss_fn(idx, epoch, step), t.step, name, progress)
+        means = train_epoch(order, lambda idx, step: loss_fn(idx, epoch, step), t.step, name, progress, rate)
         t.epoch = epoch + 1
         record = dict(phase=desc, epoch=t.epoch, loss=sum(means.values()), **means)
         t.history.append(record | dict(seconds=time.time() - start, mAP=t.best.judge(t.epoch)))

@@ -20,6 +20,7 @@ from .core import check_number, lookup, say
 from .experiment import config_clip, load_benchmark, run
 from .metrics import mean_interval
 from .parallel import from_main, is_main
+from .sources import once
 from .train import split_for_selection
 
 # %% ../nbs/34_tune.ipynb #bc07fb2e
@@ -516,7 +517,7 @@ def tune(
     anything is trained."""
     _check_numbers(trials, folds, fresh, seconds)
     wanted = read_space(space)
-    cfg = _start(method, params)
+    cfg, data = _start(method, params), once(data)
     optuna = _optuna()
     loaded = load_benchmark(cfg, None, progress, data)
     patches = math.prod(config_clip(cfg).visual.grid) if cfg.student == 'clip' else 0

@@ -215,14 +215,10 @@ _COUNTERS = ('token_embedding.ids', 'num_batches_tracked', 'position_ids', *_OPE
 
 
 def _check_numbers(state: dict, file):
-    "A `ValueError` for a tensor that holds no weights: other numbers, NaN, infinity, zeros only."
+    "A `ValueError` for a tensor that holds no weights: other numbers, NaN, infinity."
     for name, t in state.items():
-        if name.endswith(_COUNTERS):
-            continue
-        if why := _not_weights(t):
+        if not name.endswith(_COUNTERS) and (why := _not_weights(t)):
             raise ValueError(f'{file}: {name} {why}')
-        if t.ndim > 1 and not t.any() and not name.startswith('head.'):  # a classifier may start from zero
-            raise ValueError(f'{file}: {name} holds zeros only: the file was not written to its end, or not trained')
 
 # %% ../nbs/19_weights.ipynb #fdcdc619
 def _tensors(file):
@@ -241,7 +237,7 @@ def _refuse_archive(file):
 
 def read_weights(file) -> dict:  # name -> tensor
     """The state dict in a local file: safetensors, a torch state dict, wrapped or not, or an archive that OpenAI
-    published. A one-line `ValueError` for anything else, for NaN, zeros only and whole numbers."""
+    published. A one-line `ValueError` for anything else, for NaN and whole numbers."""
     if is_archive(file):
         state = read_archive(file) if recognised(file) else _refuse_archive(file)
     else:

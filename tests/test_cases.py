@@ -16,6 +16,7 @@ from hpdval.lists import COCO_IDS, describe, read_captions, read_coco_json, read
 
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
+    from hpdval.clip import fit_weights
     from hpdval.data import check_classes, decode_split, load_image, open_image
     from hpdval.fewshot import compare_fewshot, fewshot_config
     from hpdval.metrics import average_precision, bootstrap_ci, group_means, mean_interval, threshold_metrics
@@ -984,10 +985,11 @@ CASES = [
         {'visual.proj': torch.ones(2, 2, dtype=torch.int8)},
         'w.pt: visual.proj holds int8: weights are float32, float16 or bfloat16',
     ),
-    weights(
-        'zeros only',
-        {'visual.proj': torch.zeros(2, 2)},
-        'w.pt: visual.proj holds zeros only: the file was not written to its end, or not trained',
+    Case(
+        'Weights',
+        'zeros only, where the model has a matrix',
+        lambda d: fit_weights(torch.nn.Linear(2, 2), dict(weight=torch.zeros(2, 2), bias=torch.zeros(2)), 'w.pt'),
+        'w.pt: weight holds zeros only, so the file was not written to its end, or not trained',
     ),
     weights(
         'numbers that float32 does not hold',

@@ -1,18 +1,21 @@
-"""Prediction: what has no answer is refused in one line, the batch changes nothing, and heat maps of both embeddings of
-patches."""
+"""Prediction: what has no answer is refused in one line, the batch changes nothing, heat maps of both embeddings of
+patches, and a line where today's code is not that of the run."""
 
-import json
+import functools, io, json, subprocess, sys
+from pathlib import Path
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 import torch.nn.functional as F
 from click.testing import CliRunner
+from PIL import Image
 
+from hpdval import core, experiment
 from hpdval.align import JOINS
 from hpdval.clip import LOCALS
 from hpdval.command import main
 from hpdval.config import make_config
-from hpdval.experiment import load_benchmark, run
-from hpdval.predict import Classifier, run_folder
+from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
+from hpdval.predict import Classifier, as_images, run_folder
 
 
 @pytest.fixture(scope='module')
@@ -27,6 +30,7 @@ def classifier(full, tmp_path_factory):
     with pytest.MonkeyPatch.context() as m:
         m.setenv('HPDVAL_RUNS', str(tmp_path_factory.mktemp('runs')))
 
+        @functools.cache
         def of(local, **more):
             own = dict(local=local, device='cpu', empty_classes='keep') | more
             r = run(make_config('zero-shot-dual', 'icon-voc-lt', **own), progress=False, data=few)
@@ -51,6 +55,13 @@ REFUSED = [
     (dict(batch=0), 'batch must be a whole number of 1 or more, got 0'),
     (dict(batch=-1), 'batch must be a whole number of 1 or more, got -1'),
     (dict(batch='all'), "batch must be a whole number of 1 or more, got 'all'"),
+    (dict(top=True), 'top must be a whole number of 1 or more, got True'),
+    (dict(classes=5), 'classes must be a list of names, got a int; None for those of the run'),
+    (dict(classes=pd.DataFrame(dict(dog=[1]))), 'classes must be a list of names, got a DataFrame'),
+    (dict(classes=dict(dog=1)), 'classes must be a list of names, got a dict'),
+    (dict(classes=['dog;cow']), r"classes must be single names, got 'dog;cow': write each on its own"),
+    (dict(classes=['dog|cow', 'cat']), "single names, got 'dog|cow'"),
+    (dict(classes=['dog\tcow']), 'single names'),
 ]
 
 
@@ -69,13 +80,173 @@ def test_the_batch_changes_nothing(classifier, full):
 
 
 def test_a_comma_is_no_name_in_the_shell_either(classifier, tmp_path):
-    from PIL import Image
-
     Image.new('RGB', (64, 64)).save(tmp_path / 'a.png')
     folder = classifier('tokens').result.folder
-    done = CliRunner().invoke(main, ['predict', folder, str(tmp_path / 'a.png'), '--classes', ',', '--device', 'cpu'])
-    assert done.exit_code == 1 and 'classes must be a list of names, at least one' in done.output
-    assert done.output.count('Error:') == 1 and 'Traceback' not in done.output
+    for classes, said in ((',', 'classes must be a list of names, at least one'), ('dog;cow', "got 'dog;cow'")):
+        words = ['predict', folder, str(tmp_path / 'a.png'), '--classes', classes, '--device', 'cpu']
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 1 and said in done.output
+        assert done.output.count('Error:') == 1 and 'Traceback' not in done.output
+
+
+def forms(array, folder):
+    "One picture in every form that means it: name -> form."
+    im = Image.fromarray(array)
+    im.save(folder / 'a.png')
+    data = (folder / 'a.png').read_bytes()
+    file = folder / 'a.png'
+    tensor = torch.as_tensor(array)
+    return {
+        'path': file,
+        'text': str(file),
+        'picture': im,
+        'array': array,
+        'tensor': tensor.permute(2, 0, 1),
+        'batch': array[None],
+        'bytes': data,
+        'bytearray': bytearray(data),
+        'open file': io.BytesIO(data),
+        'array of paths': np.array([str(file)]),
+        'one in an array': np.array(str(file)),
+        'array of objects': np.array([file], dtype=object),
+        'series': pd.Series([str(file)]),
+        'index': pd.Index([str(file)]),
+        'generator': (f for f in [file]),
+        'set': {file},
+        'bytes in a list': [data],
+        'open files': [open(file, 'rb')],
+    }
+
+
+def test_a_picture_in_every_form_has_one_answer(classifier, full, tmp_path):
+    right = classifier('tokens').predict(picture(full, 3), top=5)
+    for name, form in forms(picture(full, 3), tmp_path).items():
+        found = classifier('tokens').predict(form, top=5)
+        assert found.label.tolist() == right.label.tolist(), name
+        np.testing.assert_allclose(found.probability, right.probability, atol=1e-6, err_msg=name)
+
+
+def test_a_heat_map_of_what_can_be_read_once(classifier, full, tmp_path):
+    every, label = forms(picture(full, 3), tmp_path), full.classes[int(full.scenes.labels[3][0])]
+    right = classifier('tokens').heatmap(picture(full, 3), label)
+    for name in ('path', 'bytes', 'open file', 'tensor'):
+        np.testing.assert_allclose(classifier('tokens').heatmap(every[name], label), right, atol=1e-6)
+    with pytest.raises((ValueError, TypeError), match='got list'):
+        classifier('tokens').heatmap([every['path']], label)
+
+
+NO_IMAGES = [
+    (None, 'images must be a path, a picture, an array or a list of them, got None'),
+    (7, 'images must be a path, .*, got 7'),
+    (dict(a='a.png'), r'images must be a list, got a dict: hand over one of its parts \(a\)'),
+    (pd.DataFrame(dict(path=['a.png'], label=['cat'])), r'got a DataFrame: hand over one of its parts \(path, label\)'),
+    ([['a.png']], 'image 0: a picture is a path, a file object, a PIL.Image or an array; got list'),
+    ([None], 'image 0: .* got NoneType'),
+    ([np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 7))], 'image 1: the picture: of a shape that is no picture'),
+    (b'no picture', 'image 0: the picture: in no format that Pillow knows'),
+    (io.StringIO('a.png'), 'image 0: '),
+]
+
+
+@pytest.mark.parametrize('images, message', NO_IMAGES, ids=[repr(i)[:20] for i, _ in NO_IMAGES])
+def test_what_are_no_images_is_one_line(images, message, classifier):
+    with pytest.raises(ValueError, match=message) as e:
+        classifier('tokens').predict(images)
+    assert '\n' not in str(e.value)
+
+
+def test_no_images_are_said(classifier, capsys):
+    assert classifier('tokens').predict([]).empty
+    assert capsys.readouterr().err == 'predict: there are no images, and so no rows\n'
+    assert as_images(np.zeros((4, 4, 3)))[0].shape == (4, 4, 3)
+
+
+def test_a_run_in_every_form_is_loaded(classifier, full):
+    r = classifier('tokens').result
+    right = classifier('tokens').predict(picture(full, 0))
+    for form in (r, r.folder, Path(r.folder), f'{r.folder}/result.json', Path(r.folder) / 'model.safetensors'):
+        assert Classifier.load(form, device='cpu').predict(picture(full, 0)).equals(right)
+
+
+NO_RUN = [
+    (None, 'give the folder of a run, or its Result, got NoneType'),
+    ('', "got str ''"),
+    ({}, 'got dict'),
+    ([1], 'got list'),
+    ('nowhere', 'no finished run in nowhere'),
+]
+
+
+@pytest.mark.parametrize('given, message', NO_RUN)
+def test_what_is_no_run_is_one_line(given, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as e:
+        Classifier.load(given)
+    assert '\n' not in str(e.value)
+
+
+def test_a_result_without_a_folder_and_one_of_another_method_are_refused(classifier):
+    r = classifier('tokens').result
+    with pytest.raises(ValueError, match="holds one run, of method 'zero-shot-dual', and not 'coop'"):
+        Classifier.load(r, method='coop')
+    bare = Result.load(r.folder)
+    bare.folder = ''
+    with pytest.raises(ValueError, match='never written to a folder'):
+        Classifier.load(bare)
+
+
+def test_a_damaged_result_is_named(tmp_path):
+    for text in ('{', '[]', '{"methods": '):
+        (tmp_path / 'result.json').write_text(text)
+        with pytest.raises(ValueError, match='result.json is damaged') as e:
+            Classifier.load(tmp_path)
+        assert '\n' not in str(e.value)
+
+
+def test_an_unchanged_install_says_nothing(classifier, capfd):
+    "In this process, and in another with another hash seed."
+    r = classifier('tokens').result
+    capfd.readouterr()
+    Classifier.load(r.folder, device='cpu')
+    assert other_code(r) == '' and 'other code' not in capfd.readouterr().err
+    code = 'from hpdval import Classifier; import sys; Classifier.load(sys.argv[1], device="cpu")'
+    done = subprocess.run([sys.executable, '-c', code, r.folder], capture_output=True, text=True, check=True)
+    assert 'other code' not in done.stderr
+
+
+def test_a_run_by_other_code_is_said_with_what_changed(classifier, monkeypatch, capsys):
+    r = classifier('tokens').result
+    before = experiment.predict_scores
+
+    def predict_scores(*args, **kwargs):
+        return 2 * before(*args, **kwargs)
+
+    monkeypatch.setattr(experiment, 'predict_scores', predict_scores)
+    core._print_once.cache_clear()
+    Classifier.load(r.folder, device='cpu')
+    said = [line for line in capsys.readouterr().err.splitlines() if 'other code' in line]
+    by = f'{r.folder} was made by other code than that of today'
+    assert len(said) == 1 and said[0].startswith(f'{by} (changed: ') and 'predict_scores' in said[0]
+    assert said[0].endswith(': its scores may not be those of the run')
+    load_model(r, classifier('tokens').clip)
+    assert 'other code' not in capsys.readouterr().err  # once in a process
+
+
+def test_what_is_known_of_other_code(classifier):
+    r = Result.load(classifier('tokens').result.folder)
+    by = f'{r.folder} was made by other code than that of today'
+    r.code, r.parts = 'older', {}
+    assert other_code(r) == by  # nothing is known
+    r.environment['commit'], r.environment['versions']['torch'] = 'c0ffee', '1.0'
+    assert other_code(r) == (
+        f'{by} (commit c0ffee then, {core.source_commit()} now; torch 1.0 then, {torch.__version__.split("+")[0]} now)'
+    )
+    r.config['score'] = 'mine'
+    assert other_code(r) == f"{by} (not known here: 'mine')"
+    with pytest.raises(ValueError, match=f"unknown score of {r.folder}: 'mine'"):
+        Classifier.load(r, device='cpu')
+    r.config['strange'] = 1
+    with pytest.raises(ValueError, match='is of another version, strange is no parameter of this one: run again'):
+        Classifier.load(r, device='cpu')
 
 
 def hottest_on_the_object(c, full) -> list:  # of bool

@@ -1,12 +1,45 @@
 """What stands under a table: whatever was changed is named, and another table is not replaced without a word."""
 
 from dataclasses import asdict
+from types import SimpleNamespace
+from typing import NamedTuple
 
-import pandas as pd, pytest
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 
+from hpdval import core
 from hpdval.config import METHODS, TYPES, make_config, method_config
 from hpdval.fewshot import fewshot_config
-from hpdval.report import changed, is_trial, provenance, save_table, settings_said
+from hpdval.metrics import bootstrap_ci
+from hpdval.paper import (
+    box_masks,
+    claims,
+    jobs,
+    localise,
+    plot_curve,
+    quoted,
+    scatter,
+    sweep,
+    table_configs,
+    view_scores,
+)
+from hpdval.report import (
+    changed,
+    colours,
+    decided_table,
+    is_trial,
+    linear,
+    palette,
+    plot_curves,
+    plot_groups,
+    plot_heatmaps,
+    plot_per_class,
+    provenance,
+    results_table,
+    save_table,
+    seeds_said,
+    settings_said,
+    visibility_table,
+)
 
 WHERE = dict(data='DATA', weights='WEIGHTS', seeds=[0], code='c0de', environment=dict(device='cpu', commit='c0ffee'))
 
@@ -111,3 +144,207 @@ def test_another_table_is_not_replaced_without_a_word(table, note, said, tmp_pat
     told = capsys.readouterr().err
     assert said in told and told.count('\n') == bool(said)
     assert pd.read_csv(tmp_path / 'table.csv', index_col=0, dtype=str).equals(table)
+
+
+GROUP = dict(total=50.0, head=50.0, medium=50.0, tail=50.0)
+NAMES = ['cat', 'dog', 'cow', 'owl']
+COUNTS = [300, 40, 7, 120]
+
+
+def compared(counts=COUNTS, order=NAMES, **aps):
+    "A summary of methods whose APs are given."
+    aps = aps or dict(CoOp=[10.0, 20.0, 30.0, 40.0])
+    methods = {n: dict(mAP=GROUP, std=dict.fromkeys(GROUP), ap=dict(zip(order, a))) for n, a in aps.items()}
+    known = dict(counts=dict(zip(NAMES, counts))) if counts else {}
+    return WHERE | dict(config=asdict(make_config()), methods=methods) | known
+
+
+def shown(fig):
+    "What a figure of classes shows: the names at the axis, the APs of the first line, the counts."
+    top, _, bottom = fig.axes
+    names = [t.get_text() for t in bottom.get_xticklabels()]
+    return names, top.lines[0].get_ydata().tolist(), [b.get_height() for b in bottom.patches]
+
+
+RIGHT = ['cat', 'owl', 'dog', 'cow'], [10.0, 40.0, 20.0, 30.0], [300, 120, 40, 7]
+FORMS = {
+    'those of the summary': None,
+    'a list': COUNTS,
+    'an array': np.array(COUNTS),
+    'a tensor': torch.tensor(COUNTS),
+    'a dictionary': dict(zip(NAMES[::-1], COUNTS[::-1])),
+    'a series in another order': pd.Series(COUNTS, NAMES)[['owl', 'cat', 'cow', 'dog']],
+}
+
+
+@pytest.mark.parametrize('counts', FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize('known', [COUNTS, None])
+def test_counts_stand_below_their_classes_in_every_form(counts, known):
+    if counts is None and known is None:
+        with pytest.raises(ValueError, match='this summary has no counts: give the training images of each class'):
+            plot_per_class(compared(known))
+        return
+    assert shown(plot_per_class(compared(known), counts)) == RIGHT
+    plt.close('all')
+
+
+def test_the_methods_of_a_figure_are_taken_by_the_names_of_classes():
+    one = compared(A=[10.0, 20.0, 30.0, 40.0])
+    one['methods']['B'] = compared(order=NAMES[::-1], B=[40.0, 30.0, 20.0, 10.0])['methods']['B']
+    top = plot_per_class(one).axes[0]
+    dots = [line.get_ydata().tolist() for line in top.lines if line.get_marker() == '.']
+    assert dots == [RIGHT[1], RIGHT[1]]
+    plt.close('all')
+
+
+NO_COUNTS = [
+    (COUNTS[:3], r'counts must be one for each of the 4 classes, got \(3,\)'),
+    ([*COUNTS, 1], r'one for each of the 4 classes, got \(5,\)'),
+    ([COUNTS], r'one for each of the 4 classes, got \(1, 4\)'),
+    (COUNTS[::-1], 'counts are not those of the summary, or in another order: cat has 300, not 120; leave them out'),
+    (
+        pd.Series(COUNTS, ['cat', 'dog', 'cow', 'cows']),
+        "counts have other classes .'cows', .... than the methods: did you",
+    ),
+    (pd.Series([*COUNTS, 1], [*NAMES, 'cat']), 'counts have other classes'),
+    (dict(cat=300, dog=40, cow=7), "counts have other classes .'owl'"),
+    ([300, 40, 7, np.nan], 'counts must be numbers of images, 0 or more each'),
+    ([300, 40, 7, -1], 'counts must be numbers of images, 0 or more each'),
+]
+
+
+@pytest.mark.parametrize('counts, message', NO_COUNTS)
+def test_counts_of_other_classes_are_refused(counts, message):
+    with pytest.raises(ValueError, match=message) as e:
+        plot_per_class(compared(), counts)
+    assert '\n' not in str(e.value)
+
+
+def test_methods_with_other_classes_are_refused():
+    one = compared(A=[10.0, 20.0, 30.0, 40.0])
+    one['methods']['B'] = compared(order=['cat', 'dog', 'cow', 'ant'], B=[1.0, 2.0, 3.0, 4.0])['methods']['B']
+    with pytest.raises(ValueError, match="APs of B have other classes .'ant', .... than the methods"):
+        plot_per_class(one)
+
+
+class Model(NamedTuple):
+    use_learned = False
+    cfg: object = SimpleNamespace(join='topk', score='cosine', topk=0, topk_share=0.2, alpha_on='global')
+    visual: object = SimpleNamespace(grid=(8, 8))
+
+
+SCENES = SimpleNamespace(boxes=[[(0, 0, 4, 4)]] * 3, labels=[[0]] * 3, images=torch.zeros(3, 3, 8, 8))
+QUOTES = pd.DataFrame(dict(total=dict(CoOp=1.0)))
+TARGETS = np.eye(3)[[0, 1, 2, 0, 1, 2]]
+
+
+def result(seed=0, **config):
+    scores = np.random.default_rng(0).random((6, 3)) + TARGETS
+    own = asdict(make_config('coop', seed=seed)) | config
+    return SimpleNamespace(config=own, mAP=GROUP, scores=scores, counts=[200, 50, 3], var_population=1.0)
+
+
+EMPTY = torch.zeros(2, 4, 4)
+ODD = [
+    (
+        lambda: results_table((1, 2)),
+        'expected the summary of a comparison, got a tuple without methods: summary, results',
+    ),
+    (lambda: results_table({}), 'expected the summary of a comparison, got a dict without methods'),
+    (lambda: decided_table(None), 'got a NoneType'),
+    (lambda: plot_groups([]), 'got a list'),
+    (
+        lambda: results_table(dict(methods=dict(CoOp=dict(mAP={'1-shot': 1.0})))),
+        'CoOp has no mAP by group: fewshot_table',
+    ),
+    (lambda: visibility_table({}, None), 'these data have no scenes'),
+    (lambda: plot_per_class(compared(), window=0), 'window must be a whole number of 1 or more, got 0'),
+    (lambda: plot_curves({}), r'results must be \{method: \[Result per seed\]\}'),
+    (lambda: plot_curves([result()]), 'results must be'),
+    (lambda: plot_curves(dict(coop=result())), 'results must be'),
+    (lambda: plot_curves(dict(coop=[])), 'results must be'),
+    (lambda: plot_heatmaps({}, None, DATA, [0], per_image=0), 'per_image must be a whole number of 1 or more, got 0'),
+    (lambda: plot_heatmaps({}, None, DATA, [9]), 'an image must be a whole number in 0..1, got 9'),
+    (lambda: plot_heatmaps({}, None, DATA, [-1]), 'an image must be .*, got -1'),
+    (lambda: plot_heatmaps({}, None, DATA, 0), 'give a list in which every image stands once, got 0'),
+    (lambda: plot_heatmaps({}, None, DATA, [1]), r'the images \[1\] show no class'),
+    (lambda: linear([255, 0, 0]), r'colours must lie in 0\.\.1, got 0 to 255: divide bytes by 255'),
+    (lambda: linear([np.nan]), 'colours must lie in'),
+    (lambda: palette(-1), 'n must be a whole number of 0 or more, got -1'),
+    (lambda: palette(2.5), 'n must be .*, got 2.5'),
+    (lambda: colours('CoOp'), "labels must be a list, got the text 'CoOp'"),
+    (lambda: seeds_said(0), 'the number of seeds must be a whole number of 1 or more, got 0'),
+    (lambda: save_table([1], 'x', 'table'), 'table: expected a DataFrame, got a list'),
+    (lambda: quoted('table1', 'coco_lt'), "unknown benchmark 'coco_lt': did you mean 'coco-lt'"),
+    (lambda: scatter([], TARGETS), 'every seed must stand once, at least one'),
+    (lambda: scatter([result(0), result(0)], TARGETS), 'every seed must stand once'),
+    (
+        lambda: scatter([result(0), result(1, lr2=1.0)], TARGETS),
+        'results of one config are wanted, and lr2 is .* in one',
+    ),
+    (lambda: scatter([result(0), result(1)], TARGETS[:5]), r'got \(6, 3\) and \(5, 3\)'),
+    (lambda: claims(dict(CoOp=[result()]), [('CoOpp', 'CoOp', 'total')], QUOTES), "did you mean 'CoOp'"),
+    (
+        lambda: claims(dict(A=[result()], B=[result()]), [('A', 'B', 'totl')], QUOTES),
+        "unknown group or variance 'totl'",
+    ),
+    (
+        lambda: claims(dict(A=[result()], B=[result(1)]), [('A', 'B', 'total')], QUOTES),
+        r'A has the seeds \[0\], B \[1\]',
+    ),
+    (lambda: view_scores(Model(), None, None, [0]), r'k must be a whole number in 1\.\.64, got 0'),
+    (lambda: view_scores(Model(), None, None, [65]), r'in 1\.\.64, got 65'),
+    (lambda: view_scores(Model(), None, None, []), 'every k must stand once, at least one'),
+    (lambda: sweep(Model(), None, None, [1.5], [0.1]), r'alpha must be a number in 0\.\.1, got 1.5'),
+    (lambda: sweep(Model(), None, None, [0.5], [12]), r'share must be a number in 0\.\.1, got 12'),
+    (lambda: box_masks(SCENES, 3, 8), r'i must be a whole number in 0\.\.2, got 3'),
+    (lambda: box_masks(SCENES, -1, 8), 'i must be .*, got -1'),
+    (lambda: localise(EMPTY, torch.ones(2, 3, 4) > 0), r'maps and masks must be numbers \[n,S,S\], got'),
+    (lambda: localise(EMPTY / 0, torch.ones(2, 4, 4) > 0), 'maps and masks must be numbers'),
+    (lambda: localise(EMPTY, EMPTY > 0), 'a mask is empty'),
+    (lambda: plot_curve(CURVE, CURVE.rename({0.5: 0.6}), QUOTES, 'x'), 'mean and std must have the same settings'),
+    (lambda: plot_curve(CURVE[['total']], CURVE, QUOTES, 'x'), 'mean and std must have the same settings'),
+    (lambda: jobs([0], ['tabel1']), "did you mean 'table1'"),
+    (lambda: jobs([0], 'table1'), "give a list in which every table stands once, got 'table1'"),
+    (lambda: jobs([0], ['table1'], ['icon-coco']), "unknown embedded benchmark 'icon-coco'"),
+    (lambda: table_configs('table3', [0], 'BCE'), "give a list in which every row stands once, got 'BCE'"),
+    (lambda: table_configs('table3', [0], ['BCE', 'BCE']), 'every row must stand once'),
+]
+DATA = SimpleNamespace(test=SimpleNamespace(targets=torch.tensor([[1, 0], [0, 0]]), images=torch.zeros(2, 3, 8, 8)))
+CURVE = pd.DataFrame({k: [1.0, 2.0] for k in GROUP}, index=[0.0, 0.5])
+
+
+@pytest.mark.parametrize('call, message', ODD)
+def test_what_a_report_cannot_show_is_refused_in_one_line(call, message):
+    with pytest.raises(ValueError, match=message) as e:
+        call()
+    assert '\n' not in str(e.value)
+
+
+def test_one_seed_has_no_deviation_and_it_is_said(capsys):
+    core._print_once.cache_clear()
+    table = scatter([result()], TARGETS)
+    assert table[['seeds', 'low', 'high']].isna().all(axis=None) and table['test images'].notna().all()
+    assert 'one seed has no deviation: give results of two or more\n' in capsys.readouterr().err
+
+
+def test_scatter_has_the_groups_of_its_results():
+    "With other limits, the bootstrap is of other groups too."
+    usual, own = (scatter([result(s, **c) for s in (0, 1)], TARGETS) for c in ({}, dict(head_from=250, tail_below=100)))
+    ap = bootstrap_ci(result().scores, TARGETS, [200, 50, 3], limits=(250, 100))
+    assert own.loc['medium', 'test images'] == (ap['medium'][1] - ap['medium'][0]) / 2
+    assert np.isnan(own.loc['head', 'test images']) and usual.loc['head', 'test images'] >= 0
+
+
+def test_a_group_without_a_class_is_not_measured():
+    a, b = result(), result()
+    a.mAP = b.mAP = GROUP | dict(tail=np.nan)
+    table = claims(dict(A=[a], B=[b]), [('A', 'B', 'tail'), ('A', 'B', 'total')], QUOTES)
+    assert table.verdict.tolist() == ['not measured', 'open'] and table.here.tolist()[0] == '–'
+
+
+def test_a_trial_with_settings_of_its_own_is_called_one():
+    "Of the config alone it could not be told: the notebook says it in the summary."
+    one = summary('hp-dval', epochs1=3, epochs2=2, batch_size=64)
+    assert 'a trial' not in provenance(one | dict(trial=False)) and 'a trial' not in provenance(one)
+    assert 'a trial and no measurement' in provenance(one | dict(trial=True))

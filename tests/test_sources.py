@@ -1,14 +1,17 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
 
 import io, json
+from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
 
 import hpdval, hpdval.data
+from hpdval import core
 from hpdval.config import make_config
+from hpdval.data import Split
 from hpdval.experiment import config_clip, load_benchmark, run
-from hpdval.sources import Source
+from hpdval.sources import Source, once
 
 NAMES = ['apple', 'car', 'dog']
 COLOURS = dict(apple=(200, 40, 40), car=(40, 60, 200), dog=(40, 180, 60))
@@ -518,3 +521,211 @@ def test_a_link_that_leads_nowhere_or_back_is_refused(link, target, message, spl
     with pytest.raises(ValueError, match=message) as e:
         said_of(tmp_path, 'folder', monkeypatch)
     assert '\n' not in str(e.value)
+
+
+MEMORY = dict(benchmark='memory', device='cpu')
+
+
+def as_rows(pairs):
+    return [dict(image=im, labels=shown) for im, shown in pairs]
+
+
+class Indexed:
+    "A data set as torch has them: a length, and a pair for each number."
+
+    def __init__(self, pairs):
+        self.pairs = pairs
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, i):
+        return self.pairs[i]
+
+
+SAMPLES = {
+    'pairs': list,
+    'a tuple of pairs': tuple,
+    'a generator': iter,
+    'rows': as_rows,
+    'a DataFrame': lambda pairs: pd.DataFrame(as_rows(pairs)),
+    'a data set': Indexed,
+    'zip': lambda pairs: zip([im for im, _ in pairs], [y for _, y in pairs]),
+}
+
+
+@pytest.mark.parametrize('form', SAMPLES.values(), ids=SAMPLES)
+def test_samples_in_every_form_are_the_same_data(form, splits):
+    cfg = make_config('zero-shot', **MEMORY)
+    right = load_benchmark(cfg, data=hpdval.from_samples(*splits[:2]), progress=False)
+    found = load_benchmark(cfg, data=hpdval.from_samples(*map(form, splits[:2])), progress=False)
+    assert found.digest == right.digest and found.classes == tuple(NAMES)
+
+
+def test_a_table_of_samples_may_name_its_columns_and_its_pictures(splits, tmp_path):
+    splits = splits[0][:30], splits[1]
+    tables = []
+    for k, pairs in enumerate(splits):
+        for i, (im, _) in enumerate(pairs):
+            im.save(tmp_path / f'{k}-{i}.png')
+        rows = [dict(path=str(tmp_path / f'{k}-{i}.png'), seen=shown, note=i) for i, (_, shown) in enumerate(pairs)]
+        tables.append(pd.DataFrame(rows))
+    with pytest.raises(ValueError, match='which column holds the images. Say image=...; there are path, seen, note'):
+        hpdval.from_samples(*tables)
+    cfg = make_config('zero-shot', **MEMORY)
+    found = load_benchmark(cfg, data=hpdval.from_samples(*tables, image='path', label='seen'), progress=False)
+    assert found.digest == load_benchmark(cfg, data=hpdval.from_samples(*splits), progress=False).digest
+
+
+X, Y = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.eye(2)
+NO_SAMPLES = [
+    ('train.csv', "samples are .image, labels., got 'train.csv': a table or a folder is benchmark='own' or 'folder'"),
+    (Path('train'), "benchmark='own' or 'folder'"),
+    ((X, Y), r'these are all images and all labels: hand over list\(zip\(images, labels\)\)'),
+    ([X.numpy(), Y.numpy()], 'these are all images and all labels'),
+    (Split(X, Y, ('a', 'b'), ['', '']), r'a Split is not made of samples: hand Data over as it is'),
+    (3, r'samples must be a sequence of \(image, labels\), got a int'),
+    ([], 'there are no samples'),
+    (pd.DataFrame(dict(image=[], label=[])), 'there are no samples'),
+    (pd.DataFrame(dict(cat=[1], dog=[0])), 'which column holds the images'),
+    (X, 'sample 0 must be a pair'),
+    (dict(train=[], test=[]), 'these are several splits'),
+]
+
+
+@pytest.mark.parametrize('given, message', NO_SAMPLES, ids=[type(g).__name__ for g, _ in NO_SAMPLES])
+def test_what_are_no_samples_is_one_line(given, message):
+    with pytest.raises(ValueError, match=message) as e:
+        hpdval.from_samples(given, given)
+    assert '\n' not in str(e.value)
+
+
+NO_DATA = [
+    (hpdval.Data, r'got the class Data: give an object, such as Data\(train, test, digest\) or from_samples'),
+    (dict, 'got the class dict'),
+    ('data/', 'data must be `Data` or a source, which gives `Data`, got str'),
+    (([], []), r'got tuple: from_samples\(train, test\) makes a source'),
+    (pd.DataFrame(), 'got DataFrame'),
+    (lambda cfg, size, progress: None, 'got NoneType'),
+]
+
+
+@pytest.mark.parametrize('data, message', NO_DATA)
+@pytest.mark.parametrize('call', [run, lambda cfg, **how: hpdval.compare(['zero-shot'], **MEMORY, **how)])
+def test_what_are_no_data_is_one_line(call, data, message):
+    cfg = make_config('zero-shot', **MEMORY)
+    with pytest.raises(ValueError, match=message) as e:
+        call(cfg, progress=False, data=data)
+    assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('benchmark, fields', [('own', ('lists', 'image_root')), ('folder', ('image_root',))])
+def test_folders_beside_data_in_memory_are_refused(benchmark, fields, splits, tmp_path):
+    source = hpdval.from_samples(*splits[:2])
+    data = source(make_config('zero-shot', **MEMORY), 64, False)
+    cfg = make_config('zero-shot', benchmark, device='cpu', **{k: str(tmp_path) for k in fields})
+    for given in (source, data):
+        with pytest.raises(ValueError, match=f"handed over, so {' and '.join(sorted(fields)[::-1])} would not be read"):
+            load_benchmark(cfg, data=given, progress=False)
+    seen = []
+    own = lambda cfg, size, progress: seen.append(cfg.image_root) or data  # a source of one's own may read them
+    load_benchmark(cfg, data=own, progress=False)
+    assert seen == [str(tmp_path)]
+
+
+def test_data_that_a_config_made_are_taken_back_and_it_is_said(splits, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    as_files(tmp_path, splits)
+    cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path), device='cpu')
+    data = load_benchmark(cfg, progress=False)
+    capsys.readouterr()
+    core._print_once.cache_clear()
+    again = load_benchmark(cfg, data=data, progress=False)
+    assert again.digest.startswith(data.digest)
+    assert f'the data are handed over ({data.digest}): image_root is not read again\n' in capsys.readouterr().err
+
+
+def test_data_in_memory_under_the_name_of_a_folder_are_said(splits, capsys):
+    core._print_once.cache_clear()
+    load_benchmark(make_config('zero-shot', 'own', device='cpu'), data=hpdval.from_samples(*splits[:2]), progress=False)
+    said = "data were handed over, so those of benchmark='own' are not read; 'memory' is its name\n"
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('kind', ['folder', 'memory'])
+def test_data_of_another_transform_are_refused(kind, splits, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    wide = [[(im.resize((96, 64)), shown) for im, shown in pairs] for pairs in splits]
+    as_files(tmp_path, wide)
+    where = dict(image_root=str(tmp_path)) if kind == 'folder' else {}
+    source = hpdval.from_samples(*wide) if kind == 'memory' else None
+    data = {}
+    for transform in ('clip', 'squash', 'pad', 'official'):
+        cfg = make_config('zero-shot', kind, device='cpu', transform=transform, **where)
+        data[transform] = load_benchmark(cfg, data=source, progress=False)
+    for made, d in data.items():
+        for wanted in data:
+            cfg = make_config('zero-shot', kind, device='cpu', transform=wanted, **where)
+            if made == wanted:
+                assert load_benchmark(cfg, data=d, progress=False).digest.startswith(d.digest)
+                continue
+            part = d._replace(test=d.test.at(range(12)), val=None)  # a part of it is of the same making
+            for given in (d, part):
+                with pytest.raises(ValueError, match=f"made with transform='{made}', and the config has '{wanted}'"):
+                    load_benchmark(cfg, data=given, progress=False)
+    if source:  # a source makes them anew
+        cfg = make_config('zero-shot', kind, device='cpu', transform='pad')
+        assert load_benchmark(cfg, data=source, progress=False).digest == data['pad'].digest
+
+
+def test_images_of_another_size_are_refused(splits):
+    cfg = make_config('zero-shot', **MEMORY)
+    data = hpdval.from_samples(*splits[:2])(cfg, 32, False)
+    with pytest.raises(ValueError, match='the train images are 32 px, and mini takes 64 px: hand over a source'):
+        run(cfg, progress=False, data=data)
+
+
+def counted(splits):
+    "A source of samples, and for which sizes and transforms it was asked."
+    source, asked = hpdval.from_samples(*splits[:2]), []
+
+    def load(cfg, size, progress=True):
+        asked.append((size, cfg.transform))
+        return source(cfg, size, progress)
+
+    load.reads = source.reads
+    return load, asked
+
+
+def test_a_comparison_reads_samples_once(splits, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    source, asked = counted(splits)
+    summary, _ = hpdval.compare(['zero-shot', 'zero-shot-dual'], [0, 1], False, source, **MEMORY)
+    assert asked == [(64, 'clip')]
+    single = run(make_config('zero-shot', **MEMORY), False, hpdval.from_samples(*splits[:2]))
+    assert summary['methods']['Zero-shot CLIP']['hashes'][0] == single.hash
+    assert summary['counts'] == dict(zip(single.classes, single.counts))
+
+
+def test_a_source_of_ones_own_is_asked_for_every_run(splits, tmp_path, monkeypatch):
+    "It may read the seed, for all that is known."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    source, asked = counted(splits)
+    seeds = []
+
+    def own(cfg, size, progress=True):
+        seeds.append(cfg.seed)
+        return source(cfg, size, progress)
+
+    hpdval.compare(['zero-shot'], [3, 4], False, own, **MEMORY)
+    assert {3, 4} <= set(seeds)
+
+
+def test_once_keeps_one_transform_and_reads_another_anew(splits):
+    source, asked = counted(splits)
+    kept = once(source)
+    clip, squash = (make_config('zero-shot', transform=t, **MEMORY) for t in ('clip', 'squash'))
+    a, b = kept(clip, 64), kept(clip, 64)
+    assert a is b and kept(squash, 64).train.transform == 'squash' and kept(clip, 64).train.transform == 'clip'
+    assert asked == [(64, 'clip'), (64, 'squash'), (64, 'clip')]
+    assert once(hpdval.Data) is hpdval.Data and once(None) is None

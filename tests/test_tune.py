@@ -228,3 +228,11 @@ def test_the_command_says_what_the_function_finds(data, tmp_path, monkeypatch):
     assert done.stdout.splitlines()[-1] == 'hpdval run dval --benchmark=icon-voc-lt --mode=paper --loss=bce'
     said = json.loads((tmp_path / 'tune.json').read_text())
     assert said['best']['loss'] == 'bce' and len(said['trials']) == 6
+
+
+def test_samples_in_memory_are_read_once_for_all_trials(runs):
+    from test_sources import MEMORY, counted, pictures
+
+    source, asked = counted([pictures(48, 0), pictures(24, 1)])
+    found = tune('coop', trials=3, data=source, **SEARCH, **MEMORY, epochs2=1)
+    assert len(found.trials) == 3 and asked == [(64, 'clip')]
