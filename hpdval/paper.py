@@ -151,7 +151,7 @@ TABLES |= {
         'LMPT': dict(method='lmpt'),
         'DVAL': dict(method='dval'),
     }
-    | {f'{name}, values': dict(row, local='values') for name, row in _DUAL.items()},
+    | {f'{name}, values': dict(_DUAL[name], local='values') for name in ('Zero-shot CLIP', 'DVAL', 'HP-DVAL')},
 }
 
 
@@ -171,7 +171,7 @@ def asked(cfg: Config) -> dict:  # field -> value
     cfg = replace(cfg, **{k: getattr(start, k) for k in idle})
     return {k: getattr(cfg, k) for k in TYPES if getattr(cfg, k) != getattr(start, k)}
 
-# %% ../nbs/42_paper.ipynb #54d69104
+# %% ../nbs/42_paper.ipynb #0789aa2d
 LOCAL_VIEWS = {  # benchmark -> local -> fields
     'icon-coco-lt': dict(tokens=dict(topk=10, alpha=0.6), values=dict(topk=3, alpha=0.4)),
     'icon-voc-lt': dict(tokens=dict(topk=1, alpha=0.6), values=dict(topk=3, alpha=0.6)),
@@ -707,7 +707,7 @@ def score_maps(
             rows.append(localise(maps, torch.stack([*masks.values()])).assign(image=i, **{'class': found}))
     return pd.concat(rows, ignore_index=True)
 
-# %% ../nbs/42_paper.ipynb #8eacffef
+# %% ../nbs/42_paper.ipynb #2860450d
 def kept_maps(
     result: Result,
     data: Data,
@@ -736,7 +736,7 @@ def by_size(
     parts = dict(zip(SIZES, (slice(None), large, ~large)))
     return 100 * pd.DataFrame({size: maps.loc[part, [*kinds]].mean() for size, part in parts.items()}).T
 
-# %% ../nbs/42_paper.ipynb #85fa21b8
+# %% ../nbs/42_paper.ipynb #5ef55ee3
 def located_ap(
     scores,  # [N,C]
     targets,  # [N,C] 0/1

@@ -562,7 +562,8 @@ def draw_heat(
     heat = np.asarray(heat)
     y, x = np.unravel_index(np.nanargmax(heat), heat.shape)
     ax.plot(x, y, 'X', ms=6, mfc='k', mec='w', mew=0.8, clip_on=False, zorder=3)
-    return ax.imshow(heat, cmap='viridis', interpolation='none', vmin=low, vmax=high)
+    levels = plt.get_cmap('viridis', 32)  # few enough to be told apart, and to be stored in little
+    return ax.imshow(heat, cmap=levels, interpolation='none', vmin=low, vmax=high)
 
 # %% ../nbs/40_report.ipynb #99441641
 def _draw_line(axs, data: Data, pair, maps):
