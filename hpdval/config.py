@@ -730,7 +730,7 @@ def parse_names(
 def _as_list(what: str, given) -> list:
     "Things in a row, of any kind that has an order. A `ValueError` for anything else."
     given = given.tolist() if isinstance(given, np.ndarray) or hasattr(given, 'detach') else given
-    if isinstance(given, (str, bytes, dict)) or not hasattr(given, '__iter__'):
+    if isinstance(given, (str, bytes)) or not hasattr(given, '__iter__'):
         raise ValueError(f'give a list in which every {what} stands once, got {given!r}')
     return list(given)
 
@@ -766,7 +766,8 @@ def as_seeds(seeds) -> list:  # of int
         return parse_seeds(seeds)
     if isinstance(seeds, (int, np.integer)) and not isinstance(seeds, bool):
         raise ValueError(f'seeds={seeds} may be a seed or a number of seeds: write a list, [{seeds}] or [0, 1, 2]')
-    return each_once('seed', [check_number('seed', s, 0, 2**32 - 1, whole=True) for s in _as_list('seed', seeds)])
+    seeds = [] if isinstance(seeds, dict) else _as_list('seed', seeds)
+    return each_once('seed', [check_number('seed', s, 0, 2**32 - 1, whole=True) for s in seeds])
 
 # %% ../nbs/25_config.ipynb #10a1cb45
 TRIAL = dict(epochs1=1, epochs2=1, batch_size=256)

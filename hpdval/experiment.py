@@ -36,6 +36,7 @@ from hpdval.config import (
 from hpdval.core import (
     as_json,
     atomic_write,
+    check_number,
     environment,
     file_digest,
     get_device,
@@ -594,6 +595,7 @@ def launch(
     data=None,  # as for `run`
 ) -> Result:
     """`run` on several processes started by accelerate's `notebook_launcher`. On GPUs, nothing may have been computed
-    on them before."""
+    on them before. A `ValueError` for less than one process."""
+    check_number('processes', processes, 1, whole=True)
     spawn(run, cfg, progress, data, processes=processes)
     return run(cfg, progress, data)

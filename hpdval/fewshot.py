@@ -178,7 +178,8 @@ def draw_support(
     shots: int,  # K
     rng,
 ) -> np.ndarray:  # rows of the pool
-    "A random support with at least K images of every class; a `ValueError` if a class has fewer."
+    "A random support with at least K images of every class; a `ValueError` if a class has fewer, or K is no number."
+    check_number('shots', shots, 1, whole=True)
     Y = np.asarray(targets).astype(int)
     order = rng.permutation(len(Y))
     rows = []
@@ -196,7 +197,8 @@ def draw_supports(
     n: int,  # episodes
     seed=0,
 ) -> list:  # of rows
-    "`n` fixed supports. The first ones are the same whatever `n` is."
+    "`n` fixed supports. The first ones are the same whatever `n` is. A `ValueError` for less than one."
+    check_number('n', n, 1, whole=True)
     return [draw_support(targets, shots, np.random.default_rng([seed, shots, e])) for e in range(n)]
 
 # %% ../nbs/33_fewshot.ipynb #363c516c
@@ -205,7 +207,8 @@ def balanced_draws(
     n: int,  # draws
     seed=0,
 ) -> np.ndarray:  # int [n], rows with repeats
-    "LaSO's class-balanced resample: each draw is an image of the class seen least."
+    "LaSO's class-balanced resample: each draw is an image of the class seen least. A `ValueError` for less than one."
+    check_number('n', n, 1, whole=True)
     Y = np.asarray(targets).astype(int)
     rng = np.random.default_rng(seed)
     images = [rng.permutation(np.flatnonzero(y)) for y in Y.T]

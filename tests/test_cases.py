@@ -6,6 +6,7 @@
 import json, os, runpy, struct, warnings, zipfile, zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 from unittest import mock
 
@@ -22,9 +23,12 @@ with warnings.catch_warnings():
     from hpdval.metrics import average_precision, bootstrap_ci, group_means, mean_interval, threshold_metrics
     from hpdval.weights import load_weights
     from hpdval.config import make_config
+    from hpdval.experiment import compare
+    from hpdval.paper import quoted
     from hpdval.photographs import long_tailed
-    from hpdval.predict import run_folder
-    from hpdval.sources import from_samples, load_data
+    from hpdval.predict import Classifier, as_images, run_folder
+    from hpdval.report import plot_per_class, results_table
+    from hpdval.sources import Data, from_samples, load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -251,6 +255,11 @@ def few(given, call, message):
     return Case('Few-shot', given, lambda d: call(), message)
 
 
+def asked(part, given, call, message):
+    "A call whose arguments mean nothing, or two things."
+    return Case(part, given, lambda d: call(), message)
+
+
 def data(given, benchmark, files, message):
     "Data of one's own, made of these files (pictures have no content here), that are refused."
 
@@ -280,6 +289,15 @@ def samples(given, labels, message, make=list, **how):
         from_samples(pairs, pairs, **how)
 
     return Case('Objects in memory', given, call, message)
+
+
+PAIRS = [(np.full((8, 8, 3), 100 * k, np.uint8), [name]) for k, name in enumerate(('cat', 'dog'))]
+UNTRAINED = SimpleNamespace(_decision=lambda *_: None, model=None)  # a classifier as far as names are looked at
+
+
+def made_by(transform):
+    "Data in memory whose pictures were made by a transform."
+    return from_samples(PAIRS, PAIRS)(SimpleNamespace(transform=transform), 8, False)
 
 
 TABLE = 'path,labels\n{}.png,cat\n{}.png,dog\n'
@@ -1204,6 +1222,148 @@ CASES = [
         'a number in the place of seeds',
         lambda: compare_fewshot('coop', 3, 1),
         'seeds=3 may be a seed or a number of seeds: write a list, [3] or [0, 1, 2]',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'a number beyond its range',
+        lambda: make_config(alpha=1.5),
+        'alpha must be a number in 0..1, got 1.5',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'a whole number that is too small',
+        lambda: make_config(batch_size=0),
+        'batch_size must be a whole number of 1 or more, got 0',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'one number in the place of seeds',
+        lambda: compare(['coop'], 3),
+        'seeds=3 may be a seed or a number of seeds: write a list, [3] or [0, 1, 2]',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'no seeds',
+        lambda: compare(['coop'], None),
+        'give a list in which every seed stands once, got None',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'a seed twice',
+        lambda: compare(['coop'], [0, 0]),
+        'every seed must stand once, at least one, got [0, 0]',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'seeds with another separator',
+        lambda: compare(['coop'], '0;1'),
+        "seeds must be whole numbers with commas between them, such as 0,1,2; got '0;1'",
+    ),
+    asked(
+        'Data in memory',
+        'the class in the place of an object',
+        lambda: load_data(make_config('zero-shot', 'memory'), 64, data=Data),
+        'data must be `Data` or a source, got the class Data: give an object, such as Data(train, test, digest) or '
+        'from_samples(train, test)',
+    ),
+    asked(
+        'Data in memory',
+        'a tuple',
+        lambda: load_data(make_config('zero-shot', 'memory'), 64, data=([], [])),
+        'data must be `Data` or a source, which gives `Data`, got tuple: from_samples(train, test) makes a source',
+    ),
+    asked(
+        'Data in memory',
+        'a folder beside data that were handed over',
+        lambda: load_data(make_config('zero-shot', 'own', lists='lists'), 64, data=from_samples(PAIRS, PAIRS)),
+        'the data are handed over, so lists would not be read: leave out one of the two',
+    ),
+    asked(
+        'Data in memory',
+        'images made by another transform',
+        lambda: load_data(make_config('zero-shot', 'memory', transform='squash'), 8, data=made_by('clip')),
+        "the train images were made with transform='clip', and the config has 'squash': load them with this config, or "
+        'hand over a source (from_samples), which makes them for each config',
+    ),
+    asked(
+        'Data in memory',
+        'the path of a table',
+        lambda: from_samples('train.csv', 'test.csv'),
+        "samples are (image, labels), got 'train.csv': a table or a folder is benchmark='own' or 'folder'",
+    ),
+    asked(
+        'Data in memory',
+        'all images, and all labels',
+        lambda: from_samples((torch.zeros(2, 3, 8, 8), [[0], [1]]), PAIRS),
+        'these are all images and all labels: hand over list(zip(images, labels))',
+    ),
+    asked(
+        'Data in memory',
+        'a DataFrame without a column of images',
+        lambda: from_samples(pd.DataFrame(dict(file=['a.png'], labels=['cat'])), PAIRS),
+        'which column holds the images? Say image=...; there are file, labels',
+    ),
+    asked(
+        'Prediction',
+        'a DataFrame',
+        lambda: as_images(pd.DataFrame(dict(path=['1.png'], label=['cat']))),
+        'images must be a list, got a DataFrame: hand over one of its parts (path, label)',
+    ),
+    asked(
+        'Prediction',
+        'a dictionary',
+        lambda: as_images(dict(a='1.png')),
+        'images must be a list, got a dict: hand over one of its parts (a)',
+    ),
+    asked(
+        'Prediction',
+        'nothing',
+        lambda: as_images(None),
+        'images must be a path, a picture, an array or a list of them, got None',
+    ),
+    asked(
+        'Prediction',
+        'two names in one',
+        lambda: Classifier.predict(UNTRAINED, [], classes=['dog;cow']),
+        "classes must be single names, got 'dog;cow': write each on its own (in a shell, cat,dog)",
+    ),
+    asked(
+        'Prediction',
+        'no run',
+        lambda: Classifier.load(None),
+        "give the folder of a run, or its Result, got NoneType 'None'",
+    ),
+    asked(
+        'Prediction',
+        'the results of several seeds',
+        lambda: Classifier.load([1, 2]),
+        "give the folder of a run, or its Result, got list '[1, 2]'",
+    ),
+    asked(
+        'Tables and figures',
+        'both values of compare',
+        lambda: results_table(({}, {})),
+        'expected the summary of a comparison, got a tuple without methods: summary, results = compare(...)',
+    ),
+    asked(
+        'Tables and figures',
+        'counts of another number of classes',
+        lambda: plot_per_class(dict(methods=dict(CoOp=dict(ap=dict(cat=1.0, dog=2.0)))), [1, 2, 3]),
+        'counts must be one for each of the 2 classes, got (3,)',
+    ),
+    asked(
+        'Tables and figures',
+        'counts in another order',
+        lambda: plot_per_class(
+            dict(methods=dict(CoOp=dict(ap=dict(cat=1.0, dog=2.0))), counts=dict(cat=9, dog=1)), [1, 9]
+        ),
+        'counts are not those of the summary, or in another order: cat has 9, not 1; leave them out',
+    ),
+    asked(
+        'Tables and figures',
+        'a benchmark that the paper may have under another name',
+        lambda: quoted('table1', 'coco_lt'),
+        "unknown benchmark 'coco_lt': did you mean 'coco-lt' or 'coco-fsl' or 'icon-coco-lt'?",
     ),
     unfetched(
         'no lists, and fetch=no',

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 from hpdval import command, core
 from hpdval.config import TRIAL, as_seeds, make_config, parse_seeds, trial
 from hpdval.decide import Decision, reliability
-from hpdval.experiment import compare, run
-from hpdval.fewshot import Fewshot, compare_fewshot, fewshot_trial
+from hpdval.experiment import compare, launch, run
+from hpdval.fewshot import Fewshot, balanced_draws, compare_fewshot, draw_support, fewshot_trial
 from hpdval.losses import LOSSES, Loss, bce, make_loss
 from hpdval.metrics import mean_interval, threshold_metrics
 from hpdval.paper import TABLES, jobs, page, table_configs
@@ -133,6 +133,8 @@ NUMBERS = {  # who asks for a number -> (a call with it, what it must be, one th
     'most': (lambda v: Decision().chosen([0.5], most=v), 'a whole number of 1 or more', 3),
     'level': (lambda v: mean_interval([1.0, 2.0], v), 'a number between 0 and 1', 0.5),
     'draws': (lambda v: Fewshot(draws=v), 'a whole number of 1 or more', 3),
+    'shots': (lambda v: draw_support(np.eye(3), v, np.random.default_rng(0)), 'a whole number of 1 or more', 1),
+    'n': (lambda v: balanced_draws(np.eye(3), v), 'a whole number of 1 or more', np.int64(2)),
     'alpha': (lambda v: make_config(alpha=v), 'a number in 0..1', 1),
     'batch_size': (lambda v: make_config(batch_size=v), 'a whole number of 1 or more', np.int32(2)),
     'lr1': (lambda v: make_config(lr1=v), 'a number of 0 or more', np.float64(0.1)),
@@ -141,6 +143,7 @@ NUMBERS = {  # who asks for a number -> (a call with it, what it must be, one th
 
 @pytest.mark.parametrize('name', NUMBERS)
 def test_numbers_are_refused_in_one_form(name):
+    "Of `make_config`, what is of another type than the field is a `TypeError`."
     call, wanted, right = NUMBERS[name]
     call(right)
     odd = [-1, math.nan, math.inf, -math.inf] + ([2.5] if 'whole' in wanted else [])
@@ -208,7 +211,7 @@ NO_SEEDS = [
     (None, 'give a list in which every seed stands once, got None'),
     (True, 'give a list in which every seed stands once, got True'),
     (2.0, 'give a list in which every seed stands once, got 2.0'),
-    ({0: 1}, 'give a list in which every seed stands once'),
+    ({0: 1}, 'every seed must stand once, at least one'),
     (b'0', 'give a list in which every seed stands once'),
     ([], 'every seed must stand once, at least one'),
     ([0, 0], 'every seed must stand once'),
@@ -243,3 +246,28 @@ def test_one_number_in_the_place_of_seeds_is_said_to_be_a_seed(given, capsys):
     assert capsys.readouterr().err == 'seeds=3 is one run, with this seed; several are written 0,1,2\n'
     assert parse_seeds('0') == [0] and parse_seeds('3,4') == [3, 4]
     assert capsys.readouterr().err == ''
+
+
+@pytest.mark.parametrize('processes', [0, -1, 1.5, '2', None])
+def test_processes_are_a_number(processes):
+    with pytest.raises(ValueError, match='processes must be a whole number of 1 or more, got'):
+        launch(make_config('zero-shot', 'icon-voc-lt'), processes, False)
+
+
+UNHASHABLE = [['coop'], {}, [['coop']], {'coop'}]
+
+
+@pytest.mark.parametrize('odd', UNHASHABLE, ids=map(repr, UNHASHABLE))
+def test_a_list_in_the_place_of_a_name_is_one_line(odd):
+    for call in (lambda: make_config(odd), lambda: compare([odd]), lambda: make_config(benchmark=odd)):
+        with pytest.raises((ValueError, TypeError), match='unknown (method|benchmark) ') as e:
+            call()
+        assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('methods', [None, 3, b'coop', {}, [], ['coop', 'coop'], 'coop,coop', 'coop;dval'])
+def test_what_are_no_methods_is_one_line(methods):
+    for call in (lambda: compare(methods, [0]), lambda: compare_fewshot(methods, [0], [1])):
+        with pytest.raises(ValueError, match='method') as e:
+            call()
+        assert '\n' not in str(e.value)
