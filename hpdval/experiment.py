@@ -8,11 +8,11 @@ __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_
            'table_name', 'joined', 'summed', 'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
-import json, math, os, time
+import json, math, os, time, zlib
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, torch
 from safetensors.torch import save
 from .align import HEADS, SCORES, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
@@ -67,16 +67,32 @@ def _stamp(file: Path) -> tuple:
     return str(file), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 
 
+def _crc(clip: Clip) -> int:
+    "A checksum of all tensors of both towers."
+    crc = 0
+    for tower in (clip.visual, clip.text):
+        for t in tower.state_dict().values():
+            crc = zlib.crc32(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
+    return crc
+
+
 @lru_cache(2)
-def _clip(arch: str, pretrained: str, stamp, **settings) -> Clip:
-    return load_clip(arch, pretrained, **settings)
+def _clip(arch: str, pretrained: str, stamp, **settings) -> tuple:  # Clip, its checksum
+    clip = load_clip(arch, pretrained, **settings)
+    return clip, _crc(clip)
 
 
 def cached_clip(arch: str, pretrained: str, **settings) -> Clip:
     "`load_clip`, kept in memory as long as no file changes that it depends on."
     pretrained = os.path.expanduser(pretrained)
     files = files_read(pretrained) if pretrained and Path(pretrained).exists() else []
-    return _clip(arch, pretrained, tuple(map(_stamp, files)), **settings)
+    asked = arch, pretrained, tuple(map(_stamp, files))
+    clip, crc = _clip(*asked, **settings)
+    if _crc(clip) != crc:
+        say(f'the tensors of {clip.name} in memory were changed: its weights are read again')
+        _clip.cache_clear()
+        clip, _ = _clip(*asked, **settings)
+    return clip
 
 
 def config_clip(cfg: Config) -> Clip:

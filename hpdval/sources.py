@@ -11,7 +11,7 @@ __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLI
            'named_by_content', 'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
-import hashlib, os, re
+import copy, hashlib, os, re
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +79,7 @@ def content_digest(*splits: Split) -> str:  # 12 hex digits
     for s in splits:
         h.update('\n'.join(s.classes).encode())
         h.update(s.targets.numpy().tobytes())
+        h.update(repr(tuple(s.peak)).encode() if s.peak != Peak() else b'')
         for part in s.images.split(1024):
             h.update(part.contiguous().numpy())
     return h.hexdigest()[:12]
@@ -110,8 +111,8 @@ def _icons(benchmark: str, size: int, progress: bool) -> Data:
 
 
 def embedded(cfg, size: int, progress=True) -> Data:
-    "An embedded world; its pixels depend on nothing but its name."
-    return _icons(cfg.benchmark, size, progress)
+    "An embedded world; its pixels depend on nothing but its name. A copy: whoever changes it changes nobody else's."
+    return copy.deepcopy(_icons(cfg.benchmark, size, progress))
 
 # %% ../nbs/14_sources.ipynb #9222a07b
 LIST_NAMES = {

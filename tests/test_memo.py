@@ -209,7 +209,7 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'data': 'Split.at Split.counts check_classes',
     'experiment': """Result.load Result.save Result.file Result.checked_folder _check_of _clip _decisions _found
         _measured _or_nan _run _train _write cached_clip config_clip drop_checkpoints load_benchmark needs_captions run
-        run_code run_name run_parts""",
+        run_code run_name run_parts code_parts _part_name _say_missing _crc""",
     'align': 'Head.__init__',
     'prompts': 'Prompts.__init__',
     'losses': 'parse_terms',
@@ -291,6 +291,29 @@ def test_how_features_are_made_is_in_their_cache(data, monkeypatch, what):
     else:
         monkeypatch.setattr(hpdval.clip._Residual, 'forward', lambda self, x: x)
     assert not torch.equal(features(cfg, data), one)
+
+
+def test_data_and_clip_that_were_changed_in_place_answer_for_nobody(runs):
+    cfg = make_config('zero-shot', 'icon-voc-lt', image_size=32, device='cpu')
+    right = run(cfg, progress=False).mAP
+    shutil.rmtree(runs)
+    changed = load_benchmark(cfg, progress=False)
+    changed.test.targets[:, 0] = 1 - changed.test.targets[:, 0]
+    changed.test.images.zero_()
+    with torch.no_grad():
+        for p in config_clip(cfg).visual.parameters():
+            p.mul_(0.5)
+    assert run(cfg, progress=False).mAP == right
+
+
+def test_pictures_of_16_bits_of_two_scales_are_two_data_sets(runs):
+    ramp = np.arange(192, dtype=np.uint16).reshape(8, 8, 3)
+    cfg = make_config('zero-shot', 'memory', device='cpu')
+    made = []
+    for factor in (16, 256):
+        pairs = [(ramp * factor, ['a']), (ramp[::-1] * factor, ['b'])]
+        made.append(run(cfg, progress=False, data=hpdval.from_samples(pairs, pairs)))
+    assert made[0].hash != made[1].hash and made[0].peak != made[1].peak
 
 
 def features(cfg, data):
