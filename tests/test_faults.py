@@ -72,6 +72,7 @@ def drawn(n):
 
 
 small = dict(batch_size=8, lr1=1e-3, lr2=1e-2, epochs1=3, epochs2=3, val_fraction=0.25, device='cpu', loss='db-focal')
+small |= dict(ema=0.5)  # the paper's is longer than nine steps, which would be said into a log that may be full
 cfg = make_config('hp-dval', benchmark='memory', copies=1, **small)
 data = from_samples(drawn(32), drawn(16), classes=names)
 clip = cached_clip(cfg.clip, cfg.pretrained)
