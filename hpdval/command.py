@@ -307,8 +307,10 @@ def _size(folder: Path) -> int:  # bytes
 
 def _is_notebooks(file: Path) -> bool:
     "Is it the result of a run notebook, which holds several methods?"
+    from hpdval.core import parse_json
+
     try:
-        said = json.loads(file.read_text(encoding='utf-8'))
+        said = parse_json(file.read_text(encoding='utf-8'))
     except (ValueError, OSError):
         return False
     return isinstance(said, dict) and 'methods' in said

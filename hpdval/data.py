@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
-from .core import atomic_write, cache_dir, lookup, say, write_json
+from .core import atomic_write, cache_dir, lookup, parse_json, say, write_json
 from .fingerprint import code_digest
 from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
 
@@ -517,7 +517,7 @@ def _recorded(file, shape):
     if not (file.exists() and beside.exists()):
         return None
     try:
-        record = json.loads(beside.read_text())
+        record = parse_json(beside.read_text())
         known = {'crc32', *RECORDED} <= record.keys()
         damage = _damage(file, shape, record) if known else f'{beside.name} is incomplete, or of an older version'
     except (ValueError, AttributeError):

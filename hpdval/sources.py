@@ -566,17 +566,28 @@ def _pairs(items, image, label) -> Samples:
     return Samples([im for im, _ in rows], [y for _, y in rows], _agreed([*map(_names_of_pairs, parts)]))
 
 # %% ../nbs/14_sources.ipynb #69194bc6
+def _decoded(label):
+    "Bytes as the name that they are, as HDF5 and NumPy hold it; anything else as it is."
+    if not isinstance(label, (bytes, bytearray)):
+        return label
+    try:
+        return bytes(label).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f'labels must be class names, got bytes that are no UTF-8, {label!r}: decode them') from None
+
+
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
     if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
         label = label.tolist()
+    label = _decoded(label)
     if isinstance(label, str):
         return [label.strip()]
     if isinstance(label, int) and not isinstance(label, bool):
         return [label]
     if isinstance(label, dict) or not hasattr(label, '__iter__'):
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
-    values = [v.item() if isinstance(v, np.generic) else v for v in label]
+    values = [_decoded(v.item() if isinstance(v, np.generic) else v) for v in label]
     return [v.strip() if isinstance(v, str) else v for v in values]
 
 
@@ -671,7 +682,7 @@ def _check_labels(name, labels, rows, known):
     "A `ValueError` for names that may be several, or none, or are spelled in two ways."
     check_names(name, rows, None, 'sample', known)
     inside = [v for row in rows for v in row if v not in known and re.search(r'[;|\t\n]', v)]
-    single = [y.strip() for y in labels if isinstance(y, str) and y.strip() not in known]
+    single = [y.strip() for y in map(_decoded, labels) if isinstance(y, str) and y.strip() not in known]
     doubt = doubtful_mark(single)
     doubt = inside[:1] or [y for y in single if ',' in y][:1] or (doubt and [doubt[1]])
     if doubt:

@@ -11,7 +11,7 @@ __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixel
            'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
-import hashlib, json, math, time, zipfile, zlib
+import hashlib, math, time, zipfile, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
 from .config import Config, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, duration, live, say, watch, write_json
+from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, watch, write_json
 from .data import AUGMENTS, augment, holdout, to_float
 from .fingerprint import code_digest, network_code
 from .losses import Seen, active_terms, make_loss
@@ -576,7 +576,7 @@ def is_whole(file: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        known = json.loads(file.with_suffix('.json').read_text())['crc32']
+        known = parse_json(file.with_suffix('.json').read_text())['crc32']
         whole = zlib.crc32(np.load(file, mmap_mode='r')) == known
     except Exception:  # a damaged header is read as Python, and may fail in any way
         whole = False
