@@ -158,6 +158,14 @@ def _check_beside(folder: Path, end: str):
         say(f'{folder}: {some(left)} left out, beside {", ".join(SPLIT_TABLES[end])}', once=True)
 
 
+def _check_spelled(folder, benchmark: str):
+    "A `FileNotFoundError` for a list whose name has capitals, such as train.CSV."
+    names = {f for pair in LIST_NAMES[benchmark] for f in pair}
+    for file in sorted(Path(folder).iterdir()) if folder and Path(folder).is_dir() else ():
+        if file.name not in names and file.name.lower() in names:
+            raise FileNotFoundError(f'{file} is not read under this name: rename it {file.name.lower()}')
+
+
 def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     "The two lists of a benchmark of photographs in `folder`. A `FileNotFoundError` that says what is wanted."
     for pair in LIST_NAMES[benchmark]:
@@ -166,6 +174,7 @@ def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
             if benchmark == 'own':
                 _check_beside(Path(folder), files[0].suffix)
             return files
+    _check_spelled(folder, benchmark)
     wanted = ' or '.join(' and '.join(p) for p in LIST_NAMES[benchmark])
     hint = '; hpdval.lists.fetch_lists(folder) gets them'
     if benchmark == 'own':

@@ -198,15 +198,21 @@ def save_checkpoint(path, state: dict):
         torch.save(state, f)
 
 
-def load_checkpoint(path):
-    "What `save_checkpoint` wrote, or None. Never unpickles objects. A file that cannot be read is deleted, and named."
+def load_checkpoint(
+    path,
+    keys=(),  # what must stand in it
+):
+    "What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named."
     if not Path(path).is_file():
         return None
     try:
         with zipfile.ZipFile(path) as z:
             if part := z.testzip():  # it holds a checksum of every part
                 raise ValueError(f'{part} is not what was written')
-        return torch.load(path, map_location='cpu', weights_only=True)
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        if not isinstance(state, dict) or not set(keys) <= state.keys():
+            raise ValueError('it is no checkpoint')
+        return state
     except Exception as e:
         say(f'{path} is damaged ({type(e).__name__}): thrown away, the stage begins anew')
         Path(path).unlink()
@@ -369,7 +375,7 @@ def fit(
     _say_before(desc, n, epochs, cfg, earliest if evaluate else None)
     earliest = min(earliest, epochs)
     t = Training(params, steps, lr, cfg, evaluate, earliest)
-    if state := load_checkpoint(file):
+    if state := load_checkpoint(file, t.state()):
         t.resume(state)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
