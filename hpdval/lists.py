@@ -1180,7 +1180,8 @@ FLAGS = 'iscrowd', 'ignore'  # of an annotation
 
 def _flag(value):  # -> bool, or None
     "A flag of an annotation, also one that stands there as text; None for what is neither 0 nor 1."
-    number = {'': 0, 'none': 0, **TRUTH}.get(str(value).casefold().strip(), _number(str(value)))
+    plain = str(value).casefold().strip()
+    number = 0 if plain in BLANK else TRUTH.get(plain, _number(plain))
     return bool(number) if number in (0, 1) else None
 
 
