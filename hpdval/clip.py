@@ -693,7 +693,10 @@ def as_clip(
 # %% ../nbs/20_clip.ipynb #ad1f8128
 def _fetched(arch, tag) -> tuple:  # model, Weights (without tensors)
     "The open_clip model with the weights of a tag, and what is known of them. A clear error if it cannot be fetched."
-    lookup(tag, open_clip.list_pretrained_tags_by_model(arch), f'file, nor a tag of {arch},')
+    tags = open_clip.list_pretrained_tags_by_model(arch)
+    if tag not in tags and (not tags or '/' in tag):
+        raise FileNotFoundError(f'no file {tag}: give the file or the folder with the weights of {arch}')
+    lookup(tag, tags, f'file, nor a tag of {arch},')
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings('ignore', 'QuickGELU mismatch')  # it is put right

@@ -176,13 +176,13 @@ class CompareCommand(ConfigCommand):
 @json_option
 def compare(methods, seeds, out, quiet, as_json, **options):
     """Train and measure METHODS (names with commas between them) with every seed, and print mAP by group."""
-    from hpdval.config import METHODS, parse_names, parse_seeds
+    from hpdval.config import METHODS, check_folder, parse_names, parse_seeds
     from hpdval.core import write_json
     from hpdval.experiment import compare
     from hpdval.report import provenance, results_table, save_table
 
-    if out and Path(out).exists() and not Path(out).is_dir():
-        raise ValueError(f'--out {out} is a file: give a folder')
+    if out:
+        check_folder(out, f'--out {out}')
     names = parse_names(methods, METHODS, 'method')
     summary, _ = compare(names, parse_seeds(seeds), progress=not quiet, **given(options))
     table = results_table(summary)
@@ -216,13 +216,14 @@ def as_options(params: dict) -> str:
 def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **options):
     """Search settings of METHOD on validation images, around the start that the options give. A search that was
     killed goes on when it is called again. The test images have no part in it."""
+    from hpdval.config import check_folder
     from hpdval.core import write_json
     from hpdval.parallel import is_main
     from hpdval.report import save_figure, save_table
     from hpdval.tune import tune
 
-    if out and Path(out).exists() and not Path(out).is_dir():
-        raise ValueError(f'--out {out} is a file: give a folder')
+    if out:
+        check_folder(out, f'--out {out}')
     asked = dict(trials=trials, folds=folds, fresh=fresh, seconds=seconds, space=space)
     tuned = tune(method, progress=not quiet, **asked, **given(options))
     if not is_main():
@@ -307,8 +308,10 @@ def _size(folder: Path) -> int:  # bytes
 
 def _is_notebooks(file: Path) -> bool:
     "Is it the result of a run notebook, which holds several methods?"
+    from hpdval.core import parse_json
+
     try:
-        said = json.loads(file.read_text(encoding='utf-8'))
+        said = parse_json(file.read_text(encoding='utf-8'))
     except (ValueError, OSError):
         return False
     return isinstance(said, dict) and 'methods' in said

@@ -8,7 +8,7 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'C
            'reads', 'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'choices', 'as_type', 'typed',
            'check_made', 'check', 'without_effect', 'usual_mode', 'layers', 'start_config', 'origins', 'make_config',
            'method_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_numbers', 'parse_seeds',
-           'as_seeds', 'trial', 'folder_name', 'out_folder']
+           'as_seeds', 'trial', 'folder_name', 'check_folder', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
@@ -489,11 +489,12 @@ def typed(name: str, value):
 _RANGES = {  # lowest and highest of numbers, both allowed
     'alpha val_fraction ema topk_share': (0, 1),
     'seed': (0, 2**32 - 1),
-    'head_from tail_below schedule_epochs image_size': (0, None),
-    'copies topk join_scale scale epochs1 epochs2 earliest1 earliest2': (0, None),
-    'kd_weight sc_weight cse_weight': (0, None),
-    'weight_decay lr1 lr2': (0, None),
-    'n_ctx batch_size': (1, None),
+    'image_size': (0, 4096),
+    'head_from tail_below topk': (0, None),
+    'copies schedule_epochs epochs1 epochs2 earliest1 earliest2': (0, 10**6),
+    'join_scale scale kd_weight sc_weight cse_weight weight_decay lr1 lr2': (0, 10**6),
+    'batch_size': (1, 10**6),
+    'n_ctx': (1, None),
 }
 
 
@@ -802,9 +803,19 @@ def folder_name(name: str, params: dict, small: bool) -> str:
     return '-'.join([name] + ([mode] if mode != 'paper' else []) + (['trial'] if small else []))
 
 
+def check_folder(folder, what: str):
+    "A `ValueError` unless the folder can be written or made; `what`: how the message calls it."
+    folder = Path(folder).absolute()
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    if not there.is_dir():
+        more = '' if there == folder else f' cannot be made, {there}'
+        raise ValueError(f'{what}{more} is a file: give a folder')
+    if not os.access(there, os.W_OK):
+        raise ValueError(f'{what} cannot be written: give another folder')
+
+
 def out_folder(out, default) -> Path:
     "The folder to write to: `out`, or `default` if nothing was said. A `ValueError` if there is a file of that name."
     folder = Path(out or default)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f'out={str(folder)!r} is a file: give a folder')
+    check_folder(folder, f'out={str(folder)!r}')
     return folder

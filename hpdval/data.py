@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
-from .core import atomic_write, cache_dir, lookup, say, write_json
+from .core import atomic_write, cache_dir, lookup, parse_json, refuse_folder, say, write_json
 from .fingerprint import code_digest
 from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
 
@@ -145,6 +145,8 @@ def to_rgb(
     peaks=None,  # list to which that of this picture is added, if it has more than 8 bits
 ) -> Image.Image:
     "`im` upright (EXIF) in 8-bit RGB; transparency on white. `Unusable` if it is damaged or would come out black."
+    if not all(im.size):
+        raise Unusable('of a shape that is no picture', f'{im.width} x {im.height} px')
     sixteen = ';16' in str(getattr(im, 'tile', ''))
     im = _upright(im)
     if im.mode.startswith('I') or im.mode == 'F':
@@ -231,6 +233,13 @@ def _open(data):
         raise Unusable('damaged', str(e)[:80]) from None
 
 
+def _from_start(file):
+    "The bytes of a file object, which may have been read before."
+    if hasattr(file, 'seekable') and file.seekable():
+        file.seek(0)
+    return file.read()
+
+
 def open_image(
     file,  # path, file object, `PIL.Image`, or array or tensor [H,W], [H,W,C] or [C,H,W]
     peak=Peak(),  # of the pictures that belong to the same data set
@@ -244,7 +253,7 @@ def open_image(
         if isinstance(file, (np.ndarray, torch.Tensor)):
             return to_rgb(_from_array(file, peak, peaks))
         if named or hasattr(file, 'read'):
-            return to_rgb(_open(_read(file) if named else file.read()), peak, peaks)
+            return to_rgb(_open(_read(file) if named else _from_start(file)), peak, peaks)
     except Unusable as e:
         raise Unusable(f'{file if named else "the picture"}: {e.cause}', e.detail) from None
     raise TypeError(f'a picture is a path, a file object, a PIL.Image or an array; got {type(file).__name__}')
@@ -514,10 +523,11 @@ def _damage(file, shape, record):
 def _recorded(file, shape):
     "What is known of a cache file; None if there is none, or if it was damaged and is thrown away."
     beside = file.with_suffix('.json')
+    refuse_folder(file)
     if not (file.exists() and beside.exists()):
         return None
     try:
-        record = json.loads(beside.read_text())
+        record = parse_json(beside.read_text())
         known = {'crc32', *RECORDED} <= record.keys()
         damage = _damage(file, shape, record) if known else f'{beside.name} is incomplete, or of an older version'
     except (ValueError, AttributeError):

@@ -41,6 +41,7 @@ from hpdval.core import (
     file_digest,
     get_device,
     lookup,
+    parse_json,
     runs_dir,
     say,
     seed_everything,
@@ -180,7 +181,7 @@ class Result:
         "The result in a folder. A `ValueError` for a file that is damaged or of another version."
         file = Path(folder) / 'result.json'
         try:
-            said = json.loads(file.read_text())
+            said = parse_json(file.read_text())
             if said.pop('check', None) != _check_of(said):
                 raise ValueError('its checksum is another')
             result = cls(**said | dict(folder=str(folder)))
@@ -222,7 +223,7 @@ class Result:
     @property
     def images(self) -> list:  # N paths, as in the list of test images
         "Which picture a row of `scores` belongs to."
-        return json.loads(self.file('images.json').read_text())
+        return parse_json(self.file('images.json').read_text())
 
     @property
     def decisions(self) -> Decision:

@@ -8,7 +8,7 @@ __all__ = ['AGENT', 'BUSY', 'INCOMING', 'ARCHIVES', 'IN_A_ROW', 'SAVED_EVERY', '
            'fetch_archive']
 
 # %% ../nbs/02_fetch.ipynb #cd7e177f
-import hashlib, json, os, shutil, tarfile, zipfile
+import hashlib, os, shutil, tarfile, zipfile
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from itertools import islice
@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from .core import atomic_write, say, write_json
+from .core import atomic_write, parse_json, say, write_json
 
 # %% ../nbs/02_fetch.ipynb #b1f02111
 class Remote(NamedTuple):
@@ -167,7 +167,7 @@ class Manifest:
 
     def _read(self) -> dict:  # path -> [bytes, sha256]
         try:
-            known = json.loads(self.file.read_text(encoding='utf-8'))
+            known = parse_json(self.file.read_text(encoding='utf-8'))
             return {p: [int(size), str(sha)] for p, (size, sha) in known.items()}
         except FileNotFoundError:
             return {}

@@ -6,7 +6,7 @@
 __all__ = ['as_images', 'run_folder', 'Classifier']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
-import io, json, os, re
+import io, os, re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip, load_clip
 from .config import METHODS, clip_settings
-from .core import check_number, get_device, lookup, runs_dir, say
+from .core import check_number, get_device, lookup, parse_json, runs_dir, say
 from .data import Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
 from .experiment import Result, load_model
@@ -61,7 +61,7 @@ def _check_method(folder, said: dict, method):
 def _said_in(file: Path) -> dict:
     "What a result.json says. A `ValueError` for a file that is no such thing."
     try:
-        said = json.loads(file.read_text(encoding='utf-8'))
+        said = parse_json(file.read_text(encoding='utf-8'))
     except ValueError:
         said = None
     if not isinstance(said, dict):

@@ -159,6 +159,14 @@ def _check_beside(folder: Path, end: str):
         say(f'{folder}: {some(left)} left out, beside {", ".join(SPLIT_TABLES[end])}', once=True)
 
 
+def _check_spelled(folder, benchmark: str):
+    "A `FileNotFoundError` for a list whose name has capitals, such as train.CSV."
+    names = {f for pair in LIST_NAMES[benchmark] for f in pair}
+    for file in sorted(Path(folder).iterdir()) if folder and Path(folder).is_dir() else ():
+        if file.name not in names and file.name.lower() in names:
+            raise FileNotFoundError(f'{file} is not read under this name: rename it {file.name.lower()}')
+
+
 def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     "The two lists of a benchmark of photographs in `folder`. A `FileNotFoundError` that says what is wanted."
     for pair in LIST_NAMES[benchmark]:
@@ -167,6 +175,7 @@ def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
             if benchmark == 'own':
                 _check_beside(Path(folder), files[0].suffix)
             return files
+    _check_spelled(folder, benchmark)
     wanted = ' or '.join(' and '.join(p) for p in LIST_NAMES[benchmark])
     hint = '; hpdval.lists.fetch_lists(folder) gets them'
     if benchmark == 'own':
@@ -567,17 +576,28 @@ def _pairs(items, image, label) -> Samples:
     return Samples([im for im, _ in rows], [y for _, y in rows], _agreed([*map(_names_of_pairs, parts)]))
 
 # %% ../nbs/14_sources.ipynb #69194bc6
+def _decoded(label):
+    "Bytes as the name that they are, as HDF5 and NumPy hold it; anything else as it is."
+    if not isinstance(label, (bytes, bytearray)):
+        return label
+    try:
+        return bytes(label).decode()
+    except UnicodeDecodeError:
+        raise ValueError(f'labels must be class names, got bytes that are no UTF-8, {label!r}: decode them') from None
+
+
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
     if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
         label = label.tolist()
+    label = _decoded(label)
     if isinstance(label, str):
         return [label.strip()]
     if isinstance(label, int) and not isinstance(label, bool):
         return [label]
     if isinstance(label, dict) or not hasattr(label, '__iter__'):
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
-    values = [v.item() if isinstance(v, np.generic) else v for v in label]
+    values = [_decoded(v.item() if isinstance(v, np.generic) else v) for v in label]
     return [v.strip() if isinstance(v, str) else v for v in values]
 
 
@@ -672,7 +692,7 @@ def _check_labels(name, labels, rows, known):
     "A `ValueError` for names that may be several, or none, or are spelled in two ways."
     check_names(name, rows, None, 'sample', known)
     inside = [v for row in rows for v in row if v not in known and re.search(r'[;|\t\n]', v)]
-    single = [y.strip() for y in labels if isinstance(y, str) and y.strip() not in known]
+    single = [y.strip() for y in map(_decoded, labels) if isinstance(y, str) and y.strip() not in known]
     doubt = doubtful_mark(single)
     doubt = inside[:1] or [y for y in single if ',' in y][:1] or (doubt and [doubt[1]])
     if doubt:

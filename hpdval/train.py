@@ -11,7 +11,7 @@ __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixel
            'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
-import hashlib, json, math, time, zipfile, zlib
+import hashlib, math, time, zipfile, zlib
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
 from .config import Config, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, duration, live, say, watch, write_json
+from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, watch, write_json
 from .data import AUGMENTS, augment, holdout, to_float
 from .fingerprint import code_digest, network_code
 from .losses import Seen, active_terms, make_loss
@@ -198,15 +198,21 @@ def save_checkpoint(path, state: dict):
         torch.save(state, f)
 
 
-def load_checkpoint(path):
-    "What `save_checkpoint` wrote, or None. Never unpickles objects. A file that cannot be read is deleted, and named."
+def load_checkpoint(
+    path,
+    keys=(),  # what must stand in it
+):
+    "What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named."
     if not Path(path).is_file():
         return None
     try:
         with zipfile.ZipFile(path) as z:
             if part := z.testzip():  # it holds a checksum of every part
                 raise ValueError(f'{part} is not what was written')
-        return torch.load(path, map_location='cpu', weights_only=True)
+        state = torch.load(path, map_location='cpu', weights_only=True)
+        if not isinstance(state, dict) or not set(keys) <= state.keys():
+            raise ValueError('it is no checkpoint')
+        return state
     except Exception as e:
         say(f'{path} is damaged ({type(e).__name__}): thrown away, the stage begins anew')
         Path(path).unlink()
@@ -369,7 +375,7 @@ def fit(
     _say_before(desc, n, epochs, cfg, earliest if evaluate else None)
     earliest = min(earliest, epochs)
     t = Training(params, steps, lr, cfg, evaluate, earliest)
-    if state := load_checkpoint(file):
+    if state := load_checkpoint(file, t.state()):
         t.resume(state)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
@@ -576,7 +582,7 @@ def is_whole(file: Path) -> bool:
     if not file.is_file():
         return False
     try:
-        known = json.loads(file.with_suffix('.json').read_text())['crc32']
+        known = parse_json(file.with_suffix('.json').read_text())['crc32']
         whole = zlib.crc32(np.load(file, mmap_mode='r')) == known
     except Exception:  # a damaged header is read as Python, and may fail in any way
         whole = False

@@ -18,7 +18,7 @@ import open_clip, torch
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
-from .core import say
+from .core import parse_json, say
 
 # %% ../nbs/19_weights.ipynb #b7ec95a2
 class Weights(NamedTuple):
@@ -374,7 +374,7 @@ def _json(file: Path) -> dict:
     if not file.is_file():
         return {}
     try:
-        said = json.loads(file.read_text(encoding='utf-8-sig'))
+        said = parse_json(file.read_text(encoding='utf-8-sig'))
     except ValueError:
         raise ValueError(f'{file} is no JSON: fetch it again') from None
     if not isinstance(said, dict):

@@ -386,6 +386,41 @@ CASES = [
         'no file train.csv: expected a CSV with a path column and labels',
     ),
     table(
+        "a formula in the place of a name",
+        'path,labels\na.png,=cat\nb.png,dog\n',
+        "train.csv: 1 of 2 lines cannot be used (line 2: '=cat' has a sign before the name): "
+        'write the name alone, and only where the class is there',
+    ),
+    table(
+        'a comma of another script between names',
+        'path,labels\na.png,cat\uff0cdog\nb.png,cow\n',
+        "train.csv: 1 of 2 lines cannot be used (line 2: 'cat\uff0cdog' may be several names): "
+        'write the name alone, and only where the class is there',
+        sep=';',
+    ),
+    table(
+        'a soft hyphen in a name',
+        'path,labels\na.png,ca\xadt\nb.png,dog\n',
+        "train.csv: 1 of 2 lines cannot be used (line 2: 'ca\\xadt' holds a character that shows nothing): "
+        'write the name alone, and only where the class is there',
+    ),
+    table(
+        'Cyrillic letters within a Latin word',
+        'path,labels\na.png,\u0441at\nb.png,dog\n',
+        "train.csv: 1 of 2 lines cannot be used (line 2: '\\u0441at' mixes Latin and Cyrillic letters in a word): "
+        'write the name alone, and only where the class is there',
+    ),
+    table(
+        'two names that look alike, one in Cyrillic letters',
+        'path,labels\na.png,\u0441\u0430\u0442\nb.png,cat\n',
+        "train.csv spells 1 class in two ways ('\\u0441\\u0430\\u0442' and 'cat'): write each in one way",
+    ),
+    table(
+        'a name in full-width letters, and the same in plain ones',
+        'path,labels\na.png,cat\nb.png,\uff43\uff41\uff54\n',
+        "train.csv spells 1 class in two ways ('cat' and '\uff43\uff41\uff54'): write each in one way",
+    ),
+    table(
         'a header alone',
         'path,labels\n',
         'train.csv has no rows: expected a header such as `path,labels`, and one line per image',
@@ -677,6 +712,23 @@ CASES = [
         classes=['cat', 'cat'],
     ),
     detections(
+        'brackets nested beyond reading',
+        '[' * 200_000,
+        'train.json is no JSON (line 1, column 1: too many brackets within brackets): is the file complete?',
+    ),
+    detections(
+        'a flag that is neither 0 nor 1',
+        coco(annotations=[annotation(0, 3, iscrowd='perhaps', **BOX)]),
+        "train.json: 1 of 1 annotations cannot be used (annotation 1: iscrowd must be 0 or 1, got 'perhaps'): "
+        'take them out, or export the file again',
+    ),
+    detections(
+        'a category without a name',
+        coco(categories=[category(3, 'cat'), category(17, 'nan')], annotations=[annotation(0, 3, **BOX)]),
+        "train.json: 1 of 2 categories cannot be used (category 17: 'nan' stands for no value): name it, or take it "
+        'out',
+    ),
+    detections(
         'predictions in the place of annotations',
         coco(annotations=[annotation(0, 3, score=0.9, **BOX), annotation(1, 17, score=0.1, **BOX)]),
         "train.json: 2 of 2 annotations with a score (0.9 in annotation 1), as predictions have: keep those that hold, "
@@ -760,6 +812,11 @@ CASES = [
         '16 bits with the values of a mask',
         png(2, 1, 16, GRAY, [b'\0\0\0\1']),
         'a.png: with values that are no picture (0 to 1, uint16; expected 0..1 or 0..255)',
+    ),
+    pixels(
+        'a picture without a pixel',
+        Image.new('RGB', (0, 5)),
+        'the picture: of a shape that is no picture (0 x 5 px)',
     ),
     pixels(
         'an array normalised around 0',
@@ -953,6 +1010,11 @@ CASES = [
         FOLDERS | {'train/metadata.jsonl': '{"file_name": "cat/1.png", "label": "cat"}\ncat/2.png cat'},
         'train/metadata.jsonl: 1 of 2 lines cannot be used (line 2: no JSON object): write one object in each line, '
         'all with the same keys',
+    ),
+    samples(
+        'bytes that are no text',
+        [b'\xff', b'cat'],
+        "labels must be class names, got bytes that are no UTF-8, b'\\xff': decode them",
     ),
     samples(
         "class numbers of a data set, and names of classes that are not the data set's",

@@ -16,6 +16,7 @@ from hpdval.lists import (
     read_captions,
     read_coco_json,
     read_csv,
+    read_jsonl,
     read_list,
     reference_counts,
     restrict,
@@ -190,3 +191,58 @@ def test_several_captions_of_an_image_are_joined_and_said(tmp_path, capsys):
         f'{file}: the captions of 1 image joined into one each (a.jpg)',
         f'{file}: captions of 1 other image not read',
     ]
+
+
+@pytest.mark.parametrize(
+    'rows, targets',
+    [
+        ("1.png,{'cat'}\n2.png,set()\n", [[1], [0]]),
+        ("1.png,frozenset({'cat'})\n2.png,\"{'dog', 'cat'}\"\n", [[1, 0], [1, 1]]),
+        ('1.png,="cat"\n="2.png","=""dog"""\n', [[1, 0], [0, 1]]),
+        ('1.png,cat\npath,labels\n2.png,dog\n', [[1, 0], [0, 1]]),
+    ],
+)
+def test_what_programs_write_around_a_name_is_read(rows, targets, tmp_path):
+    "Sets as pandas prints them, texts as Excel protects them, and two tables one after the other."
+    (tmp_path / 'a.csv').write_text(f'path,labels\n{rows}')
+    paths, got, classes = read_csv(tmp_path / 'a.csv')
+    assert paths == ['1.png', '2.png'] and got.tolist() == targets and classes == ['cat', 'dog'][: len(targets[0])]
+
+
+def test_names_of_other_scripts_are_read(tmp_path):
+    names = ['кот', 'собака', 'Ｔシャツ', 'TGFβ']
+    (tmp_path / 'a.csv').write_text('path,labels\n' + ''.join(f'{n}.png,{n}\n' for n in names), encoding='utf-8')
+    assert read_csv(tmp_path / 'a.csv')[2] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    'said, shown',
+    [
+        (dict(iscrowd='0'), True),
+        (dict(iscrowd='1'), False),
+        (dict(ignore=1), False),
+        (dict(bbox=[1, 1, 0, 0]), False),
+        (dict(bbox=[1, 1, 0, 0], num_keypoints=3), True),
+    ],
+)
+def test_flags_and_keypoints_of_an_annotation(said, shown, tmp_path):
+    "Crowds left out: is the cat of the first image there?"
+    images = [dict(id=i, file_name=f'{i}.png') for i in (1, 2)]
+    seen = [dict(image_id=1, category_id=1) | said, dict(image_id=2, category_id=1)]
+    file = tmp_path / 'a.json'
+    file.write_text(json.dumps(dict(images=images, categories=[dict(id=1, name='cat')], annotations=seen)))
+    assert read_coco_json(file, crowd='exclude').targets.tolist() == [[shown], [1]]
+
+
+@pytest.mark.parametrize(
+    'line, message',
+    [
+        ('{"file_name": "a.png", "labels": ["cat"], "labels": ["dog"]}', "the key 'labels' stands in it twice"),
+        ('{"file_name": ["a.png"], "labels": ["cat"]}', "'file_name' in line 1 is no text"),
+        ('[' * 200_000, 'no JSON object'),
+    ],
+)
+def test_lines_of_json_that_are_refused(line, message, tmp_path):
+    (tmp_path / 'a.jsonl').write_text(line)
+    with pytest.raises(ValueError, match=message):
+        read_jsonl(tmp_path / 'a.jsonl')

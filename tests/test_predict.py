@@ -14,6 +14,7 @@ from hpdval.align import JOINS
 from hpdval.clip import LOCALS
 from hpdval.command import main
 from hpdval.config import make_config
+from hpdval.data import load_image
 from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
 from hpdval.predict import Classifier, as_images, run_folder
 
@@ -332,3 +333,17 @@ def test_a_heat_map_holds_what_the_score_reads(join, local, classifier, full):
             best = JOINS[join].fn(sim, c.model.topk, c.model.cfg.join_scale)
             score = alpha * whole[0, k] + (1 - alpha) * best[0, 0]
             assert abs(score - c.result.scores[i, k]) < 1e-4
+
+
+def test_a_file_object_is_read_from_its_start_each_time():
+    file = io.BytesIO()
+    Image.new('RGB', (9, 9), 'red').save(file, 'PNG')  # it stands at its end now
+    assert all((load_image(file, 8)[:, 0, 0] == (255, 0, 0)).all() for _ in range(2))
+
+
+def test_a_result_nested_beyond_reading_is_damaged(tmp_path):
+    (tmp_path / 'result.json').write_text('[' * 200_000)
+    with pytest.raises(ValueError, match='result.json is damaged'):
+        run_folder(tmp_path)
+    with pytest.raises(ValueError, match='too many brackets within brackets'):
+        Result.load(tmp_path)

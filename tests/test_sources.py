@@ -729,3 +729,17 @@ def test_once_keeps_one_transform_and_reads_another_anew(splits):
     assert a is b and kept(squash, 64).train.transform == 'squash' and kept(clip, 64).train.transform == 'clip'
     assert asked == [(64, 'clip'), (64, 'squash'), (64, 'clip')]
     assert once(hpdval.Data) is hpdval.Data and once(None) is None
+
+
+@pytest.mark.parametrize('label', [b'cow', [b'cow'], np.array([b'cow']), np.bytes_(b'cow'), bytearray(b'cow')])
+def test_labels_in_bytes_are_names(label):
+    "As HDF5 and NumPy's 'S' arrays hold them; as numbers they would be 99, 111 and 119."
+    im = np.full((9, 9, 3), 90, np.uint8)
+    data = hpdval.from_samples([(im, label), (im, 'ant')], [(im, label)])(make_config('zero-shot', **MEMORY), 8)
+    assert data.classes == ('ant', 'cow') and data.train.targets.tolist() == [[0, 1], [1, 0]]
+
+
+def test_a_list_with_capitals_in_its_name_is_named(tmp_path):
+    (tmp_path / 'train.CSV').write_text('path,labels\n')
+    with pytest.raises(FileNotFoundError, match='train.CSV is not read under this name: rename it train.csv'):
+        hpdval.sources.find_lists(tmp_path, 'own')

@@ -8,13 +8,16 @@ import numpy as np, pytest, torch
 from click.testing import CliRunner
 
 from hpdval import command, core
-from hpdval.config import TRIAL, as_seeds, make_config, parse_seeds, trial
+from hpdval.clip import load_clip
+from hpdval.config import TRIAL, as_seeds, check_folder, make_config, parse_seeds, trial
+from hpdval.core import atomic_write, get_device
 from hpdval.decide import Decision, reliability
 from hpdval.experiment import compare, launch, run
 from hpdval.fewshot import Fewshot, balanced_draws, compare_fewshot, draw_support, fewshot_trial
 from hpdval.losses import LOSSES, Loss, bce, make_loss
 from hpdval.metrics import mean_interval, threshold_metrics
 from hpdval.paper import TABLES, jobs, page, table_configs
+from hpdval.train import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -114,7 +117,7 @@ def test_limits_of_the_groups_are_of_the_report_alone(tmp_path, monkeypatch):
     [
         (dict(method='zero-shot'), "'zero-shot' fixes prompts='fixed', got 'hierarchical': make it with make_config"),
         (dict(alpha=5.0), r'alpha must be a number in 0\.\.1, got 5\.0'),
-        (dict(epochs1=-1), 'epochs1 must be a whole number of 0 or more, got -1'),
+        (dict(epochs1=-1), r'epochs1 must be a whole number in 0\.\.1000000, got -1'),
         (dict(loss='bcee'), "unknown loss 'bcee'"),
         (dict(train_text='no'), "'train_text' must be bool, got 'no'"),
         (dict(seed='0'), "'seed' must be int, got '0'"),
@@ -136,8 +139,8 @@ NUMBERS = {  # who asks for a number -> (a call with it, what it must be, one th
     'shots': (lambda v: draw_support(np.eye(3), v, np.random.default_rng(0)), 'a whole number of 1 or more', 1),
     'n': (lambda v: balanced_draws(np.eye(3), v), 'a whole number of 1 or more', np.int64(2)),
     'alpha': (lambda v: make_config(alpha=v), 'a number in 0..1', 1),
-    'batch_size': (lambda v: make_config(batch_size=v), 'a whole number of 1 or more', np.int32(2)),
-    'lr1': (lambda v: make_config(lr1=v), 'a number of 0 or more', np.float64(0.1)),
+    'batch_size': (lambda v: make_config(batch_size=v), r'a whole number in 1\.\.1000000', np.int32(2)),
+    'lr1': (lambda v: make_config(lr1=v), r'a number in 0\.\.1000000', np.float64(0.1)),
 }
 
 
@@ -271,3 +274,37 @@ def test_what_are_no_methods_is_one_line(methods):
         with pytest.raises(ValueError, match='method') as e:
             call()
         assert '\n' not in str(e.value)
+
+
+@pytest.mark.parametrize('name', ['batch_size', 'copies', 'image_size', 'lr1'])
+def test_sizes_and_rates_beyond_any_use_are_refused(name):
+    with pytest.raises(ValueError, match=rf'{name} must be a (whole )?number in [01]\.\.'):
+        make_config('hp-dval', 'icon-voc-lt', **{name: 1e308 if name == 'lr1' else 10**19})
+
+
+def test_a_device_without_numbers_is_refused():
+    with pytest.raises(ValueError, match="device 'meta' holds no numbers"):
+        get_device('meta')
+
+
+def test_a_folder_below_a_file_is_refused_before_anything_is_trained():
+    with pytest.raises(ValueError, match='--out /dev/null/x cannot be made, /dev/null is a file: give a folder'):
+        check_folder('/dev/null/x', '--out /dev/null/x')
+
+
+@pytest.mark.parametrize('other', [dict(a=1), [1]])
+def test_another_file_in_the_place_of_a_checkpoint_is_named_and_thrown_away(other, tmp_path, capsys):
+    torch.save(other, tmp_path / 'stage1.pt')
+    assert load_checkpoint(tmp_path / 'stage1.pt', ('epoch', 'params')) is None
+    assert 'stage1.pt is damaged' in capsys.readouterr().err and not (tmp_path / 'stage1.pt').exists()
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_with_advice(tmp_path):
+    with pytest.raises(IsADirectoryError, match='is a folder, and a file is written there: move it away'):
+        with atomic_write(tmp_path):
+            pass
+
+
+def test_weights_that_are_not_there_are_named():
+    with pytest.raises(FileNotFoundError, match='no file /nowhere/none.pt: give the file or the folder'):
+        load_clip('mini', '/nowhere/none.pt')
