@@ -36,36 +36,6 @@ def _vit_tokens(vit, x):
     pooled, tokens = vit(x)
     return pooled, tokens if vit.proj is None else tokens @ vit.proj
 
-# %% ../nbs/20_clip.ipynb #274b5df1
-def _attend(q, k, v, heads):  # [B,L,W], [B,M,W], [B,M,W] -> [B,L,W]
-    "Each of L queries' mean of M values, head by head."
-    q, k, v = (a.unflatten(-1, (heads, -1)).transpose(1, 2) for a in (q, k, v))
-    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-
-# %% ../nbs/20_clip.ipynb #131ef65d
-def _last_block(block, x):  # [B,1+N,W] of an open_clip ViT -> [B,1+N,W]
-    "The block's class token; and of each patch what its attention adds if the patch sees itself alone."
-    attn, width = block.attn, x.shape[-1]
-    h = block.ln_1(x)
-    weights, biases = (a.split([width, 2 * width]) for a in (attn.in_proj_weight, attn.in_proj_bias))
-    q = nn.functional.linear(h[:, :1], weights[0], biases[0])
-    k, v = nn.functional.linear(h, weights[1], biases[1]).chunk(2, -1)
-    added = block.ls_1(attn.out_proj(torch.cat([_attend(q, k, v, attn.num_heads), v[:, 1:]], 1)))
-    whole = x[:, :1] + added[:, :1]
-    whole = whole + block.ls_2(block.mlp(block.ln_2(whole)))
-    return torch.cat([whole, added[:, 1:]], 1)
-
-
-def _vit_values(vit, x):
-    "Class tokens of an open_clip ViT, and its patches by the value path of the last block alone."
-    *blocks, last = vit.transformer.resblocks
-    x = vit._embeds(x)
-    for block in blocks:
-        x = block(x)
-    x = vit.ln_post(_last_block(last, x))
-    x = x if vit.proj is None else x @ vit.proj
-    return x[:, 0], x[:, 1:]
-
 # %% ../nbs/20_clip.ipynb #c5d7779e
 def _pooled(x, end, pool):  # [C,L,W], positions [C], which place -> [C,W]
     "The token that stands for the whole text."
@@ -129,6 +99,36 @@ class TextTower(nn.Module):
     def forward(self, tokens):  # ids [C,L]
         tokens = self.cut(tokens)
         return self.encode_embeddings(self.token_embedding(tokens), self.end(tokens))
+
+# %% ../nbs/20_clip.ipynb #274b5df1
+def _attend(q, k, v, heads):  # [B,L,W], [B,M,W], [B,M,W] -> [B,L,W]
+    "Each of L queries' mean of M values, head by head."
+    q, k, v = (a.unflatten(-1, (heads, -1)).transpose(1, 2) for a in (q, k, v))
+    return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+# %% ../nbs/20_clip.ipynb #131ef65d
+def _last_block(block, x):  # [B,1+N,W] of an open_clip ViT -> [B,1+N,W]
+    "The block's class token; and of each patch what its attention adds if the patch sees itself alone."
+    attn, width = block.attn, x.shape[-1]
+    h = block.ln_1(x)
+    weights, biases = (a.split([width, 2 * width]) for a in (attn.in_proj_weight, attn.in_proj_bias))
+    q = nn.functional.linear(h[:, :1], weights[0], biases[0])
+    k, v = nn.functional.linear(h, weights[1], biases[1]).chunk(2, -1)
+    added = block.ls_1(attn.out_proj(torch.cat([_attend(q, k, v, attn.num_heads), v[:, 1:]], 1)))
+    whole = x[:, :1] + added[:, :1]
+    whole = whole + block.ls_2(block.mlp(block.ln_2(whole)))
+    return torch.cat([whole, added[:, 1:]], 1)
+
+
+def _vit_values(vit, x):
+    "Class tokens of an open_clip ViT, and its patches by the value path of the last block alone."
+    *blocks, last = vit.transformer.resblocks
+    x = vit._embeds(x)
+    for block in blocks:
+        x = block(x)
+    x = vit.ln_post(_last_block(last, x))
+    x = x if vit.proj is None else x @ vit.proj
+    return x[:, 0], x[:, 1:]
 
 # %% ../nbs/20_clip.ipynb #fe22ffc4
 def _through_head(tower, tokens, patches):  # of a timm trunk, [B,P+N,W] and [B,N,W] -> [B,D], [B,N,D]

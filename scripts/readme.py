@@ -62,14 +62,14 @@ def short():
         'Zero-shot CLIP': 'zero-shot CLIP',
         'CoOp': 'CoOp',
         'Full fine-tuning': 'full fine-tuning',
-        'HP-DVAL, stage 1 only': 'DVAL (stage 1)',
+        'HP-DVAL, stage 1 only': 'HP-DVAL, stage 1 only',
         'HP-DVAL': 'HP-DVAL',
     }
     here, there = parts('table1_long_tailed/coco_lt')
     joint, joint_there = parts('table5_components/coco_lt')
     here = pd.concat([here.loc[list(names)].rename(names), joint.loc[['joint']].rename({'joint': 'joint training'})])
     paper = {name: there.total[key] for key, name in names.items()}
-    paper |= {'DVAL (stage 1)': joint_there.total['DVAL'], 'joint training': joint_there.total['joint']}
+    paper |= {'HP-DVAL, stage 1 only': joint_there.total['DVAL'], 'joint training': joint_there.total['joint']}
     columns = here[['total', 'head', 'medium', 'tail']]
     return markdown(columns.assign(**{'total in the paper': [paper[name] for name in here.index]}))
 
