@@ -492,7 +492,8 @@ _RANGES = {  # lowest and highest of numbers, both allowed
     'image_size': (0, 4096),
     'head_from tail_below topk': (0, None),
     'copies schedule_epochs epochs1 epochs2 earliest1 earliest2': (0, 10**6),
-    'join_scale scale kd_weight sc_weight cse_weight weight_decay lr1 lr2': (0, 10**6),
+    'join_scale scale kd_weight sc_weight cse_weight weight_decay': (0, 10**6),
+    'lr1 lr2': (0, 1e30),
     'batch_size': (1, 10**6),
     'n_ctx': (1, None),
 }

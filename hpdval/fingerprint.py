@@ -64,7 +64,7 @@ def _is_ours(obj) -> bool:
         file = inspect.getfile(obj)
     except (TypeError, OSError):
         return False
-    return 'site-packages' not in file and 'dist-packages' not in file and not file.startswith(LIBRARY)
+    return 'site-packages' not in file and 'dist-packages' not in file and not file.startswith((LIBRARY, '<frozen'))
 
 
 def _contents(cell):

@@ -746,7 +746,7 @@ CASES = [
         "train.json: 1 image id for two entries each (0: 'a/0.png' and 'b/0.png'): give each its own",
     ),
     detections(
-        'a category without a name',
+        'a category whose name says nothing',
         coco(categories=[category(3, ''), category(4, 'cat')], annotations=[annotation(0, 3)]),
         'train.json: 1 of 2 categories cannot be used (category 1: no id or no name)',
     ),
@@ -1295,7 +1295,7 @@ CASES = [
         'Settings, seeds and methods',
         'a whole number that is too small',
         lambda: make_config(batch_size=0),
-        'batch_size must be a whole number of 1 or more, got 0',
+        'batch_size must be a whole number in 1..1000000, got 0',
     ),
     asked(
         'Settings, seeds and methods',

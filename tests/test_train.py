@@ -59,9 +59,9 @@ def few():
 
 
 def test_own_data_with_the_papers_average_are_told(few, tmp_path, monkeypatch, capsys):
-    "The paper's decay, .998, on some fifty images: the benchmark `memory` has it."
+    "The paper's decay, .998, on some fifty images."
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
-    cfg = make_config('dval', 'memory', epochs1=3, device='cpu')
+    cfg = make_config('dval', 'memory', 'paper', epochs1=3, device='cpu')
     assert cfg.ema == 0.998
     core._print_once.cache_clear()
     run(cfg, progress=False, data=few)
