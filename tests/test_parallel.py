@@ -25,7 +25,7 @@ CONFIGS = dict(
     # prompts made from images
     cocoop='method=cocoop select=last',
 )
-TINY = 'benchmark=own epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 device=cpu'
+TINY = 'benchmark=own mode=paper epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 device=cpu'
 
 
 def images(folder, rng):

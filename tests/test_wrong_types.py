@@ -140,7 +140,7 @@ NUMBERS = {  # who asks for a number -> (a call with it, what it must be, one th
     'n': (lambda v: balanced_draws(np.eye(3), v), 'a whole number of 1 or more', np.int64(2)),
     'alpha': (lambda v: make_config(alpha=v), 'a number in 0..1', 1),
     'batch_size': (lambda v: make_config(batch_size=v), r'a whole number in 1\.\.1000000', np.int32(2)),
-    'lr1': (lambda v: make_config(lr1=v), r'a number in 0\.\.1000000', np.float64(0.1)),
+    'lr1': (lambda v: make_config(lr1=v), r'a number in 0\.\.1e\+30', np.float64(0.1)),
 }
 
 
