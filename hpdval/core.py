@@ -246,11 +246,10 @@ def read_sealed(path) -> dict:
     "What `write_sealed` wrote. A `ValueError` for a file that is damaged, or is another."
     try:
         said = parse_json(Path(path).read_text(encoding='utf-8'))
-        check = said.pop('check')
-    except (ValueError, KeyError, TypeError, AttributeError):
-        check = ''
-    if not check or check != text_digest(json.dumps(said, sort_keys=True)):
-        raise ValueError(f'{path} is damaged, or of another version')
+        if said.pop('check', None) != text_digest(json.dumps(said, sort_keys=True)):
+            raise ValueError('its checksum is another')
+    except (ValueError, TypeError, AttributeError) as e:
+        raise ValueError(f'{path} is damaged, or of another version ({str(e).splitlines()[0]})') from None
     return said
 
 # %% ../nbs/00_core.ipynb #71b6f323

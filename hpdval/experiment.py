@@ -8,11 +8,11 @@ __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_
            'table_name', 'joined', 'summed', 'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
-import json, math, os, time, zlib
+import math, os, time
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd
 from safetensors.torch import save
 from .align import HEADS, SCORES, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
@@ -34,7 +34,6 @@ from hpdval.config import (
     start_config,
 )
 from hpdval.core import (
-    as_json,
     atomic_write,
     check_number,
     environment,
@@ -42,11 +41,13 @@ from hpdval.core import (
     get_device,
     lookup,
     parse_json,
+    read_sealed,
     runs_dir,
     say,
     seed_everything,
     text_digest,
     write_json,
+    write_sealed,
 )
 from .data import AUGMENTS, TRANSFORMS, holdout, load_image
 from .decide import Decision, choose_decision, decided
@@ -68,19 +69,15 @@ def _stamp(file: Path) -> tuple:
     return str(file), s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 
 
-def _crc(clip: Clip) -> int:
-    "A checksum of all tensors of both towers."
-    crc = 0
-    for tower in (clip.visual, clip.text):
-        for t in tower.state_dict().values():
-            crc = zlib.crc32(t.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy(), crc)
-    return crc
+def _written(clip: Clip) -> list:  # of int
+    "How often each parameter of both towers was written, as torch counts it."
+    return [p._version for tower in (clip.visual, clip.text) for p in tower.parameters()]
 
 
 @lru_cache(2)
-def _clip(arch: str, pretrained: str, stamp, **settings) -> tuple:  # Clip, its checksum
+def _clip(arch: str, pretrained: str, stamp, **settings) -> tuple:  # Clip, `_written` of it
     clip = load_clip(arch, pretrained, **settings)
-    return clip, _crc(clip)
+    return clip, _written(clip)
 
 
 def cached_clip(arch: str, pretrained: str, **settings) -> Clip:
@@ -88,8 +85,8 @@ def cached_clip(arch: str, pretrained: str, **settings) -> Clip:
     pretrained = os.path.expanduser(pretrained)
     files = files_read(pretrained) if pretrained and Path(pretrained).exists() else []
     asked = arch, pretrained, tuple(map(_stamp, files))
-    clip, crc = _clip(*asked, **settings)
-    if _crc(clip) != crc:
+    clip, written = _clip(*asked, **settings)
+    if _written(clip) != written:
         say(f'the tensors of {clip.name} in memory were changed: its weights are read again')
         _clip.cache_clear()
         clip, _ = _clip(*asked, **settings)
@@ -142,11 +139,6 @@ def _or_nan(values: list) -> list:
     return [math.nan if v is None else v for v in values]
 
 
-def _check_of(said: dict) -> str:
-    "A checksum of what a result says."
-    return text_digest(json.dumps(said, sort_keys=True))
-
-
 @dataclass
 class Result:
     "What was measured, with what."
@@ -181,13 +173,11 @@ class Result:
         "The result in a folder. A `ValueError` for a file that is damaged or of another version."
         file = Path(folder) / 'result.json'
         try:
-            said = parse_json(file.read_text())
-            if said.pop('check', None) != _check_of(said):
-                raise ValueError('its checksum is another')
-            result = cls(**said | dict(folder=str(folder)))
-        except (ValueError, TypeError, AttributeError) as e:
-            why = str(e).splitlines()[0]
-            raise ValueError(f'{file} is damaged, or of another version ({why}): delete its folder') from None
+            result = cls(**read_sealed(file) | dict(folder=str(folder)))
+        except ValueError as e:
+            raise ValueError(f'{e}: delete its folder') from None
+        except TypeError as e:  # a field that is not known here
+            raise ValueError(f'{file} is of another version ({e}): delete its folder') from None
         result.ap = _or_nan(result.ap)
         for said in (result.mAP, result.decided):
             said |= dict(zip(said, _or_nan([*said.values()])))
@@ -195,8 +185,7 @@ class Result:
 
     def save(self, folder):
         "Write `result.json`, with a checksum of itself."
-        said = as_json({k: v for k, v in asdict(self).items() if k != 'folder'})
-        write_json(Path(folder) / 'result.json', said | dict(check=_check_of(said)))
+        write_sealed(Path(folder) / 'result.json', {k: v for k, v in asdict(self).items() if k != 'folder'})
         self.folder = str(folder)
 
     def file(self, name: str) -> Path:

@@ -207,9 +207,9 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'clip': '_adapted _asked _blank _clip _decide_activation _decide_pixels _from_file _has_twin _is_quick _known '
     'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
     'data': 'Split.at Split.counts check_classes',
-    'experiment': """Result.load Result.save Result.file Result.checked_folder _check_of _clip _decisions _found
+    'experiment': """Result.load Result.save Result.file Result.checked_folder _clip _decisions _found
         _measured _or_nan _run _train _write cached_clip config_clip drop_checkpoints load_benchmark needs_captions run
-        run_code run_name run_parts code_parts _part_name _say_missing _crc""",
+        run_code run_name run_parts code_parts _part_name _say_missing _written""",
     'align': 'Head.__init__',
     'prompts': 'Prompts.__init__',
     'losses': 'parse_terms',
