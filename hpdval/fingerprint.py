@@ -58,6 +58,8 @@ LIBRARY = inspect.getfile(functools).rsplit('/', 1)[0]
 def _is_ours(obj) -> bool:
     "Is it of this package, of a notebook, or of a script; not of a library?"
     name = getattr(obj, '__module__', None) or ''
+    if name == 'builtins' and isinstance(obj, type):
+        return False
     if name.split('.')[0] in ('hpdval', '__main__'):
         return True
     try:
@@ -313,6 +315,15 @@ def _copied(obj):  # -> tuple of parts; a text for what has a name; None for wha
     parts = [list(p) if k in (3, 4) and p is not None else p for k, p in enumerate(made)]
     return tuple(parts)
 
+
+def _attributes(obj) -> dict:
+    "All attributes of an object, those in slots too."
+    found = dict(getattr(obj, '__dict__', {}))
+    for kind in type(obj).__mro__:
+        slots = [n for n, v in vars(kind).items() if isinstance(v, types.MemberDescriptorType)]
+        found |= {n: getattr(obj, n) for n in slots if hasattr(obj, n)}
+    return found
+
 # %% ../nbs/03_fingerprint.ipynb #26db84b3
 class Walk(_Walk):
     "The walk with values: containers, arrays and objects."
@@ -358,6 +369,8 @@ class Walk(_Walk):
             self.said.append(made)
         else:
             self.items('copy', made)
+        if _is_ours(type(obj)):
+            self.items('attributes', [_attributes(obj)])  # a class may leave some out of its copies
 
 
 def code_digest(

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['MARKS', 'IMAGE_FILE', 'ALIKE', 'JOINERS', 'SEPARATORS', 'WITHIN', 'BLANK', 'WIDE', 'OTHERS', 'DELIMITERS', 'TRUTH',
-           'PATH_NAMES', 'LABEL_NAMES', 'PRESENT', 'OF_A_GUESS', 'SCORES', 'SPLITS', 'OF_A_SPLIT', 'LISTED', 'COCO_IDS',
-           'FLAGS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some',
-           'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_names',
-           'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'read_csv', 'read_jsonl',
-           'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
+           'PATH_NAMES', 'LABEL_NAMES', 'PRESENT', 'OF_A_GUESS', 'MEASURES', 'SCORES', 'SPLITS', 'OF_A_SPLIT', 'LISTED',
+           'COCO_IDS', 'FLAGS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels',
+           'plural', 'some', 'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling',
+           'check_names', 'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'read_csv',
+           'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
            'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
            'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
@@ -854,11 +854,17 @@ def _read_columns(path, numbers, columns, blanks, uncertain):
 def _from_columns(path, numbers, columns, classes, blanks, uncertain, others, notes):
     "Rows of class ids and the classes from 0/1 columns: those of `classes`, or all, in the file's order."
     one_spelling(path, list(columns))
-    guessed = [n for n in columns if _plain(n) in OF_A_GUESS and n not in (classes or ())]
+    free = [n for n in columns if n not in (classes or ())]
+    guessed = [n for n in free if _plain(n) in OF_A_GUESS]
     if guessed:
         raise ValueError(
             f'{path}: column {guessed[0]!r} may say how sure the labels are: keep the lines that hold, and take the '
             'column out, or name the classes with classes='
+        )
+    measured = [n for n in free if _plain(n) in MEASURES and len(columns) > 1 and _binary(columns[n])]
+    if measured:
+        raise ValueError(
+            f'{path}: column {measured[0]!r} of 0 and 1 may be no class: take it out, or name the classes with classes='
         )
     by_name = {_composed(n): n for n in columns}
     wanted = list(classes or columns)
@@ -879,6 +885,9 @@ PRESENT = frozenset('confidence present presence ispresent positive exists'.spli
 
 
 OF_A_GUESS = frozenset('confidence conf score scores prob probability'.split())
+
+
+MEASURES = frozenset('width height depth size area total sum count n num number index id age year'.split())
 
 
 SCORES = PRESENT | OF_A_GUESS | {'value'}

@@ -19,7 +19,7 @@ import numpy as np, pandas as pd, torch
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
-from .config import Config, reads_patches, stage_names
+from .config import TYPES, Config, reads_patches, stage_names
 from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, watch, write_json
 from .data import AUGMENTS, augment, holdout, to_float
 from .fingerprint import code_digest, network_code
@@ -198,9 +198,17 @@ def save_checkpoint(path, state: dict):
         torch.save(state, f)
 
 
+def _fits(state, like: dict) -> bool:
+    "Has a checkpoint the keys of another, and its parameters the same shapes?"
+    if not isinstance(state, dict) or not like.keys() <= state.keys():
+        return False
+    lists = [(state[k], like[k]) for k in ('params', 'ema') if k in like]
+    return all([t.shape for t in a] == [t.shape for t in b] for a, b in lists)
+
+
 def load_checkpoint(
     path,
-    keys=(),  # what must stand in it
+    like=None,  # dict, what it must fit: the same keys, tensors of the same shapes in `params` and `ema`
 ):
     "What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named."
     if not Path(path).is_file():
@@ -210,8 +218,8 @@ def load_checkpoint(
             if part := z.testzip():  # it holds a checksum of every part
                 raise ValueError(f'{part} is not what was written')
         state = torch.load(path, map_location='cpu', weights_only=True)
-        if not isinstance(state, dict) or not set(keys) <= state.keys():
-            raise ValueError('it is no checkpoint')
+        if not _fits(state, like or {}):
+            raise ValueError('it is no checkpoint of this training')
         return state
     except Exception as e:
         say(f'{path} is damaged ({type(e).__name__}): thrown away, the stage begins anew')
@@ -357,6 +365,12 @@ def _say_before(desc: str, n: int, epochs: int, cfg: Config, earliest):  # None:
     )
 
 
+def _large_weights(cfg: Config) -> list:  # of texts
+    "Weights that may be the reason why a loss grew beyond all numbers."
+    names = ('weight_decay', *(n for n in TYPES if n.endswith('_weight')))
+    return [f'{n}={getattr(cfg, n):g}' for n in names if getattr(cfg, n) > 10]
+
+
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -379,7 +393,7 @@ def fit(
         t.resume(state)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
-    rate = f"the learning rate {desc.replace('stage ', 'lr') or 'lr'}={lr:g}"
+    rate = ' or '.join([f"the learning rate {desc.replace('stage ', 'lr') or 'lr'}={lr:g}", *_large_weights(cfg)])
     watched = progress and live()  # else `show_epoch` says a line an epoch
     bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', watched, initial=t.epoch, total=epochs)
     for epoch in bar:

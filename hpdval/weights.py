@@ -503,7 +503,11 @@ def _image_processor(said: Said) -> dict:
         facts = dict(mean=(0.0,) * 3, std=(1.0,) * 3)
     mode, side = _resize_mode(said)
     facts |= dict(resize=mode, size=side) if mode else {}
-    return facts | dict(interpolation=said.one_of('resample', _RESAMPLE, 3)) if facts else {}
+    if scale != 1 and not facts:
+        said.refuse('rescale_factor', '1/255 where the file names no image_mean')
+    if facts or 'resample' in said.values:
+        facts |= dict(interpolation=said.one_of('resample', _RESAMPLE, 3))
+    return facts
 
 
 def _transformers_facts(folder: Path) -> dict:

@@ -684,6 +684,11 @@ CASES = [
         'or name the classes with classes=',
     ),
     table(
+        'the measures of a picture, where all are 0 or 1',
+        'path,cat,total\na.png,1,1\nb.png,0,0\n',
+        "train.csv: column 'total' of 0 and 1 may be no class: take it out, or name the classes with classes=",
+    ),
+    table(
         'two names in one, with a plus between them',
         'path,labels\na.png,cat+dog\nb.png,owl\n',
         f"train.csv: 1 of 2 lines cannot be used (line 2: 'cat+dog' may be several names): {ALONE}",
@@ -1131,6 +1136,12 @@ CASES = [
         PREPROCESSOR,
         HALF | dict(do_rescale=False),
         f'{PREPROCESSOR}: do_rescale must be true where image_std is that of values in 0..1, got false',
+    ),
+    beside(
+        'a factor, and no mean',
+        PREPROCESSOR,
+        dict(rescale_factor=1 / 127.5),
+        f'{PREPROCESSOR}: rescale_factor must be 1/255 where the file names no image_mean, got 0.00784313725490196',
     ),
     beside(
         'a size of two sides that differ',

@@ -78,6 +78,13 @@ def test_the_learning_rate_that_was_too_large_is_named(method, name, few, tmp_pa
     assert '\n' not in str(e.value)
 
 
+def test_a_weight_that_was_too_large_is_named(few, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    cfg = make_config('dval', 'icon-voc-lt', epochs1=2, lr1=1e30, weight_decay=1e6)
+    with pytest.raises(FloatingPointError, match=r'lower the learning rate lr1=1e\+30 or weight_decay=1e\+06$'):
+        run(cfg, progress=False, data=few)
+
+
 @pytest.mark.parametrize('method, name', [('dval', 'adapt_lr1'), ('coop', 'adapt_lr2')])
 def test_few_shot_names_the_learning_rate_that_it_has(method, name, tmp_path, monkeypatch):
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))

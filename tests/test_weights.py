@@ -306,6 +306,11 @@ def test_pixels_are_normalised_as_the_file_says(said, tmp_path):
     assert torch.allclose(to_float(v, facts['mean'], facts['std']).double(), right, atol=1e-5)
 
 
+def test_a_filter_that_is_said_alone_is_taken(tmp_path):
+    (tmp_path / 'preprocessor_config.json').write_text(json.dumps(dict(resample=2)))
+    assert weights.folder_facts(tmp_path)['interpolation'] == 'bilinear'
+
+
 ODD = [None, True, False, 0, -1, 3, 0.5, 127.5, 'x', '224', [], [0.5], [0.5] * 4, [0, 0, 0], ['a'] * 3, {}, dict(a=1)]
 ODD += [[0.5, None, 0.5], [224, 336], dict(height=224), dict(shortest_edge='x'), float('nan'), [float('inf')] * 3]
 KEYS = 'image_mean image_std size crop_size resample rescale_factor do_resize do_rescale'.split()

@@ -292,10 +292,15 @@ def test_a_folder_below_a_file_is_refused_before_anything_is_trained():
         check_folder('/dev/null/x', '--out /dev/null/x')
 
 
-@pytest.mark.parametrize('other', [dict(a=1), [1]])
+ONES = dict(epoch=1, params=[torch.ones(2)], ema=[torch.ones(2)])
+
+
+@pytest.mark.parametrize(
+    'other', [dict(a=1), [1], ONES | dict(params=[torch.ones(1)]), ONES | dict(ema=[1.0]), ONES | dict(ema=[])]
+)
 def test_another_file_in_the_place_of_a_checkpoint_is_named_and_thrown_away(other, tmp_path, capsys):
     torch.save(other, tmp_path / 'stage1.pt')
-    assert load_checkpoint(tmp_path / 'stage1.pt', ('epoch', 'params')) is None
+    assert load_checkpoint(tmp_path / 'stage1.pt', ONES) is None
     assert 'stage1.pt is damaged' in capsys.readouterr().err and not (tmp_path / 'stage1.pt').exists()
 
 
