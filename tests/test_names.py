@@ -37,6 +37,8 @@ OTHER = dict(  # another value of every number and text
     alpha=0.7,
     topk=3,
     join_scale=5.0,
+    text_join_scale=5.0,
+    class_ctx=True,
     topk_share=0.4,
     scale=7.0,
     n_ctx=7,
@@ -161,7 +163,7 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
     small = TINY | (dict(schedule_epochs=0) if mode == 'official' else {})
     cfg = method_config(method, 0, mode=mode, benchmark='icon-voc-lt', **small)
     unused = {'prompts', 'head', 'train_text', *PROMPTS[cfg.prompts].reads(cfg)}  # parts are built, whatever reads them
-    if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].needs_image:
+    if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score:
         unused |= {'alpha', 'alpha_on', 'template', 'class_names'}  # built, and not scored with
         unused |= {'local', 'join', 'topk', 'topk_share', 'join_scale'}
     unused |= {'loss'}  # of stage 2, where it stands under loss2
