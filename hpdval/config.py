@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'Config', 'field_help', 'field_groups',
-           'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts', 'stage_names',
-           'reads_patches', 'reads', 'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'choices', 'as_type',
-           'typed', 'check_made', 'check', 'without_effect', 'usual_mode', 'layers', 'start_config', 'origins',
-           'make_config', 'method_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_numbers',
-           'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder', 'out_folder']
+           'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts',
+           'learns_from_captions', 'stage_names', 'reads_patches', 'reads', 'run_key', 'clip_settings', 'config_hash',
+           'stage1_config', 'choices', 'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode',
+           'layers', 'start_config', 'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names',
+           'each_once', 'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder',
+           'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
@@ -24,7 +25,7 @@ from .core import check_number, lookup, say, testing
 from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, VIEWS, active_terms, parse_terms
-from .peers import PROMPTS
+from .peers import PROMPTS, TEXTS
 from .sources import SMALL, SOURCES
 
 # %% ../nbs/25_config.ipynb #90c18ed9
@@ -81,7 +82,7 @@ class Config:
     n_ctx: int = 4  # M, learnable vectors per prompt
     ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (docs/paper_and_code.md#row-9)
     class_ctx: bool = False  # a context of its own for every class, in the place of one for all (prompts='pairs')
-    train_on: str = 'images'  # what stage 2 learns from: images | texts (captions and sentences, TaI-DPT) | captions
+    train_on: str = 'images'  # what stage 2 learns from: images | texts (TaI-DPT) | captions | sentences
     text_join_scale: float = 50.0  # of train_on='texts': weights over the tokens, as join_scale over the patches
     sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (#row-8) | both
     sc_weight: float = 1.0  # of the consistency loss (eq. 10)
@@ -246,15 +247,16 @@ METHODS['dualcoop'] = Method(
     'DualCoOp',
     dict(prompts='pairs', ctx_init='noise', **_NO_STAGE1, **_GLOBAL),
     'Sun et al., NeurIPS 2022',
-    official=dict(loss2=''),
+    official=_COSINE | dict(loss2=''),
     usual=dict(n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
 )
 METHODS['tai-dpt'] = Method(
     'TaI-DPT',
-    dict(prompts='hierarchical', train_on='texts', **_NO_STAGE1),
+    dict(prompts='hierarchical', **_NO_STAGE1),
     'Guo et al., CVPR 2023',
     official=dict(loss2=''),
     usual=dict(
+        train_on='texts',
         n_ctx=16,
         ctx_init='noise',
         score='cosine',
@@ -271,7 +273,7 @@ METHODS['lamm'] = Method(
     'LAMM',
     dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
     'Gao et al., AAAI 2024',
-    official=_COSINE,
+    official=_COSINE | dict(loss2=''),
     usual=dict(terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
 )
 
@@ -283,13 +285,13 @@ def method_label(name: str) -> str:
 # %% ../nbs/25_config.ipynb #dfafc06e
 def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     "Can a method show heat maps, name classes it was not trained on, and does it need captions?"
-    fixes = lookup(name, METHODS, 'method').fixes
-    parts = Config(**fixes)
+    method = lookup(name, METHODS, 'method')
+    parts = Config(**method.usual | method.fixes)
     captions = any('captions' in t.reads(parts) for t, _ in active_terms(parts, 'stage2').values())
     return dict(
         heat_maps=not PROMPTS[parts.prompts].needs_image,
         unseen=not HEADS[parts.head].learns and PROMPTS[parts.prompts].names_others(parts),
-        captions=captions or learns_from_texts(parts),
+        captions=captions or learns_from_captions(parts),
     )
 
 # %% ../nbs/25_config.ipynb #4ae47a35
@@ -349,6 +351,11 @@ def stages(cfg: Config) -> tuple:  # of bool
 def learns_from_texts(cfg: Config) -> bool:
     "Is there a stage 2, and do texts stand in the place of its images?"
     return stages(cfg)[1] and cfg.train_on != 'images'
+
+
+def learns_from_captions(cfg: Config) -> bool:
+    "And are captions among them?"
+    return learns_from_texts(cfg) and TEXTS[cfg.train_on][0]
 
 
 def stage_names(cfg: Config) -> tuple:  # of 'stage1', 'joint', 'stage2'
@@ -465,7 +472,7 @@ CHOICES = dict(
     local=LOCALS,
     join=JOINS,
     prompts=PROMPTS,
-    train_on=('images', 'texts', 'captions'),
+    train_on=('images', *TEXTS),
     head=HEADS,
     class_names=SPELLINGS,
     loss=LOSSES,

@@ -693,10 +693,8 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
 
 # %% ../nbs/30_train.ipynb #4e4829e1
 def texts_of(clip: Clip, train, cfg: Config) -> Texts:
-    "The texts that stand in the place of the training images. A `ValueError` if there are no captions."
-    if not train.captions:
-        raise ValueError(f'train_on={cfg.train_on!r} needs captions of the training images, and there are none')
-    return training_texts(clip, train.captions, train.classes, cfg.train_on == 'texts')
+    "The texts that stand in the place of the training images. A `ValueError` where captions are wanted and missing."
+    return training_texts(clip, train.captions, train.classes, cfg.train_on)
 
 
 def text_batch(model: DualView, texts: Texts, idx) -> tuple:  # [b,D], [b,l,D], bool [b,l]: this process's rows
