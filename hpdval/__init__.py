@@ -23,9 +23,9 @@ NAMES = dict(
     SOURCES='sources',
     Data='sources',
     from_samples='sources',
-    LOSSES='losses',
-    TERMS='losses',
-    PROMPTS='prompts',
+    LOSSES='peers',
+    TERMS='peers',
+    PROMPTS='peers',
     load_clip='clip',
     Classifier='predict',
 )

@@ -85,16 +85,26 @@ class TextTower(nn.Module):
     def cut(self, tokens):  # ids [C,L] -> ids [C,l], l the shortest exact length
         return tokens[:, : int(self.end(tokens).max()) + 1] if self.causal else tokens
 
+    def hidden(self, x):  # [C,L,W] token embeddings -> [C,L,W]
+        "Every token behind the last norm, before the projection."
+        length = x.shape[1]
+        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
+        x = x + self.positional_embedding[:length]
+        return self.ln_final(self.transformer(x, attn_mask=mask))
+
     def encode_embeddings(
         self,
         x,  # [C,L,W] token embeddings
         end,  # [C] position of the end token
     ):
-        length = x.shape[1]
-        mask = None if self.attn_mask is None else self.attn_mask[:length, :length]
-        x = x + self.positional_embedding[:length]
-        x = self.ln_final(self.transformer(x, attn_mask=mask))
-        return _projected(_pooled(x, end, self.pool), self.text_projection)
+        return _projected(_pooled(self.hidden(x), end, self.pool), self.text_projection)
+
+    def with_tokens(self, tokens):  # ids [C,L] -> [C,D], [C,l,D]
+        "Texts in the joint space, and each of their tokens there, through the same last layers."
+        tokens = self.cut(tokens)
+        x = self.hidden(self.token_embedding(tokens))
+        whole = _pooled(x, self.end(tokens), self.pool)
+        return tuple(_projected(e, self.text_projection) for e in (whole, x))
 
     def forward(self, tokens):  # ids [C,L]
         tokens = self.cut(tokens)

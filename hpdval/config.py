@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'Config', 'field_help', 'field_groups',
-           'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'stage_names', 'reads_patches',
-           'reads', 'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'choices', 'as_type', 'typed',
-           'check_made', 'check', 'without_effect', 'usual_mode', 'layers', 'start_config', 'origins', 'make_config',
-           'method_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_numbers', 'parse_seeds',
-           'as_seeds', 'trial', 'folder_name', 'check_folder', 'out_folder']
+           'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts',
+           'learns_from_captions', 'stage_names', 'reads_patches', 'reads', 'run_key', 'clip_settings', 'config_hash',
+           'stage1_config', 'choices', 'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode',
+           'layers', 'start_config', 'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names',
+           'each_once', 'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder',
+           'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
@@ -24,7 +25,7 @@ from .core import check_number, lookup, say, testing
 from .data import AUGMENTS, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, VIEWS, active_terms, parse_terms
-from .prompts import PROMPTS
+from .peers import PROMPTS, TEXTS
 from .sources import SMALL, SOURCES
 
 # %% ../nbs/25_config.ipynb #90c18ed9
@@ -77,9 +78,12 @@ class Config:
     join_scale: float = 20.0  # of join='softmax': weights are the softmax of join_scale * similarity
     scale: float = 0.0  # logit = scale * (score - centre); 0 = both are fitted, else centre = 0; open (#row-5)
     # prompts, section III-C
-    prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | conditional
+    prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | ...
     n_ctx: int = 4  # M, learnable vectors per prompt
     ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (docs/paper_and_code.md#row-9)
+    class_ctx: bool = False  # a context of its own for every class, in the place of one for all (prompts='pairs')
+    train_on: str = 'images'  # what stage 2 learns from: images | texts (TaI-DPT) | captions | sentences
+    text_join_scale: float = 50.0  # of train_on='texts': weights over the tokens, as join_scale over the patches
     sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (#row-8) | both
     sc_weight: float = 1.0  # of the consistency loss (eq. 10)
     # losses
@@ -159,6 +163,7 @@ class Method(NamedTuple):
     colour: str = ''  # '' = the next free one of the palette
     official: dict = {}  # further fields in mode 'official'
     embedded: dict = {}  # further fields on the embedded worlds, by search
+    usual: dict = {}  # what its own paper sets beside; weaker than a size or a search, and open to change
 
 
 _GLOBAL = dict(alpha=1.0, alpha_on='global')  # the global view alone
@@ -238,6 +243,40 @@ METHODS = {
     ),
 }
 
+METHODS['dualcoop'] = Method(
+    'DualCoOp',
+    dict(prompts='pairs', ctx_init='noise', **_NO_STAGE1, **_GLOBAL),
+    'Sun et al., NeurIPS 2022',
+    official=_COSINE | dict(loss2=''),
+    usual=dict(n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
+)
+METHODS['tai-dpt'] = Method(
+    'TaI-DPT',
+    dict(prompts='hierarchical', **_NO_STAGE1),
+    'Guo et al., CVPR 2023',
+    official=dict(loss2=''),
+    usual=dict(
+        train_on='texts',
+        n_ctx=16,
+        ctx_init='noise',
+        score='cosine',
+        alpha=0.5,
+        local='values',
+        join='softmax',
+        join_scale=40.0,
+        loss='ranking',
+        scale=4.0,
+        lr2=1e-4,
+    ),
+)
+METHODS['lamm'] = Method(
+    'LAMM',
+    dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
+    'Gao et al., AAAI 2024',
+    official=_COSINE | dict(loss2=''),
+    usual=dict(terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
+)
+
 
 def method_label(name: str) -> str:
     "What a method is called in tables. A `ValueError` for an unknown name."
@@ -246,13 +285,13 @@ def method_label(name: str) -> str:
 # %% ../nbs/25_config.ipynb #dfafc06e
 def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     "Can a method show heat maps, name classes it was not trained on, and does it need captions?"
-    fixes = lookup(name, METHODS, 'method').fixes
-    parts = Config(**fixes)
+    method = lookup(name, METHODS, 'method')
+    parts = Config(**method.usual | method.fixes)
     captions = any('captions' in t.reads(parts) for t, _ in active_terms(parts, 'stage2').values())
     return dict(
         heat_maps=not PROMPTS[parts.prompts].needs_image,
-        unseen=not HEADS[parts.head].learns,
-        captions=captions,
+        unseen=not HEADS[parts.head].learns and PROMPTS[parts.prompts].names_others(parts),
+        captions=captions or learns_from_captions(parts),
     )
 
 # %% ../nbs/25_config.ipynb #4ae47a35
@@ -309,6 +348,16 @@ def stages(cfg: Config) -> tuple:  # of bool
     return one, two
 
 
+def learns_from_texts(cfg: Config) -> bool:
+    "Is there a stage 2, and do texts stand in the place of its images?"
+    return stages(cfg)[1] and cfg.train_on != 'images'
+
+
+def learns_from_captions(cfg: Config) -> bool:
+    "And are captions among them?"
+    return learns_from_texts(cfg) and TEXTS[cfg.train_on][0]
+
+
 def stage_names(cfg: Config) -> tuple:  # of 'stage1', 'joint', 'stage2'
     "The stages of a run, in their order."
     one, two = stages(cfg)
@@ -325,7 +374,7 @@ _ALWAYS = 'benchmark transform clip quick_gelu image_size student embedding prec
 _TRAINED = '''seed augment copies val_fraction select loss_mode batch_size weight_decay schedule schedule_epochs
 ema terms'''.split()
 _STAGE1 = 'loss lr1 epochs1 earliest1 joint train_text'.split()
-_STAGE2 = 'loss2 lr2 epochs2 earliest2'.split()
+_STAGE2 = 'loss2 lr2 epochs2 earliest2 train_on'.split()
 
 # %% ../nbs/25_config.ipynb #6628da64
 def _scored(cfg, two: bool) -> set:
@@ -334,7 +383,7 @@ def _scored(cfg, two: bool) -> set:
         own = HEADS[cfg.head]
         return {'head', *own.reads(cfg)} | ({'local'} if own.needs_patches else set())
     named = {'template', 'class_names'}
-    if two and PROMPTS[cfg.prompts].needs_image:
+    if two and PROMPTS[cfg.prompts].own_score:
         return named | ({'local'} if PROMPTS[cfg.prompts].needs_patches else set())
     local = {'local', 'join', *JOINS[cfg.join].reads} if reads_patches(cfg) else set()
     local -= {'topk_share'} if cfg.topk else set()
@@ -368,6 +417,9 @@ def reads(cfg: Config) -> set:
     if two:
         out |= {*_STAGE2, 'head', 'prompts'}
         out |= {'stage2_from'} if cfg.epochs1 else set()
+    if learns_from_texts(cfg):
+        out |= {'text_join_scale'}
+        out -= set() if one else {'augment', 'copies'}  # no image is trained on
     if learns(cfg) and (two or cfg.joint and one):
         out |= {'prompts', *PROMPTS[cfg.prompts].reads(cfg)}
     if cfg.select == 'last':
@@ -420,6 +472,7 @@ CHOICES = dict(
     local=LOCALS,
     join=JOINS,
     prompts=PROMPTS,
+    train_on=('images', *TEXTS),
     head=HEADS,
     class_names=SPELLINGS,
     loss=LOSSES,
@@ -492,7 +545,7 @@ _RANGES = {  # lowest and highest of numbers, both allowed
     'image_size': (0, 4096),
     'head_from tail_below topk': (0, None),
     'copies schedule_epochs epochs1 epochs2 earliest1 earliest2': (0, 10**6),
-    'join_scale scale kd_weight sc_weight cse_weight weight_decay': (0, 10**6),
+    'join_scale text_join_scale scale kd_weight sc_weight cse_weight weight_decay': (0, 10**6),
     'lr1 lr2': (0, 1e30),
     'batch_size': (1, 10**6),
     'n_ctx': (1, None),
@@ -524,11 +577,11 @@ def _check_together(cfg: Config):
     groups((), (cfg.head_from, cfg.tail_below))  # says if the limits do not fit
     if cfg.select == 'val' and not cfg.val_fraction:
         raise ValueError("select='val' needs a val_fraction above 0")
-    one_view = PROMPTS[cfg.prompts].needs_image or HEADS[cfg.head].learns
+    one_view = PROMPTS[cfg.prompts].own_score or HEADS[cfg.head].learns
     if one_view and (cfg.sc_weight or cfg.cse_weight or cfg.joint or reads_patches(cfg)):
-        what = f'prompts={cfg.prompts!r}' if PROMPTS[cfg.prompts].needs_image else f'head={cfg.head!r}'
+        what = f'prompts={cfg.prompts!r}' if PROMPTS[cfg.prompts].own_score else f'head={cfg.head!r}'
         raise ValueError(
-            f'{what} makes its own score of the global view: '
+            f'{what} makes its own score: '
             "set alpha=1.0, alpha_on='global', sc_weight=0.0, cse_weight=0.0 and joint=False"
         )
     if learns(cfg) and cfg.prompts in ('global', 'local') and stage_names(cfg) != ('stage1',):
@@ -537,6 +590,21 @@ def _check_together(cfg: Config):
             raise ValueError(f'prompts={cfg.prompts!r} learns the prompt of a view whose weight is 0: change alpha')
     if HEADS[cfg.head].learns and cfg.prompts != 'fixed':
         raise ValueError(f"head={cfg.head!r} does not read prompts: set prompts='fixed', got {cfg.prompts!r}")
+
+
+def _check_texts(cfg: Config):
+    "A `ValueError` for what learning from texts cannot go with."
+    if not learns_from_texts(cfg):
+        return
+    if PROMPTS[cfg.prompts].own_score or HEADS[cfg.head].learns or cfg.score != 'cosine':
+        raise ValueError(
+            f"train_on={cfg.train_on!r} compares texts with the prompts of both views by their cosines: set "
+            "score='cosine', and take a method whose prompts make no score of their own"
+        )
+    if named := active_terms(cfg, 'stage2'):
+        raise ValueError(
+            f"train_on={cfg.train_on!r} has no images for the terms {', '.join(named)}: set their weights to 0"
+        )
 
 
 def _check_consistency(cfg: Config):
@@ -577,6 +645,7 @@ def check(cfg: Config) -> Config:
             triple(value, name)
     parse_terms(cfg.terms)
     _check_together(cfg)
+    _check_texts(cfg)
     _check_consistency(cfg)
     return cfg
 
@@ -612,7 +681,7 @@ def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # laye
     own = m.embedded if size else {}
     if mode == 'official':
         own = m.official
-    return dict(preset=source.preset, mode=set_by_mode, size=size, own=own, method=m.fixes)
+    return dict(preset=source.preset, mode=set_by_mode, usual=m.usual, size=size, own=own, method=m.fixes)
 
 
 def start_config(method: str, benchmark: str, mode: str, clip='mini') -> dict:

@@ -25,6 +25,7 @@ from hpdval.config import (
     clip_settings,
     config_hash,
     each_once,
+    learns_from_captions,
     make_config,
     method_config,
     method_label,
@@ -129,9 +130,9 @@ def load_benchmark(
 
 
 def needs_captions(cfg: Config) -> bool:
-    "Does a term of the run read captions?"
+    "Does a term of the run read captions, or does it learn from them in the place of images?"
     terms = [t for s in stage_names(cfg) for t, _ in active_terms(cfg, s).values()]
-    return any('captions' in t.reads(cfg) for t in terms)
+    return learns_from_captions(cfg) or any('captions' in t.reads(cfg) for t in terms)
 
 # %% ../nbs/31_experiment.ipynb #2aa46317
 def _or_nan(values: list) -> list:

@@ -311,6 +311,9 @@ class Seen(NamedTuple):
     targets: object = None  # [B,C] 0/1
     captions: object = None  # [B,D] text embeddings of the images' captions
     counts: object = None  # [C] training images of each class
+    prompts: object = None  # the prompts themselves, for what else they learn (stage 2)
+    logits: object = None  # [B,C] those that are trained (stage 2)
+    fixed_logits: object = None  # [B,C] and with the fixed prompts in the place of the learned ones (stage 2)
 
 # %% ../nbs/23_losses.ipynb #5c2ebca7
 def _no_fields(cfg):

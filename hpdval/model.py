@@ -103,14 +103,18 @@ class DualView(nn.Module):
         p,  # [B,N,D] patch embeddings
         texts=None,  # as `texts()` gives them; encoded if not given
     ) -> torch.Tensor:  # [B,C]
-        "Scores of image embeddings (eq. 5 and 9), or those of a head or of prompts that need the image."
+        "Scores of image embeddings (eq. 5 and 9), or those of a head or of prompts that score themselves."
         if self.use_learned and self.head.learns:
             return self.head.score(g, p)
-        if self.use_learned and self.prompts.needs_image:
-            return self.prompts.score(self.text, g, p)
+        texts = texts or self.texts()
+        if self.use_learned and self.prompts.own_score:
+            return self.prompts.score(self.text, g, p, texts)
+        return self.mixed(g, p, texts)
+
+    def mixed(self, g, p, texts) -> torch.Tensor:  # [B,C]
+        "The score of both views (eq. 5 and 9) with these class embeddings, two times [C,D]."
         c = self.cfg
-        mixed = c.alpha, self.topk, c.score, c.alpha_on, c.join, c.join_scale
-        return dual_view(g, p, *(texts or self.texts()), *mixed)
+        return dual_view(g, p, *texts, c.alpha, self.topk, c.score, c.alpha_on, c.join, c.join_scale)
 
     def logits(self, score):  # [B,C] -> [B,C]
         "What a loss takes, and the sigmoid of which is a probability."

@@ -573,7 +573,7 @@ def kept(
 def _check_views(model: DualView):
     "A `ValueError` unless the model's score is a mixture of two views."
     cfg = model.cfg
-    if model.use_learned and (model.head.learns or model.prompts.needs_image):
+    if model.use_learned and (model.head.learns or model.prompts.own_score):
         raise ValueError(
             f'head={cfg.head!r} with prompts={cfg.prompts!r} does not score by a global and a local view: '
             'take a run of another method, such as hp-dval'

@@ -105,14 +105,14 @@ def encode_contexts(
     ids,  # [C,L] token ids, with M places for a context
     end,  # [C] position of each prompt's end token
     first: int,  # the first of the M places
-    contexts,  # [n,M,W]
+    contexts,  # [n,M,W], or [n,C,M,W] where every class has its own
 ) -> torch.Tensor:  # [n,C,D], not normalised
     "Embeddings of every class behind every context, in one pass through the text tower."
-    n, C, M = len(contexts), len(ids), contexts.shape[1]
+    n, C, M = len(contexts), len(ids), contexts.shape[-2]
     with torch.no_grad():
         x = text.token_embedding(ids)  # [C,L,W]
     x = x.expand(n, *x.shape)
-    ctx = contexts[:, None].expand(n, C, *contexts.shape[1:])
+    ctx = contexts if contexts.ndim == 4 else contexts[:, None].expand(n, C, *contexts.shape[1:])
     x = torch.cat([x[:, :, :first], ctx, x[:, :, first + M :]], 2)  # [n,C,L,W]
     return text.encode_embeddings(x.flatten(0, 1), end.repeat(n)).unflatten(0, (n, C))
 
@@ -121,7 +121,8 @@ class Prompts(nn.Module):
     "What turns class names into text embeddings: the interface, and the fixed prompts as the simplest kind."
 
     views = ('global', 'local')  # those whose prompt is learned, and not the other's
-    needs_image = False  # True: no text embeddings without an image; `score` is used in their place
+    own_score = False  # True: `score` takes the place of eq. 5
+    needs_image = False  # True: and there are no text embeddings without an image
     needs_patches = False  # True: that `score` reads the patch embeddings, not the global one alone
 
     def __init__(
@@ -146,13 +147,18 @@ class Prompts(nn.Module):
         self,
         text: TextTower,
         fixed,  # [C,D] embeddings of the fixed prompts
-    ) -> tuple:  # for the global and for the local view, each [C,D], not normalised
+    ) -> tuple:  # for the global and for the local view, then what else `score` reads, each [C,D], not normalised
         "The text embeddings of every class; () where `needs_image`."
         return fixed, fixed
 
-    def score(self, text: TextTower, g, p) -> torch.Tensor:  # [B,C]
-        "Scores of image embeddings [B,D] and [B,N,D], where `needs_image`."
+    def score(self, text: TextTower, g, p, texts=()) -> torch.Tensor:  # [B,C]
+        "Scores of image embeddings [B,D] and [B,N,D] by what `texts` gave, where `own_score`."
         raise NotImplementedError
+
+    @staticmethod
+    def names_others(cfg) -> bool:
+        "Can it name classes that it was not trained on?"
+        return True
 
     def for_classes(self, classes):
         "The same learned prompts for other class names. A `ValueError` where they belong to their classes."
@@ -254,7 +260,7 @@ class ConditionalPrompts(LearnedPrompts):
     "CoCoOp: one context, shifted by a vector that the image decides."
 
     views = ()
-    needs_image = True
+    own_score = needs_image = True
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):
         super().__init__(clip, classes, cfg, generator)
@@ -274,6 +280,7 @@ class ConditionalPrompts(LearnedPrompts):
         text: TextTower,
         g,  # [B,D] global embeddings
         p=None,
+        texts=(),
         images=32,  # per pass through the text tower
     ) -> torch.Tensor:  # [B,C]
         "Cosine of every image with its own prompts."

@@ -6,9 +6,9 @@
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
            'Training', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed',
-           'gathered', 'text_fields', 'make_teacher', 'extras', 'encode_captions', 'stage1_params', 'stage1_losses',
-           'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'train_stage1', 'train_stage2',
-           'split_for_selection']
+           'gathered', 'text_fields', 'logit_fields', 'make_teacher', 'extras', 'encode_captions', 'stage1_params',
+           'stage1_losses', 'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of',
+           'text_batch', 'text_losses', 'train_stage1', 'train_stage2', 'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
 import hashlib, math, time, zipfile, zlib
@@ -27,6 +27,7 @@ from .losses import Seen, active_terms, make_loss
 from .metrics import average_precision
 from .model import DualView, seeded
 from .parallel import average_gradients, from_main, gather_rows, is_main, share, wait
+from .peers import Texts, text_views, training_texts
 
 # %% ../nbs/30_train.ipynb #0b1944c3
 class EMA:
@@ -499,8 +500,19 @@ def gathered(wanted: set, n: int, **local) -> dict:  # name -> [n, ...]
 
 def text_fields(model: DualView, texts, wanted: set) -> dict:
     "The class embeddings that terms read."
-    known = dict(zip(('text_g', 'text_l'), texts)) | dict(fixed=model.fixed)
+    known = dict(zip(('text_g', 'text_l'), texts)) | dict(fixed=model.fixed, prompts=model.prompts)
     return {k: v for k, v in known.items() if k in wanted}
+
+
+def logit_fields(model: DualView, g, p, score, wanted: set) -> dict:  # embeddings of this process, score of all
+    "The logits that terms read: those that are trained, and those of the fixed prompts."
+    known = {}
+    if 'logits' in wanted:
+        known['logits'] = model.logits(score)
+    if 'fixed_logits' in wanted:
+        fixed = gather_rows(model.mixed(g, p, (model.fixed, model.fixed)), len(score))
+        known['fixed_logits'] = model.logits(fixed)
+    return known
 
 # %% ../nbs/30_train.ipynb #1ac42d39
 def make_teacher(cfg: Config, clip: Clip, pixels: Pixels, names: list):  # -> images -> embeddings, or None
@@ -687,10 +699,50 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
         g, p = feed(idx, epoch)
         n = len(idx)
         score = gather_rows(model.score(g, p, texts), n)
-        seen = Seen(**gathered(wanted, n, g=g, p=p), **text_fields(model, texts, wanted), **more(idx))
+        known = text_fields(model, texts, wanted) | logit_fields(model, g, p, score, wanted)
+        seen = Seen(**gathered(wanted, n, g=g, p=p), **known, **more(idx))
         return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
 
     return params, losses, pixels
+
+# %% ../nbs/30_train.ipynb #4e4829e1
+def texts_of(clip: Clip, train, cfg: Config) -> Texts:
+    "The texts that stand in the place of the training images. A `ValueError` where captions are wanted and missing."
+    return training_texts(clip, train.captions, train.classes, cfg.train_on)
+
+
+def text_batch(model: DualView, texts: Texts, idx) -> tuple:  # [b,D], [b,l,D], bool [b,l]: this process's rows
+    "Texts and their tokens in the joint space."
+    own = idx[share(len(idx))]
+    device = model.centre.device
+    with torch.no_grad(), autocast(device, model.cfg.precision):
+        whole, tokens = model.text.with_tokens(texts.ids[own].to(device))
+    return whole.float(), tokens.float(), texts.real[own, : tokens.shape[1]].to(device)
+
+
+def text_losses(model: DualView, clip: Clip, texts: Texts, progress=True) -> tuple:  # as `stage2_losses`
+    "What stage 2 trains on texts: the prompts, with the loss of each view (TaI-DPT)."
+    cfg, device = model.cfg, model.centre.device
+    y_all, loss = texts.targets.to(device).float(), cfg.loss2 or cfg.loss
+    classify = make_loss(loss, texts.counts(), len(y_all), cfg.benchmark, cfg.loss_mode).to(device)
+    model.requires_grad_(False)
+    model.use_learned = True
+
+    def views(idx):
+        with autocast(device, cfg.precision):
+            prompts = [t.float() for t in model.texts()]
+        both = text_views(*text_batch(model, texts, idx), *prompts, cfg.text_join_scale)
+        return [gather_rows(s, len(idx)) for s in both]
+
+    if not cfg.scale:
+        with torch.no_grad():
+            scores = [torch.cat(s) for s in zip(*[views(idx) for idx in batches(len(y_all), 256)])]
+        calibrate(model, torch.cat(scores), torch.cat([y_all, y_all]), classify)
+
+    def losses(idx, epoch, step):
+        return dict(cls=sum(classify(model.logits(s), y_all[idx]) for s in views(idx)))
+
+    return [*model.learner.requires_grad_(True).parameters()], losses, Pixels(clip, cfg, device)
 
 # %% ../nbs/30_train.ipynb #bbd30d8a
 def train_stage1(
@@ -715,8 +767,10 @@ def train_stage1(
 # %% ../nbs/30_train.ipynb #2a6499e8
 def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True) -> pd.DataFrame:
     "Train the prompts or the head for `cfg.epochs2` epochs; arguments as for `train_stage1`."
-    cfg = model.cfg
-    params, losses, pixels = stage2_losses(model, clip, train, progress)
+    cfg, make = model.cfg, stage2_losses
+    if cfg.train_on != 'images':
+        train, make = texts_of(clip, train, cfg), text_losses
+    params, losses, pixels = make(model, clip, train, progress)
     evaluate = selection(model, select, pixels, progress, frozen=True)
     n = len(train.targets)
     history = fit(params, losses, evaluate, n, cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress, cfg.earliest2)

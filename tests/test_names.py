@@ -37,6 +37,8 @@ OTHER = dict(  # another value of every number and text
     alpha=0.7,
     topk=3,
     join_scale=5.0,
+    text_join_scale=5.0,
+    class_ctx=True,
     topk_share=0.4,
     scale=7.0,
     n_ctx=7,
@@ -161,7 +163,7 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
     small = TINY | (dict(schedule_epochs=0) if mode == 'official' else {})
     cfg = method_config(method, 0, mode=mode, benchmark='icon-voc-lt', **small)
     unused = {'prompts', 'head', 'train_text', *PROMPTS[cfg.prompts].reads(cfg)}  # parts are built, whatever reads them
-    if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].needs_image:
+    if HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score:
         unused |= {'alpha', 'alpha_on', 'template', 'class_names'}  # built, and not scored with
         unused |= {'local', 'join', 'topk', 'topk_share', 'join_scale'}
     unused |= {'loss'}  # of stage 2, where it stands under loss2
@@ -170,6 +172,7 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
     unused |= set() if reads_patches(cfg) else {'topk', 'topk_share', 'local', 'join'}  # handed over, not asked for
     unused |= {'topk_share'} if cfg.topk else set()
     unused |= set() if cfg.join == 'softmax' else {'join_scale'}
+    unused |= set() if cfg.join == 'topk' else {'topk', 'topk_share'}  # checked when it is built
     unused |= set() if stage_names(cfg) else {'seed'}  # a generator from which nothing is drawn
     assert not traced(cfg, data, tmp_path) - reads(cfg) - WHERE - unused
 
@@ -219,6 +222,15 @@ IDLE = [
     ('coop', dict(join='max'), 'join has no effect'),
     ('dval', dict(join_scale=5.0), 'join_scale has no effect'),
     ('dval', dict(join='max', topk=3), 'topk has no effect'),
+    ('hp-dval', dict(class_ctx=True), 'class_ctx has no effect'),
+    ('hp-dval', dict(text_join_scale=5.0), 'text_join_scale has no effect'),
+    ('dval', dict(train_on='texts'), 'train_on has no effect'),
+    ('tai-dpt', dict(augment='none'), 'augment has no effect'),
+    ('tai-dpt', dict(train_on='images', text_join_scale=5.0), 'text_join_scale has no effect'),
+    ('tai-dpt', dict(sc_weight=1.0), 'fixes sc_weight=0.0'),
+    ('hp-dval', dict(train_on='texts'), 'no images for the terms sc'),
+    ('linear-probe', dict(train_on='texts'), 'make no score of their own'),
+    ('lamm', dict(n_ctx=7), 'n_ctx has no effect'),
 ]
 
 
