@@ -174,7 +174,7 @@ def asked(cfg: Config) -> dict:  # field -> value
 # %% ../nbs/42_paper.ipynb #0789aa2d
 LOCAL_VIEWS = {  # benchmark -> local -> fields
     'icon-coco-lt': dict(tokens=dict(topk=10, alpha=0.6), values=dict(topk=3, alpha=0.4)),
-    'icon-voc-lt': dict(tokens=dict(topk=1, alpha=0.6), values=dict(topk=3, alpha=0.6)),
+    'icon-voc-lt': dict(tokens=dict(topk=1, alpha=0.6), values=dict(topk=3, alpha=0.4)),
 }
 
 
