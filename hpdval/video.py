@@ -187,22 +187,18 @@ def _check_table(stream, path: Path):
         )
 
 
-def _span(container, stream, path) -> tuple:  # start, length; s
-    "When the pictures begin, and how long they last. A `ValueError` for a film without times, or one that is cut off."
-    start = float((stream.start_time or 0) * stream.time_base)
+def _length(container, stream, path: Path, start: float) -> float:  # s
+    "How long the pictures last whose first is at `start`. A `ValueError` for a film that is cut off."
     if stream.duration and _format(container) in ('mov', 'avi', 'gif'):
         _check_table(stream, path)
-        return start, float(stream.duration * stream.time_base)
+        return float(stream.duration * stream.time_base)
     said, begins = ((t or 0) / 1e6 for t in (container.duration, container.start_time))
     _, last, end = _looked_up(path, said)
     if last is None:
-        raise ValueError(
-            f'{path} has no frames, or they have no times: record it again, or give them times '
-            '(ffmpeg -r 25 -i FILM -c copy WHOLE.mp4)'
-        )
+        raise ValueError(f'{path} is cut off or damaged: its pictures have no end; copy it again')
     if said and end - begins < said - _slack(said):
         raise _cut_off(path, end - begins, said)
-    return start, last - start
+    return last - start
 
 # %% ../nbs/16_video.ipynb #671a9b56
 def turned(
@@ -247,10 +243,15 @@ class _Walk:
 
     def __init__(self, container, stream, path):
         self.container, self.stream, self.path = container, stream, path
-        self.start, self.length = _span(container, stream, path)
+        self.start = 0.0
+        self._begin()
+        self._step()
+        if self.ahead is None:
+            raise ValueError(f'{path} holds no frame: record it again')
+        self.start = self.time(self.ahead)  # what the head says of it may be wrong
+        self.length = _length(container, stream, path, self.start)
         self.goes = _format(container) in ('mov', 'matroska', 'avi')  # those with an index
         self.ratio = stream.sample_aspect_ratio
-        self._begin()
 
     def _begin(self):
         self.decoder, self.now, self.ahead, self.over = self.container.decode(self.stream), None, None, False
@@ -266,7 +267,9 @@ class _Walk:
             at = f'after {self.time(self.ahead):.1f} s' if self.ahead else 'at its beginning'
             raise ValueError(f'{self.path} is damaged or cut off {at} ({e.strerror}): copy it again') from None
         if frame is not None and frame.pts is None:
-            raise ValueError(f'{self.path} has a frame without a time: ffmpeg -i FILM WHOLE.mp4 writes it anew')
+            raise ValueError(
+                f'{self.path} has frames without a time: ffmpeg -r 25 -i FILM -c copy WHOLE.mp4 gives them times'
+            )
         self.now, self.ahead, self.over = self.ahead or self.now, frame, frame is None
 
     def _go(self, moment: float):
@@ -293,8 +296,6 @@ class _Walk:
         while not self.over and (self.ahead is None or self.time(self.ahead) <= moment):
             self._step()
         frame = self.now or self.ahead
-        if frame is None:
-            raise ValueError(f'{self.path} holds no frame: record it again')
         end = self.time(frame) + float((frame.duration or 0) * frame.time_base)
         if self.over and end < moment - _slack(self.length):
             raise _cut_off(self.path, end, self.length)
@@ -347,7 +348,7 @@ def each_frame(
 def film_length(file) -> float:  # s
     "How long the pictures of a film last. Raises as `each_frame` does."
     with _opened(file) as parts:
-        return _span(*parts)[1]
+        return _Walk(*parts).length
 
 # %% ../nbs/16_video.ipynb #3cca8084
 def read_frames(
