@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Commands', 'show',
            'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main', 'show_settings', 'run',
-           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'predict', 'fetch', 'list_', 'old_files',
-           'clean']
+           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'predicted', 'predict', 'fetch', 'list_',
+           'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, time
@@ -235,25 +235,47 @@ def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **op
     text = f'{tuned.table.to_string()}\n\n{tuned.sentence}\nhpdval run {method} {as_options(tuned.best)}'
     show(tuned.said(), as_json, text)
 
+# %% ../nbs/43_command.ipynb #bd9315aa
+def predicted(model, images: list, parts, **asked):
+    "The table of `predict`, or of `predict_video` where films are given. A `ValueError` for both at once."
+    import pandas as pd
+
+    from hpdval.video import is_film
+
+    films = [f for f in images if is_film(f)]
+    if not films:
+        if parts is not None:
+            raise ValueError('--parts is for films, and these are pictures: leave it out')
+        return model.predict(images, **asked)
+    if len(films) < len(images):
+        raise ValueError(
+            f'{len(films)} of {len(images)} files are films: ask for films and pictures one after the other'
+        )
+    tables = {f: model.predict_video(f, **asked, **({} if parts is None else dict(n=parts))) for f in films}
+    if len(tables) == 1:
+        return tables[films[0]]
+    return pd.concat([t.assign(film=f)[['film', *t]] for f, t in tables.items()], ignore_index=True)
+
 # %% ../nbs/43_command.ipynb #ab8b684e
 @main.command(short_help='What is in some pictures, by a trained run.')
 @click.argument('folder')
 @click.argument('images', nargs=-1, required=True)
 @click.option('--classes', help='Names to look for, with commas between them; default: those of the run.')
 @click.option('--top', type=int, help='Labels per picture; default: 5, and what is decided with --decide.')
+@click.option('--parts', type=int, help='Of a film: parts of equal length, each with labels; default: 16.')
 @click.option('--decide', help='threshold (one per class) or top-k: only the labels that are decided.')
 @click.option('--method', help='Which of the methods in the folder of a run notebook.')
 @click.option('--device', default='auto', show_default=True)
 @json_option
-def predict(folder, images, classes, top, decide, method, device, as_json):
-    """The likeliest labels of IMAGES by the run in FOLDER (as `hpdval run` prints it)."""
+def predict(folder, images, classes, top, parts, decide, method, device, as_json):
+    """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it)."""
     from hpdval.predict import Classifier
 
     model = Classifier.load(folder, device=device, method=method)
     names = [c.strip() for c in classes.split(',')] if classes is not None else None
     if top is None and not decide:
         top = 5
-    table = model.predict(list(images), classes=names, top=top, decide=decide)
+    table = predicted(model, list(images), parts, classes=names, top=top, decide=decide)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
 
 # %% ../nbs/43_command.ipynb #596fbd44

@@ -6,7 +6,7 @@
 __all__ = ['GROUPS', 'DEFICIENCIES', 'reported_epochs', 'results_table', 'decided_table', 'visibility_table', 'preset', 'changed',
            'is_trial', 'settings_said', 'provenance', 'save_table', 'linear', 'lab', 'seen', 'apart', 'palette',
            'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign', 'plot_groups', 'plot_reliability',
-           'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat', 'plot_heatmaps']
+           'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat', 'plot_heatmaps', 'plot_timeline']
 
 # %% ../nbs/40_report.ipynb #b8d546d4
 import io, re, textwrap
@@ -608,4 +608,31 @@ def plot_heatmaps(
     said = f"{data.digest.split()[0]}, {images} test images; cosine of patch and local prompt, cross: hottest pixel"
     fig.supxlabel(said, x=0.99, ha='right', fontsize=7, color='.4')
     fig.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    return fig
+
+# %% ../nbs/40_report.ipynb #84963f46
+def plot_timeline(
+    table: pd.DataFrame,  # time (s), label, probability, as of `Classifier.predict_video`
+    most=8,  # labels at most, those with the highest probability at some time
+):
+    "Probabilities of labels over the time of a film. A `ValueError` for a table without these columns, or without rows."
+    check_number('most', most, 1, whole=True)
+    missing = [n for n in ('time', 'label', 'probability') if n not in table]
+    table = table if missing else table.dropna(subset='label')
+    if missing or table.empty:
+        raise ValueError(
+            f'the table has {"no column " + missing[0] if missing else "no label to show"}: give one of '
+            'predict_video(film), without decide'
+        )
+    grid = table.pivot(index='label', columns='time', values='probability')
+    grid = grid.loc[grid.max(axis=1).sort_values(ascending=False).index[:most]].fillna(0.0)
+    times = grid.columns.to_numpy(float)
+    steps = np.diff(times).mean() if len(times) > 1 else 2 * max(times[0], 0.5)
+    edges = np.r_[times - steps / 2, times[-1] + steps / 2]
+    fig, ax = plt.subplots(figsize=(8, 0.8 + 0.28 * len(grid)), layout='constrained')
+    drawn = ax.pcolormesh(edges, range(len(grid) + 1), grid, cmap='Blues', vmin=0, vmax=1)
+    ax.set_yticks(np.arange(len(grid)) + 0.5, [readable(n) for n in grid.index])
+    ax.invert_yaxis()
+    ax.set_xlabel('s')
+    fig.colorbar(drawn, ax=ax, label='probability')
     return fig

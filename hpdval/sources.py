@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLIT', 'PICTURES', 'UNREAD', 'STARTS',
-           'UNREAD_STARTS', 'OF_A_PROGRAM', 'METADATA', 'LABEL_COLUMNS', 'SMALL', 'SOURCES', 'OURS', 'Data',
+           'UNREAD_STARTS', 'OF_A_PROGRAM', 'METADATA', 'LABEL_COLUMNS', 'SMALL', 'SOURCES', 'FRAMES', 'OURS', 'Data',
            'split_digest', 'content_digest', 'resize', 'embedded', 'named_like_a_split', 'find_lists',
            'check_same_classes', 'listed', 'read_data', 'same_pictures', 'contradictions', 'say_read', 'folders',
-           'Samples', 'label_form', 'from_samples', 'once', 'in_memory', 'Source', 'check_split', 'check_data',
-           'named_by_content', 'check_handed_over', 'load_data']
+           'Samples', 'label_form', 'from_samples', 'once', 'in_memory', 'Source', 'moving', 'check_split',
+           'check_data', 'named_by_content', 'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
 import copy, hashlib, os, re
@@ -18,9 +18,10 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from .core import lookup, say, text_digest
-from .data import Peak, Split, check_classes, decode_splits, load_image, rescaled, scale_said, whites
+from .data import Peak, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS
+from .moving import ICON_CLIPS, load_clips
 from hpdval.lists import (
     OF_A_SPLIT,
     check_names,
@@ -851,6 +852,37 @@ SOURCES = {
         'handed over in Python: run(cfg, data=from_samples(train, test))',
         reads=(),
         mode='recommended',
+    ),
+}
+
+# %% ../nbs/14_sources.ipynb #829aabb9
+FRAMES = 4  # of a clip
+
+
+def moving(cfg, size: int, progress=True) -> Data:
+    "An embedded world of clips: frames of training, validation and test clips."
+    train, test = (load_clips(cfg.benchmark, split, FRAMES, progress=progress) for split in ('train', 'test'))
+    names = ICON_BENCHMARKS[ICON_CLIPS[cfg.benchmark]].classes
+    parts = dict(zip(('train', 'val'), holdout(train.targets, cfg.val_fraction, cfg.seed)))
+    splits = {}
+    for name, clips in [*((n, train.rows(idx)) for n, idx in parts.items() if len(idx)), ('test', test)]:
+        scenes = clips.scenes()
+        targets = scenes.targets if name == 'test' else clips.targets.repeat_interleave(FRAMES, 0)
+        paths = [f'{name}/{i:05d}-{t}' for i in range(len(clips.targets)) for t in range(FRAMES)]
+        captions = scene_captions(scenes, names) if name == 'train' else None
+        splits[name] = Split(resize(scenes.images, size), targets, names, paths, captions)
+    digest = f'{cfg.benchmark} {train.digest()}+{test.digest()}'
+    return Data(splits['train'], splits['test'], digest, test.scenes(), splits.get('val'))
+
+
+SOURCES |= {
+    'icon-voc-clips': Source(
+        moving,
+        'embedded VOC-LT in motion: frames of clips of icons, 20 classes',
+        _ICONS | dict(head_from=330, tail_below=66),
+        SMALL | dict(epochs1=4, epochs2=2),
+        (),
+        True,
     ),
 }
 
