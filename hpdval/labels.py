@@ -104,7 +104,7 @@ def groups(
 COCO_NOVEL = [1, 8, 11, 14, 24, 29, 31, 37, 41, 42, 44, 50, 56, 66, 68, 75]  # positions in COCO_CLASSES
 VOC_NOVEL = ['cat', 'dog', 'pottedplant', 'sheep', 'sofa', 'tvmonitor']
 
-# %% ../nbs/10_labels.ipynb #af3e3f31
+# %% ../nbs/10_labels.ipynb #c7a02ca0
 class ClassSplit(NamedTuple):
     "Which classes are trained on, and which are met at the test only."
 
@@ -122,7 +122,7 @@ hot_dog potted_plant dining_table cell_phone teddy_bear hair_drier
 
 
 def split_48_17(classes) -> ClassSplit:  # of COCO's names
-    "Bansal et al.'s split of COCO, its classes in the order of `classes`. A `ValueError` for a class that is not there."
+    "Bansal et al.'s split of COCO, in the order of `classes`. A `ValueError` for a class that is not there."
     novel, neither = _UNSEEN_17.split(), _IN_NEITHER.split()
     base = [c for c in COCO_CLASSES if c not in novel + neither]
     if lost := [c for c in (*base, *novel) if c not in classes]:
@@ -140,7 +140,7 @@ def split_half(classes) -> ClassSplit:
 
 CLASS_SPLITS = MappingProxyType({'half': split_half, '48-17': split_48_17})
 
-# %% ../nbs/10_labels.ipynb #784092b7
+# %% ../nbs/10_labels.ipynb #2b487339
 NUS_WIDE_CONCEPTS = '''
 airport animal beach bear birds boats book bridge buildings cars castle cat cityscape clouds computer coral cow dancing
 dog earthquake elk fire fish flags flowers food fox frost garden glacier grass harbor horses house lake leaf map
