@@ -209,7 +209,7 @@ class Classifier:
         return look, model, model.texts() if templates is None else template_texts(model, templates)
 
     def _decision(self, look: Wanted, decide, templates) -> Decision:
-        "How this run decides, others than its classes by what is common to them. Said, where it did not choose for these."
+        "How this run decides, other names by what is common to its classes. Said, where it chose nothing for them."
         if decide is not None:
             lookup(decide, DECIDE, 'way to decide')
         decision = self.result.decisions

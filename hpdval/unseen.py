@@ -9,7 +9,7 @@ __all__ = ['f1_at', 'harmonic', 'in_parts', 'cannot_name', 'open_scores', 'open_
 # %% ../nbs/44_unseen.ipynb #8a2e8111
 from dataclasses import replace
 
-import numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd
 import torch.nn.functional as F
 
 from .clip import Clip
@@ -137,7 +137,7 @@ def nearest_base(
 
 
 def rank_correlation(x, y, draws=2000, seed=0) -> tuple:  # rho, low, high
-    """Spearman's rank correlation of two rows of numbers, and its 95 % percentile interval over the pairs drawn again. A
+    """Spearman's rank correlation of two rows of numbers, and its 95 % percentile interval over pairs drawn again. A
     `ValueError` for fewer than three pairs; NaN where one row is constant."""
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) != len(y) or len(x) < 3:
