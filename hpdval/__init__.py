@@ -23,11 +23,13 @@ NAMES = dict(
     SOURCES='sources',
     Data='sources',
     from_samples='sources',
+    pictures_in='sources',
     LOSSES='peers',
     TERMS='peers',
     PROMPTS='peers',
     load_clip='clip',
     Classifier='predict',
+    contact_sheet='predict',
 )
 __all__ = list(NAMES)
 

@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Commands', 'show',
            'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main', 'show_settings', 'run',
-           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'predicted', 'predict', 'fetch', 'list_',
-           'old_files', 'clean']
+           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'save_sheet',
+           'predicted', 'predict', 'fetch', 'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, time
@@ -235,8 +235,39 @@ def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **op
     text = f'{tuned.table.to_string()}\n\n{tuned.sentence}\nhpdval run {method} {as_options(tuned.best)}'
     show(tuned.said(), as_json, text)
 
+# %% ../nbs/43_command.ipynb #21021db2
+def names_of(classes):  # -> what `Classifier.predict` takes
+    "`sofa=couch,dog` as names, those of one class in a list."
+    if classes is None:
+        return None
+    groups = [[n.strip() for n in c.split('=')] for c in classes.split(',')]
+    return [g if len(g) > 1 else g[0] for g in groups]
+
+
+def all_pictures(images) -> tuple:  # paths, what happens to a picture that cannot be read
+    "The files that were named, and those below the folders that were."
+    from hpdval.sources import pictures_in
+
+    found = [pictures_in(f) if Path(f).is_dir() else [f] for f in images]
+    return [str(f) for fs in found for f in fs], 'skip' if any(Path(f).is_dir() for f in images) else 'error'
+
+
+def save_sheet(table, file: str):
+    "Write the contact sheet of a table."
+    import matplotlib.pyplot as plt
+
+    from hpdval.core import atomic_write
+    from hpdval.predict import contact_sheet
+
+    if Path(file).suffix.lower() != '.png':
+        raise ValueError(f'--sheet {file}: give the name of a PNG, such as sheet.png')
+    fig = contact_sheet(table)
+    with atomic_write(file) as f:
+        fig.savefig(f, format='png', bbox_inches='tight')
+    plt.close(fig)
+
 # %% ../nbs/43_command.ipynb #bd9315aa
-def predicted(model, images: list, parts, **asked):
+def predicted(model, images: list, parts, unusable, **asked):
     "The table of `predict`, or of `predict_video` where films are given. A `ValueError` for both at once."
     import pandas as pd
 
@@ -246,12 +277,13 @@ def predicted(model, images: list, parts, **asked):
     if not films:
         if parts is not None:
             raise ValueError('--parts is for films, and these are pictures: leave it out')
-        return model.predict(images, **asked)
+        return model.predict(images, unusable=unusable, **asked)
     if len(films) < len(images):
         raise ValueError(
             f'{len(films)} of {len(images)} files are films: ask for films and pictures one after the other'
         )
-    tables = {f: model.predict_video(f, **asked, **({} if parts is None else dict(n=parts))) for f in films}
+    asked |= {} if parts is None else dict(n=parts)
+    tables = {f: model.predict_video(f, **asked) for f in films}
     if len(tables) == 1:
         return tables[films[0]]
     return pd.concat([t.assign(film=f)[['film', *t]] for f, t in tables.items()], ignore_index=True)
@@ -260,22 +292,31 @@ def predicted(model, images: list, parts, **asked):
 @main.command(short_help='What is in some pictures, by a trained run.')
 @click.argument('folder')
 @click.argument('images', nargs=-1, required=True)
-@click.option('--classes', help='Names to look for, with commas between them; default: those of the run.')
+@click.option('--classes', help='Names to look for, with commas; of one class with =, as sofa=couch,dog.')
+@click.option('--join', default='max', show_default=True, help='How names of one class are joined: max or mean.')
+@click.option(
+    '--template', 'templates', multiple=True, help='A text with a {} for the name; several have a mean prompt.'
+)
 @click.option('--top', type=int, help='Labels per picture; default: 5, and what is decided with --decide.')
 @click.option('--parts', type=int, help='Of a film: parts of equal length, each with labels; default: 16.')
 @click.option('--decide', help='threshold (one per class) or top-k: only the labels that are decided.')
+@click.option('--sheet', help='A PNG with the five best pictures for each label.')
 @click.option('--method', help='Which of the methods in the folder of a run notebook.')
 @click.option('--device', default='auto', show_default=True)
 @json_option
-def predict(folder, images, classes, top, parts, decide, method, device, as_json):
-    """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it)."""
+def predict(folder, images, classes, join, templates, top, parts, decide, sheet, method, device, as_json):
+    """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it). A
+    folder among IMAGES means all pictures below it; those that cannot be read are left out, and said."""
     from hpdval.predict import Classifier
 
     model = Classifier.load(folder, device=device, method=method)
-    names = [c.strip() for c in classes.split(',')] if classes is not None else None
-    if top is None and not decide:
+    files, unusable = all_pictures(images)
+    asked = dict(classes=names_of(classes), join=join, templates=list(templates) or None)
+    if top is None and not decide and not sheet:
         top = 5
-    table = predicted(model, list(images), parts, classes=names, top=top, decide=decide)
+    table = predicted(model, files, parts, unusable, top=top, decide=decide, **asked)
+    if sheet:
+        save_sheet(table, sheet)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
 
 # %% ../nbs/43_command.ipynb #596fbd44

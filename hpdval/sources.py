@@ -4,23 +4,25 @@
 
 # %% auto #0
 __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLIT', 'PICTURES', 'UNREAD', 'STARTS',
-           'UNREAD_STARTS', 'OF_A_PROGRAM', 'METADATA', 'LABEL_COLUMNS', 'SMALL', 'SOURCES', 'FRAMES', 'OURS', 'Data',
-           'split_digest', 'content_digest', 'resize', 'embedded', 'named_like_a_split', 'find_lists',
-           'check_same_classes', 'listed', 'read_data', 'same_pictures', 'contradictions', 'say_read', 'folders',
-           'Samples', 'label_form', 'from_samples', 'once', 'in_memory', 'Source', 'moving', 'check_split',
-           'check_data', 'named_by_content', 'check_handed_over', 'load_data']
+           'UNREAD_STARTS', 'OF_A_PROGRAM', 'METADATA', 'LABEL_COLUMNS', 'HELD_OUT', 'SMALL', 'SOURCES', 'FRAMES',
+           'OURS', 'Data', 'split_digest', 'content_digest', 'resize', 'embedded', 'named_like_a_split', 'find_lists',
+           'check_same_classes', 'listed', 'read_data', 'same_pictures', 'contradictions', 'say_read', 'pictures_in',
+           'folders', 'Samples', 'label_form', 'from_samples', 'once', 'in_memory', 'OpenWorld', 'open_world',
+           'load_open', 'base_classes', 'Source', 'moving', 'check_split', 'check_data', 'named_by_content',
+           'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
 import copy, hashlib, os, re
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from .core import lookup, say, text_digest
 from .data import Peak, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
-from .labels import BENCHMARKS
+from .labels import BENCHMARKS, CLASS_SPLITS, ClassSplit
 from .moving import ICON_CLIPS, load_clips
 from hpdval.lists import (
     OF_A_SPLIT,
@@ -358,6 +360,25 @@ def _pictures(folder: Path, read=()) -> list:  # paths below it, sorted
     if others:
         say(f'{folder}: {plural(len(others), "file")} left out, no pictures ({some(others, 3)})', once=True)
     return pictures
+
+
+def pictures_in(folder) -> list:  # of paths, sorted
+    """Every picture below a folder. What else lies there is said, pictures in a format that is not read too. A
+    `ValueError` where there is no picture, a `FileNotFoundError` where there is no folder."""
+    folder, found = Path(folder).expanduser(), {}
+    if not folder.is_dir():
+        raise FileNotFoundError(f'no folder {folder}: give the folder that the pictures lie in')
+    for f in _walk(folder):
+        found.setdefault(_kind(f), []).append(f)
+    left = [f.relative_to(folder) for k, fs in found.items() if k != 'picture' for f in fs]
+    left = [f for f in left if f.name.lower() not in OF_A_PROGRAM]
+    if left:
+        say(
+            f'{folder}: {plural(len(left), "file")} left out, not read as pictures ({some(sorted(left), 3)})', once=True
+        )
+    if 'picture' not in found:
+        raise ValueError(f'no picture in {folder}: JPEG, PNG, BMP, GIF, TIFF and WebP are read')
+    return sorted(found['picture'])
 
 
 def _check_depth(folder: Path, found: list):
@@ -800,6 +821,85 @@ def in_memory(cfg, size: int, progress=True) -> Data:
     "The entry of the registry for data that are handed over; a `ValueError` where they were not."
     raise ValueError(f'benchmark {cfg.benchmark!r} has its data handed over: run(cfg, data=from_samples(train, test))')
 
+# %% ../nbs/14_sources.ipynb #e276b839
+class OpenWorld(NamedTuple):
+    "Base classes to train on, and test images that are labelled with novel ones too."
+
+    data: Data  # base classes alone
+    test: Split  # the test images of the same benchmark, with the labels of base and of novel classes, in this order
+    base: tuple  # names
+    novel: tuple  # names
+    unlabelled: int  # training images that show a novel class
+
+
+def _only(split: Split, names) -> Split:
+    "The split, labelled with some of its classes."
+    columns = [split.classes.index(n) for n in names]
+    return split._replace(targets=split.targets[:, columns], classes=tuple(names))
+
+
+def _with_base(split: Split, base) -> Split:
+    "The images that show a base class, labelled with base classes alone."
+    split = _only(split, base)
+    return split.at(split.targets.any(1).nonzero()[:, 0])
+
+
+def open_world(
+    whole: Data,
+    classes: ClassSplit,  # base and novel names
+    name: str,  # of the benchmark that comes of it
+) -> OpenWorld:
+    "A benchmark without the labels of novel classes, and without captions, which may name them."
+    base, novel = classes
+    train = _with_base(whole.train._replace(captions=None), base)
+    rows = _only(whole.train, base).targets.any(1)
+    unlabelled = int(_only(whole.train, novel).targets[rows].any(1).sum())
+    test = _only(whole.test, base)
+    val = None if whole.val is None else _with_base(whole.val, base)
+    digest = content_digest(*(s for s in (train, test, val) if s is not None))
+    data = Data(train, test, f'{name} {digest}', val=val)
+    return OpenWorld(data, _only(whole.test, (*base, *novel)), base, novel, unlabelled)
+
+# %% ../nbs/14_sources.ipynb #91b22710
+HELD_OUT = {  # source -> whose classes are divided, and how
+    'icon-coco-half': ('icon-coco-lt', 'half'),
+    'icon-voc-half': ('icon-voc-lt', 'half'),
+    'icon-coco-48-17': ('icon-coco-lt', '48-17'),
+    'own-half': ('own', 'half'),
+    'own-48-17': ('own', '48-17'),
+}
+
+
+def _base_captions(benchmark: str, base) -> list:  # a sentence per training image that shows a base class
+    "Captions of an embedded world that name base classes alone."
+    scenes, names = load_icons(benchmark, 'train', progress=False), ICON_BENCHMARKS[benchmark].classes
+    kept = [names.index(n) for n in base]
+    rows = [i for i, labels in enumerate(scenes.labels) if set(labels) & set(kept)]
+    seen = [[(c, p) for c, p in zip(scenes.labels[i], scenes.prominent[i]) if c in kept] for i in rows]
+    labels, prominent = [[c for c, _ in pairs] for pairs in seen], [[p for _, p in pairs] for pairs in seen]
+    return scene_captions(scenes._replace(labels=labels, prominent=prominent), names)
+
+
+def load_open(cfg, size: int, progress=True) -> OpenWorld:
+    "The benchmark of a config, with the novel classes of its test images."
+    benchmark, split = lookup(cfg.benchmark, HELD_OUT, 'benchmark with base and novel classes')
+    of_all = SimpleNamespace(**vars(cfg) | dict(benchmark=benchmark))
+    whole = SOURCES[benchmark].load(of_all, size, progress)
+    world = open_world(whole, CLASS_SPLITS[split](whole.classes), cfg.benchmark)
+    if benchmark not in ICON_BENCHMARKS:
+        return world
+    train = world.data.train._replace(captions=_base_captions(benchmark, world.base))
+    return world._replace(data=world.data._replace(train=train))
+
+
+def base_classes(cfg, size: int, progress=True) -> Data:
+    "The base classes of a benchmark; how many training images show a novel one is said."
+    world = load_open(cfg, size, progress)
+    n, unseen = len(world.data.train.images), len(world.novel)
+    said = f'{len(world.base)} base classes; {world.unlabelled} of {n} training images also show some of {unseen} novel'
+    say(f'{cfg.benchmark}: {said} classes, without a label', once=True)
+    return world.data
+
 # %% ../nbs/14_sources.ipynb #2311ca9e
 class Source(NamedTuple):
     "A place that images and labels come from; `Config.benchmark` is its name."
@@ -836,6 +936,13 @@ SOURCES = {
     'icon-voc-lt': Source(embedded, 'embedded VOC-LT: icons drawn by the package, 20 classes', _ICONS, SMALL, (), True),
     'coco-lt': Source(listed, 'photographs of COCO-LT: fetched, or in `lists` and `image_root`'),
     'voc-lt': Source(listed, 'photographs of VOC-LT: fetched, or in `lists` and `image_root`'),
+    'icon-coco-half': Source(base_classes, 'the base half of the classes of icon-coco-lt', _ICONS, SMALL, (), True),
+    'icon-voc-half': Source(base_classes, 'the base half of the classes of icon-voc-lt', _ICONS, SMALL, (), True),
+    'icon-coco-48-17': Source(
+        base_classes, '48 base classes of icon-coco-lt, beside 17 novel ones', _ICONS, SMALL, (), True
+    ),
+    'own-half': Source(base_classes, 'the base half of the classes of `own`', mode='recommended'),
+    'own-48-17': Source(base_classes, "48 base classes of `own`, which are COCO's", mode='recommended'),
     'own': Source(
         listed,
         'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`',
@@ -957,7 +1064,7 @@ def check_data(data: Data, cfg, size: int) -> Data:
     return data
 
 # %% ../nbs/14_sources.ipynb #924725d0
-OURS = embedded, listed, folders  # their names are digests of what they read
+OURS = embedded, listed, folders, base_classes  # their names are digests of what they read
 
 
 def named_by_content(data: Data) -> Data:

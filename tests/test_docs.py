@@ -94,10 +94,12 @@ def test_a_notebook_takes_the_parameters_of_the_command(c):
 
 @pytest.fixture(scope='module')
 def small(tmp_path_factory):
-    "A small data set of one's own, a photograph, and no runs yet."
+    "A small data set of one's own, a photograph, a folder with one, and no runs yet."
     folder = tmp_path_factory.mktemp('docs')
     images(folder, np.random.default_rng(0))
     Image.open(folder / 'test0.png').save(folder / 'photo.jpg')
+    (folder / 'photos').mkdir()
+    Image.open(folder / 'test0.png').save(folder / 'photos/1.jpg')
     with pytest.MonkeyPatch.context() as m:
         m.setenv('HPDVAL_RUNS', str(folder / 'runs'))
         m.setenv('HPDVAL_CACHE', str(folder / 'cache'))

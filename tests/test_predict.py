@@ -16,7 +16,8 @@ from hpdval.command import main
 from hpdval.config import make_config
 from hpdval.data import load_image
 from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
-from hpdval.predict import Classifier, as_images, run_folder
+from hpdval.predict import Classifier, as_images, join_names, run_folder, template_texts
+from hpdval.prompts import fixed_prompts
 
 
 @pytest.fixture(scope='module')
@@ -59,7 +60,22 @@ REFUSED = [
     (dict(top=True), 'top must be a whole number of 1 or more, got True'),
     (dict(classes=5), 'classes must be a list of names, got a int; None for those of the run'),
     (dict(classes=pd.DataFrame(dict(dog=[1]))), 'classes must be a list of names, got a DataFrame'),
-    (dict(classes=dict(dog=1)), 'classes must be a list of names, got a dict'),
+    (
+        dict(classes=dict(dog=1)),
+        r'classes must be a list of names, at least one, got \[1\]; a class of several names is',
+    ),
+    (dict(classes={}), r'classes must be a list of names, at least one, got \[\]'),
+    (dict(classes=dict(dog=[])), r'at least one, got \[\[\]\]'),
+    (dict(classes=[['dog', 'cat'], 'cat']), 'classes must stand once each, got twice: cat'),
+    (dict(classes=[['dog', 1]]), 'classes must be a list of names'),
+    (dict(classes=['piano', 'dog']), 'does not know piano: its text tower never learned these words'),
+    (dict(classes=['dog', 'red dog']), 'does not know red: '),
+    (dict(templates='a {}'), r"templates must be a list of texts, such as \['a photo of a \{\}.'\], got 'a \{\}'"),
+    (dict(templates=[]), 'templates must be a list of texts'),
+    (dict(templates=['a photo']), 'a template needs one {} where the class name goes'),
+    (dict(templates=['a sculpture of a {}']), 'does not know sculpture, of the templates'),
+    (dict(join='sum'), "unknown way to join names 'sum'"),
+    (dict(unusable='ignore'), "unknown way to treat unusable pictures 'ignore'"),
     (dict(classes=['dog;cow']), r"classes must be single names, got 'dog;cow': write each on its own"),
     (dict(classes=['dog|cow', 'cat']), "single names, got 'dog|cow'"),
     (dict(classes=['dog\tcow']), 'single names'),
@@ -347,3 +363,167 @@ def test_a_result_nested_beyond_reading_is_damaged(tmp_path):
         run_folder(tmp_path)
     with pytest.raises(ValueError, match='too many brackets within brackets'):
         Result.load(tmp_path)
+
+
+TEMPLATES = ['a photo of a {}.', 'an icon of a {}.', 'there is a {} here.']
+
+
+def images_of(full, n=6):
+    return [picture(full, i) for i in range(n)]
+
+
+def by_label(table, labels):
+    "Probabilities [N,L] in the order of `labels`."
+    return table.pivot(index='image', columns='label', values='probability')[labels].to_numpy()
+
+
+@pytest.mark.parametrize('how, by_hand', [('max', np.max), ('mean', np.mean)])
+def test_names_of_one_class_are_joined_by_their_scores(how, by_hand, classifier, full):
+    c, names = classifier('tokens'), ['sofa', 'couch', 'dog']
+    with torch.no_grad():
+        g, p = c.model.visual(c.pixels(full.test.images[:6]))
+        texts = fixed_prompts(c.clip, names)
+        scores = c.model.score(g, p, (texts, texts)).numpy()
+    joined = np.stack([by_hand(scores[:, :2], axis=1), scores[:, 2]], 1)
+    plain = c.result.decisions._replace(thresholds=())
+    right = plain.probabilities(c.model.logits(torch.from_numpy(joined)).numpy())
+    for classes in ([['sofa', 'couch'], 'dog'], {'sofa': ('sofa', 'couch'), 'dog': 'dog'}):
+        found = by_label(c.predict(images_of(full), classes=classes, join=how), ['sofa', 'dog'])
+        np.testing.assert_allclose(found, right, atol=1e-5)
+
+
+def test_an_ensemble_of_templates_by_hand(classifier, full):
+    "The mean of unit vectors, and cosines with it."
+    c = classifier('tokens')
+    several = [F.normalize(fixed_prompts(c.clip, c.classes, t), dim=-1) for t in TEMPLATES]
+    mean = F.normalize(torch.stack(several).mean(0), dim=-1)
+    with torch.no_grad():
+        g, p = c.model.visual(c.pixels(full.test.images[:6]))
+        g, p = F.normalize(g, dim=-1), F.normalize(p, dim=-1)
+        alpha = c.model.cfg.alpha
+        best = (p @ mean.T).topk(c.model.topk, dim=1).values.mean(1)
+        logits = c.model.logits(alpha * g @ mean.T + (1 - alpha) * best).numpy()
+    right = c.result.decisions.probabilities(logits)
+    np.testing.assert_allclose(by_label(c.predict(images_of(full), templates=TEMPLATES), c.classes), right, atol=1e-5)
+    assert np.abs(right - by_label(c.predict(images_of(full)), c.classes)).max() > 1e-3
+
+
+def test_asking_leaves_the_classifier_as_it_was(classifier, full):
+    c = classifier('tokens')
+    before = c.predict(images_of(full))
+    c.predict(images_of(full), classes=['truck', ['sofa', 'couch']], templates=TEMPLATES)
+    assert c.predict(images_of(full)).equals(before)
+
+
+def test_own_names_keep_their_threshold_and_others_take_the_common_one(classifier, full, capsys):
+    c = classifier('tokens')
+    thresholds = tuple(np.linspace(0.1, 0.9, 20))
+    chosen = c.result.decisions._replace(thresholds=thresholds, threshold=0.4)._asdict()
+    with pytest.MonkeyPatch.context() as m:
+        m.setattr(c.result, 'decision', chosen)
+        core._print_once.cache_clear()
+        capsys.readouterr()
+        all_ = c.predict(images_of(full), decide='threshold').sort_values(['image', 'label'])
+        assert 'not checked' not in capsys.readouterr().err
+        back = c.predict(images_of(full), classes=c.classes[::-1], decide='threshold').sort_values(['image', 'label'])
+        assert back.label.tolist() == all_.label.tolist() and 'not checked' not in capsys.readouterr().err
+        mixed = ['truck', 'person', ['sofa', 'couch']]
+        p = c.predict(images_of(full), classes=mixed).set_index(['image', 'label']).probability
+        passes = dict(truck=0.4, person=thresholds[c.classes.index('person')], sofa=0.4)
+        right = {key for key, value in p.items() if value >= passes[key[1]]}
+        found = c.predict(images_of(full), classes=mixed, decide='threshold').dropna()
+        assert set(zip(found.image, found.label)) == right
+        said = [line for line in capsys.readouterr().err.splitlines() if 'not checked' in line]
+        assert len(said) == 1 and '2 labels of these (truck, sofa)' in said[0]
+
+
+def test_a_score_that_compares_the_names_makes_all_of_them_new(classifier, full, capsys):
+    c = classifier('tokens', score='softmax')
+    core._print_once.cache_clear()
+    c.predict(images_of(full), classes=['person', 'dog'])
+    assert '2 labels of these (person, dog)' in capsys.readouterr().err
+
+
+def trained(full, folder, method, **fields):
+    "A run of a few steps."
+    few = full._replace(train=full.train.at(range(64)), test=full.test.at(range(24)), digest='64-24')
+    own = dict(empty_classes='keep', device='cpu', epochs2=1, select='last', val_fraction=0.0, ema=0.0) | fields
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('HPDVAL_RUNS', str(folder))
+        return Classifier.load(run(make_config(method, 'icon-voc-lt', **own), progress=False, data=few), device='cpu')
+
+
+@pytest.mark.parametrize('method', ['coop', 'cocoop'])
+def test_a_learned_prompt_stands_before_any_name_and_reads_no_template(method, full, tmp_path):
+    c = trained(full, tmp_path, method, lr2=0.01)
+    names = ['truck', 'dog', 'teddy bear']
+    found = by_label(c.predict(images_of(full), classes=names), names)
+    with torch.no_grad():
+        prompts = c.model.prompts.for_classes(names)
+        g, _ = c.model.visual(c.pixels(full.test.images[:6]))
+        if method == 'coop':
+            text = F.normalize(prompts.texts(c.model.text, None)[0], dim=-1)
+            scores = F.normalize(g, dim=-1) @ text.T
+            assert (text - F.normalize(fixed_prompts(c.clip, names), dim=-1)).abs().max() > 1e-3  # it was trained
+        else:
+            scores = prompts.score(c.model.text, g)
+        right = c.result.decisions.common().probabilities(c.model.logits(scores).numpy())
+    np.testing.assert_allclose(found, right, atol=1e-5)
+    with pytest.raises(ValueError, match=f"templates have no effect on a run of '{method}'") as e:
+        c.predict(images_of(full), templates=TEMPLATES)
+    assert '\n' not in str(e.value)
+
+
+def test_a_linear_probe_names_its_classes_only(full, tmp_path):
+    c = trained(full, tmp_path, 'linear-probe')
+    with pytest.raises(ValueError, match='a weight vector for each of its 20 classes and cannot name others') as e:
+        c.predict(images_of(full), classes=['truck'])
+    assert '\n' not in str(e.value) and len(c.predict(images_of(full))) == 6 * 20
+
+
+def test_a_name_of_the_run_is_known_though_its_words_are_not(full, tmp_path):
+    "A run on classes whose names MiniCLIP never met answers for them."
+    c = classifier_of_pianos(full, tmp_path)
+    assert set(c.predict(images_of(full), classes=['piano', 'dog']).label) == {'piano', 'dog'}
+    with pytest.raises(ValueError, match='does not know violin'):
+        c.predict(images_of(full), classes=['piano', 'violin'])
+
+
+def classifier_of_pianos(full, folder):
+    names = tuple('piano' if n == 'person' else n for n in full.classes)
+    own = full._replace(train=full.train._replace(classes=names), test=full.test._replace(classes=names), scenes=None)
+    with pytest.MonkeyPatch.context() as m:
+        m.setenv('HPDVAL_RUNS', str(folder))
+        return Classifier.load(run(make_config('zero-shot', 'memory'), progress=False, data=own), device='cpu')
+
+
+def test_pictures_that_cannot_be_read_are_left_out_where_that_is_asked(classifier, full, tmp_path, capsys):
+    c = classifier('tokens')
+    for i in range(2):
+        Image.fromarray(picture(full, i)).save(tmp_path / f'{i}.png')
+    (tmp_path / 'bad.png').write_bytes((tmp_path / '0.png').read_bytes()[:100])
+    files = [tmp_path / f for f in ('bad.png', '0.png', 'none.png', '1.png')]
+    with pytest.raises((ValueError, OSError)):
+        c.predict(files)
+    capsys.readouterr()
+    for batch in (1, 64):
+        found = c.predict(files, top=1, unusable='skip', batch=batch)
+        assert found.image.tolist() == [str(files[1]), str(files[3])]
+        said = capsys.readouterr().err.splitlines()
+        assert [s.startswith('left out: ') for s in said] == [True, True] and 'bad.png' in said[0]
+    assert c.predict(files[:1], unusable='skip').empty
+
+
+def test_join_names_is_by_label():
+    scores = torch.tensor([[1.0, -2.0, 3.0, -5.0]])
+    assert join_names(scores, [1, 0, 1, 0]).tolist() == [[-2.0, 3.0]]
+    assert join_names(scores, [1, 0, 1, 0], 'mean').tolist() == [[-3.5, 2.0]]
+
+
+def test_templates_of_a_model_that_reads_them_in_one_view(full, tmp_path):
+    "Table VI's prompts: the view with a learned prompt reads no template, the other does."
+    c = trained(full, tmp_path, 'hp-dval', prompts='global', sc_on='global', epochs1=1)
+    learned, fixed = template_texts(c.model, ['a photo of a {}.'])
+    several = template_texts(c.model, TEMPLATES)
+    torch.testing.assert_close(several[0], learned)
+    assert (several[1] - fixed).abs().max() > 1e-3
