@@ -245,10 +245,10 @@ METHODS = {
 
 METHODS['dualcoop'] = Method(
     'DualCoOp',
-    dict(prompts='pairs', ctx_init='noise', **_NO_STAGE1, **_GLOBAL),
+    dict(prompts='pairs', **_NO_STAGE1, **_GLOBAL),
     'Sun et al., NeurIPS 2022',
     official=_COSINE | dict(loss2=''),
-    usual=dict(n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
+    usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
 )
 METHODS['tai-dpt'] = Method(
     'TaI-DPT',
@@ -274,7 +274,7 @@ METHODS['lamm'] = Method(
     dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
     'Gao et al., AAAI 2024',
     official=_COSINE | dict(loss2=''),
-    usual=dict(terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
+    usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
 )
 
 
