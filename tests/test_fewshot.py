@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 import numpy as np, pytest
 
 from hpdval import fewshot
-from hpdval.config import METHODS, Config, abilities
+from hpdval.config import METHODS, abilities
 from hpdval.core import read_sealed, write_sealed
 from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, run_fewshot
 
