@@ -301,7 +301,7 @@ def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     return dict(
         heat_maps=not PROMPTS[parts.prompts].needs_image,
         unseen=not HEADS[parts.head].learns and PROMPTS[parts.prompts].names_others(parts),
-        captions=captions or learns_from_captions(parts),
+        captions=captions or TEXTS.get(parts.train_on, (False,))[0],
     )
 
 # %% ../nbs/25_config.ipynb #4ae47a35
