@@ -81,7 +81,10 @@ class Config:
     prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | ...
     n_ctx: int = 4  # M, learnable vectors per prompt
     ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (docs/paper_and_code.md#row-9)
-    class_ctx: bool = False  # a context of its own for every class, in the place of one for all (prompts='pairs')
+    class_ctx: bool = (
+        False  # a context of its own for every class, in the place of one for all (prompts='pairs', 'graph')
+    )
+    graph_share: float = 0.1  # of prompts='graph': pairs of classes that are neighbours, the most alike, 0..1
     train_on: str = 'images'  # what stage 2 learns from: images | texts (TaI-DPT) | captions | sentences
     text_join_scale: float = 50.0  # of train_on='texts': weights over the tokens, as join_scale over the patches
     sc_on: str = 'global'  # which prompt is held near P^H: global (eq. 10) | local (#row-8) | both
@@ -245,10 +248,17 @@ METHODS = {
 
 METHODS['dualcoop'] = Method(
     'DualCoOp',
-    dict(prompts='pairs', ctx_init='noise', **_NO_STAGE1, **_GLOBAL),
+    dict(prompts='pairs', **_NO_STAGE1, **_GLOBAL),
     'Sun et al., NeurIPS 2022',
     official=_COSINE | dict(loss2=''),
-    usual=dict(n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
+    usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
+)
+METHODS['label-graph'] = Method(
+    'Label-graph prompts',
+    dict(prompts='graph', **_NO_STAGE1, **_GLOBAL),
+    'after Tang et al., arXiv 2511.20641',
+    official=_COSINE | dict(loss2=''),
+    usual=dict(class_ctx=True, loss='db-focal', lr2=2e-3),
 )
 METHODS['tai-dpt'] = Method(
     'TaI-DPT',
@@ -274,7 +284,7 @@ METHODS['lamm'] = Method(
     dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
     'Gao et al., AAAI 2024',
     official=_COSINE | dict(loss2=''),
-    usual=dict(terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
+    usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
 )
 
 
@@ -291,7 +301,7 @@ def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     return dict(
         heat_maps=not PROMPTS[parts.prompts].needs_image,
         unseen=not HEADS[parts.head].learns and PROMPTS[parts.prompts].names_others(parts),
-        captions=captions or learns_from_captions(parts),
+        captions=captions or TEXTS.get(parts.train_on, (False,))[0],
     )
 
 # %% ../nbs/25_config.ipynb #4ae47a35
@@ -540,7 +550,7 @@ def typed(name: str, value):
 
 # %% ../nbs/25_config.ipynb #0909a116
 _RANGES = {  # lowest and highest of numbers, both allowed
-    'alpha val_fraction ema topk_share': (0, 1),
+    'alpha val_fraction ema topk_share graph_share': (0, 1),
     'seed': (0, 2**32 - 1),
     'image_size': (0, 4096),
     'head_from tail_below topk': (0, None),

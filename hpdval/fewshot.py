@@ -63,6 +63,7 @@ from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
 from .parallel import from_main, is_main, local_device, main_first, wait
 from .photographs import official_lists, photographs
+from .prompts import PROMPTS
 from .sources import SOURCES, Data, content_digest, resize, split_digest
 from .fingerprint import code_digest
 from .train import STAGES, Pixels, is_whole, predict_scores, save_array, split_for_selection
@@ -281,6 +282,11 @@ def check_nameable(method: str, cfg: Config):
         raise ValueError(
             f'method {method!r} has a weight vector for each class it was trained on and cannot name novel ones: '
             'leave it out of few-shot runs'
+        )
+    if not PROMPTS[cfg.prompts].names_others(cfg):
+        raise ValueError(
+            f'method {method!r} has a context for each class it was trained on and cannot name novel ones: '
+            'set class_ctx=no, or leave it out of few-shot runs'
         )
 
 

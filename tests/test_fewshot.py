@@ -7,12 +7,11 @@ from dataclasses import asdict, replace
 import numpy as np, pytest
 
 from hpdval import fewshot
-from hpdval.align import HEADS
-from hpdval.config import METHODS, Config
+from hpdval.config import METHODS, abilities
 from hpdval.core import read_sealed, write_sealed
 from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, run_fewshot
 
-NAMEABLE = [m for m in METHODS if not HEADS[Config(**METHODS[m].fixes).head].learns]
+NAMEABLE = [m for m in METHODS if abilities(m)['unseen']]
 WORLD = 'icon-voc-fsl-smoke'
 OTHER = dict(
     shots=5,

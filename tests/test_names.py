@@ -39,6 +39,7 @@ OTHER = dict(  # another value of every number and text
     join_scale=5.0,
     text_join_scale=5.0,
     class_ctx=True,
+    graph_share=0.3,
     topk_share=0.4,
     scale=7.0,
     n_ctx=7,

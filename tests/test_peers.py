@@ -133,8 +133,22 @@ def test_it_names_other_classes(method, data):
         torch.testing.assert_close(other(x), model(x).flip(1), atol=1e-5, rtol=1e-4)
 
 
-def test_contexts_of_single_classes_name_no_others(data):
-    model = build_model(make_config('dualcoop', class_ctx=True, **TINY), load_clip(), data.classes, 'cpu')
+def test_label_graph_prompts_begin_as_the_fixed_ones_and_learn_all_their_parts(data):
+    model, losses = step('label-graph', data, augment='none')
+    losses(torch.arange(32), 0, 0)['cls'].backward()
+    learned = {n: float(p.grad.abs().max()) for n, p in model.prompts.named_parameters()}
+    assert learned['ctx'] > 0 and learned['layers.2'] > 0 and learned['log_scale'] != 0
+    assert learned['layers.0'] == learned['layers.1'] == 0  # behind a layer of zeros, at the first step alone
+    with torch.no_grad():
+        start = build_model(make_config('zero-shot', 'icon-voc-lt'), load_clip(), data.classes, 'cpu')
+        x = torch.randn(2, 3, 64, 64)
+        torch.testing.assert_close(model(x), start(x), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize('method', ['dualcoop', 'label-graph'])
+def test_contexts_of_single_classes_name_no_others(method, data):
+    cfg = make_config(method, **TINY | (dict(class_ctx=True) if method == 'dualcoop' else {}))
+    model = build_model(cfg, load_clip(), data.classes, 'cpu')
     model.use_learned = True
     with pytest.raises(ValueError, match='set class_ctx=no'):
         for_classes(model, ['dog'])
