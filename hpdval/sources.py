@@ -852,8 +852,8 @@ def open_world(
     "A benchmark without the labels of novel classes, and without captions, which may name them."
     base, novel = classes
     train = _with_base(whole.train._replace(captions=None), base)
-    rows = _only(whole.train, base).targets.any(1)
-    unlabelled = int(_only(whole.train, novel).targets[rows].any(1).sum())
+    shows = [_only(whole.train, part).targets.bool().any(1) for part in classes]
+    unlabelled = int((shows[0] & shows[1]).sum())
     test = _only(whole.test, base)
     val = None if whole.val is None else _with_base(whole.val, base)
     digest = content_digest(*(s for s in (train, test, val) if s is not None))

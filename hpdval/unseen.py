@@ -163,7 +163,7 @@ def gains(
     rows = [[t[t.kind == kind].set_index('name').value for t in tables] for tables in (of, zero)]
     by_seed = pd.DataFrame([a - b for a, b in zip(*rows, strict=True)])  # [seeds, classes]
     per_class = by_seed.mean()
-    over = dict(seeds=by_seed.mean(1), classes=per_class.dropna())
+    over = dict(seeds=by_seed.mean(axis=1), classes=per_class.dropna())
     out = dict(gain=float(per_class.mean()), per_class=per_class)
     for name, values in over.items():
         m = mean_interval(values.to_numpy()) if len(values) > 1 else dict(low=np.nan, high=np.nan)
