@@ -39,7 +39,7 @@ from hpdval.config import (
 )
 from .core import PACKAGE, atomic_write, autocast, check_number, get_device, lookup, runs_dir, say, text_digest
 from .core import watch
-from .experiment import Result, config_clip, load_model, run_code, table_name
+from .experiment import Result, builds_on, config_clip, load_model, run_code, table_name
 from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
@@ -780,8 +780,8 @@ def _enter(found: dict, cfg: Config) -> str:
     "The name of a run's job, entered with the one that it builds on."
     name = config_hash(cfg, run_code(cfg))
     if name not in found:
-        two = stage_names(cfg) == ('stage1', 'stage2')
-        after = _enter(found, stage1_config(cfg)) if two else None
+        before = builds_on(cfg)
+        after = _enter(found, before) if before else None
         found[name] = Job(job_words(cfg), after)
     return name
 

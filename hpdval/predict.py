@@ -89,7 +89,7 @@ class Classifier:
 
     def _probabilities(self, model: DualView, images, texts, decision, first: int) -> np.ndarray:  # [B,C]
         x = self.pixels(torch.stack([self._image(im, j) for j, im in enumerate(images, first)]))
-        score = model.score(*model.visual(x), texts)
+        score = model(x, texts)
         return decision.probabilities(model.logits(score).cpu().numpy())
 
     def _decision(self, classes, decide) -> Decision:

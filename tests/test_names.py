@@ -57,6 +57,10 @@ OTHER = dict(  # another value of every number and text
     train_text=True,
     mean='.3',
     std='.4,.4,.5',
+    contrast_weight=0.5,
+    templates='an icon of a {}.',
+    train_words=True,
+    lora_rank=3,
 )
 
 
@@ -219,6 +223,15 @@ IDLE = [
     ('coop', dict(join='max'), 'join has no effect'),
     ('dval', dict(join_scale=5.0), 'join_scale has no effect'),
     ('dval', dict(join='max', topk=3), 'topk has no effect'),
+    ('dval', dict(train_words=True), 'train_words has no effect'),
+    ('dval', dict(lora_rank=3), 'lora_rank has no effect'),
+    ('coop', dict(tune1='lora'), 'tune1 has no effect'),
+    ('coop', dict(templates='a drawing of a {}.'), 'templates has no effect'),
+    ('coop', dict(sampling='balanced', epochs2=0), 'sampling has no effect'),
+    ('zero-shot', dict(contrast_weight=0.5), 'contrast_weight has no effect'),
+    ('zero-shot', dict(score='l2', scoring='softmax'), 'score has no effect'),
+    ('dval', dict(scoring='cosine'), 'scoring has no effect'),
+    ('linear-probe', dict(scoring='softmax'), 'scoring has no effect'),
 ]
 
 
@@ -284,5 +297,12 @@ def test_official_has_the_numbers_of_the_authors_code():
     for m in ('hp-dval', 'coop', 'cocoop', 'lmpt', 'linear-probe'):
         assert (of[m].epochs2, of[m].lr2, of[m].earliest2) == (49, 1e-5, 1)
     assert [of[m].earliest1 for m in ('dval', 'joint', 'fine-tuning')] == [11, 11, 1]
-    assert {m for m in METHODS if of[m].score == 'l2'} == {'zero-shot-dual', 'dval', 'hp-dval', 'joint', 'linear-probe'}
+    assert {m for m in METHODS if of[m].score == 'l2'} == {
+        'zero-shot-dual',
+        'dval',
+        'dval-lora',
+        'hp-dval',
+        'joint',
+        'linear-probe',
+    }
     assert all(c.schedule_epochs == 80 and c.select == 'test' for c in of.values())
