@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from .align import HEADS, dual_view, patches_used
 from .clip import Clip, make_student
-from .config import LOOKS, Config, judged_by, stages
+from .config import Config, judged_by, stages
 from .core import autocast
 from .data import ENSEMBLES
 from .prompts import PROMPTS, prompt_ids
@@ -126,6 +126,7 @@ class DualView(nn.Module):
         self.prompts = PROMPTS[cfg.prompts](clip, classes, cfg, generator)
         self.head = HEADS[cfg.head](clip, classes)
         self.use_learned = False  # stage 1 aligns with the fixed prompts, stage 2 with what it learns
+        self.judged = True  # are the images that it is given judged, and not those that train it?
         if cfg.tune1 == 'lora':
             add_lora(self.visual, cfg.lora_rank, generator)
 
@@ -174,7 +175,7 @@ class DualView(nn.Module):
         if self.use_learned and self.prompts.needs_image:
             return self.prompts.score(self.text, g, p)
         c = self.cfg
-        mixed = c.alpha, self.topk, judged_by(c), c.alpha_on, c.join, c.join_scale
+        mixed = c.alpha, self.topk, judged_by(c) if self.judged else c.score, c.alpha_on, c.join, c.join_scale
         return dual_view(g, p, *(texts or self.texts()), *mixed)
 
     def logits(self, score):  # [B,C] -> [B,C]
@@ -188,7 +189,8 @@ class DualView(nn.Module):
     ) -> torch.Tensor:  # [B,C]
         "Scores of images: the mean over the views that `cfg.ensemble` names."
         scores = []
-        for view in ENSEMBLES[self.cfg.ensemble](x):
+        views = ENSEMBLES[self.cfg.ensemble](x) if self.judged else [x]
+        for view in views:
             with autocast(x.device, self.cfg.precision):
                 g, p = self.visual(view)
             scores.append(self.score(g.float(), p.float(), texts))
@@ -258,9 +260,8 @@ def for_classes(model: DualView, classes) -> DualView:
 @contextmanager
 def as_trained(model: DualView):
     "While the block runs, the model scores as it is trained: one view of an image, by `cfg.score`."
-    own = model.cfg
-    model.cfg = replace(own, **LOOKS)
+    model.judged = False
     try:
-        yield model.cfg
+        yield
     finally:
-        model.cfg = own
+        model.judged = True

@@ -715,7 +715,8 @@ def train_stage1(
     progress=True,
 ) -> pd.DataFrame:
     "Train what `stage1_losses` names for `cfg.epochs1` epochs."
-    with as_trained(model) as cfg:
+    cfg = model.cfg
+    with as_trained(model):
         params, losses, pixels = stage1_losses(model, clip, train, progress)
         evaluate = selection(model, select, pixels, progress)
         n, drawn = len(train.targets), image_weights(cfg.sampling, train.targets, cfg.benchmark)
@@ -729,7 +730,8 @@ def train_stage1(
 # %% ../nbs/30_train.ipynb #2a6499e8
 def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True) -> pd.DataFrame:
     "Train the prompts or the head for `cfg.epochs2` epochs; arguments as for `train_stage1`."
-    with as_trained(model) as cfg:
+    cfg = model.cfg
+    with as_trained(model):
         params, losses, pixels = stage2_losses(model, clip, train, progress)
         evaluate = selection(model, select, pixels, progress, frozen=True)
         n, drawn = len(train.targets), image_weights(cfg.sampling, train.targets, cfg.benchmark)

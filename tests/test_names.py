@@ -17,6 +17,7 @@ from hpdval.config import (
     make_config,
     method_config,
     reads,
+    reads_fixed,
     reads_patches,
     run_key,
     stage_names,
@@ -169,7 +170,8 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
         unused |= {'alpha', 'alpha_on', 'template', 'class_names'}  # built, and not scored with
         unused |= {'local', 'join', 'topk', 'topk_share', 'join_scale'}
     unused |= {'loss'}  # of stage 2, where it stands under loss2
-    unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight'}  # whether a term is there at all
+    unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight', 'contrast_weight'}  # is a term there at all?
+    unused |= {'tune1'} | (set() if reads_fixed(cfg) else {'templates'})
     unused |= set() if 'loss_mode' in reads(cfg) else {'loss_mode'}  # handed over to a loss that has one mode
     unused |= set() if reads_patches(cfg) else {'topk', 'topk_share', 'local', 'join'}  # handed over, not asked for
     unused |= {'topk_share'} if cfg.topk else set()
