@@ -168,16 +168,13 @@ class Method(NamedTuple):
     colour: str = ''  # '' = the next free one of the palette
     official: dict = {}  # further fields in mode 'official'
     embedded: dict = {}  # further fields on the embedded worlds, by search
-    photographs: dict = {}  # benchmark ('' = any other) -> further fields on photographs, as its own paper has them
+    usual: dict = {}  # what its own paper sets beside; weaker than a size or a search, and open to change
 
 
 _GLOBAL = dict(alpha=1.0, alpha_on='global')  # the global view alone
 _NO_STAGE1 = dict(epochs1=0, sc_weight=0.0)
 _COSINE = dict(score='cosine', scale=100.0)  # the authors' code of all but their own method (#row-30)
 _BOTH_TOWERS = dict(prompts='fixed', epochs2=0, kd='none', train_text=True, train_words=True)
-_LM_CLIP = dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8, transform='squash', augment='flip')
-_TERM = dict(scoring='softmax', contrast_weight=1 / 5)  # its loss is the term plus 5 times the other, .4 on VOC-LT
-_LM_CLIP |= dict(mean='0.485,0.456,0.406', std='0.229,0.224,0.225', **_TERM)
 
 METHODS = {
     'zero-shot': Method(
@@ -235,9 +232,8 @@ METHODS = {
         'LM-CLIP',
         dict(loss='bal', sampling='balanced', scale=100.0, **_BOTH_TOWERS, **_GLOBAL),
         'LM-CLIP, IEEE Access 2025',
-        official=_COSINE | _TERM,
-        embedded=_TERM,
-        photographs={'': _LM_CLIP, 'voc-lt': _LM_CLIP | dict(contrast_weight=1 / 0.4)},
+        official=_COSINE,
+        usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8, scoring='softmax', contrast_weight=1 / 5),
     ),
     'dval': Method(
         'HP-DVAL, stage 1 only',
@@ -350,8 +346,8 @@ def reads_patches(cfg) -> bool:
 
 # %% ../nbs/25_config.ipynb #95a0575e
 _ALWAYS = 'benchmark transform clip quick_gelu image_size student embedding precision scale ensemble'.split()
-_TRAINED = '''seed augment copies sampling val_fraction select loss_mode batch_size weight_decay schedule schedule_epochs
-ema terms'''.split()
+_TRAINED = '''seed augment copies sampling val_fraction select loss_mode batch_size weight_decay schedule
+schedule_epochs ema terms'''.split()
 _STAGE1 = 'loss lr1 epochs1 earliest1 joint train_text tune1'.split()
 _STAGE2 = 'loss2 lr2 epochs2 earliest2'.split()
 
@@ -673,10 +669,10 @@ def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # laye
     source = lookup(benchmark, SOURCES, 'benchmark')
     set_by_mode = lookup(mode, MODES, 'mode')
     size = SMALL if mode == 'recommended' and clip == 'mini' else source.size
-    own = m.embedded if size else m.photographs.get(benchmark, m.photographs.get('', {}))
+    own = m.embedded if size else {}
     if mode == 'official':
         own = m.official
-    return dict(preset=source.preset, mode=set_by_mode, size=size, own=own, method=m.fixes)
+    return dict(preset=source.preset, mode=set_by_mode, usual=m.usual, size=size, own=own, method=m.fixes)
 
 
 def start_config(method: str, benchmark: str, mode: str, clip='mini') -> dict:
