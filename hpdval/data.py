@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DARKEST', 'STEPS', 'SCALES', 'KINDS', 'LARGEST', 'TRANSFORMS', 'BILINEAR', 'SHOWN', 'RECORDED', 'PIXEL_STATS', 'GREY',
-           'RAND_OPS', 'AUGMENTS', 'Peak', 'Split', 'Unusable', 'whites', 'rescaled', 'scale_said', 'to_rgb',
-           'open_image', 'load_image', 'shown_part', 'decode_splits', 'decode_split', 'to_float', 'augment_clip',
-           'augment_icons', 'augment_official', 'augment', 'holdout', 'check_classes', 'load_list', 'load_csv',
-           'load_coco_json']
+           'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'Peak', 'Split', 'Unusable', 'whites', 'rescaled', 'scale_said',
+           'to_rgb', 'open_image', 'load_image', 'shown_part', 'decode_splits', 'decode_split', 'to_float',
+           'augment_clip', 'augment_icons', 'augment_official', 'augment_flip', 'augment', 'five_crops', 'holdout',
+           'check_classes', 'load_list', 'load_csv', 'load_coco_json']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
 import errno, hashlib, io, json, math, os, random, re, shutil, stat, zlib
@@ -733,17 +733,50 @@ def augment_official(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
     out = np.stack([np.asarray(_official_one(im, random.Random(s))) for im, s in zip(images, seeds)])
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().to(batch.device)
 
+# %% ../nbs/12_data.ipynb #5648f226
+def augment_flip(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
+    "Mirror half of the images."
+    drawn = torch.rand(len(batch), generator=generator, device=generator.device).to(batch.device, non_blocking=True)
+    return torch.where(drawn.view(-1, 1, 1, 1) < 0.5, batch.flip(-1), batch)
+
 # %% ../nbs/12_data.ipynb #8c67dfaa
-AUGMENTS = dict(clip=augment_clip, official=augment_official, icons=augment_icons)
+AUGMENTS = dict(clip=augment_clip, official=augment_official, icons=augment_icons, flip=augment_flip)
 
 
 def augment(
     batch,  # uint8 [B,3,S,S], on any device
-    how,  # clip | official | icons
+    how,  # clip | official | icons | flip
     generator,  # `torch.Generator`; it is advanced
 ) -> torch.Tensor:  # uint8 [B,3,S,S], on the same device
     "A random variant of each image; `batch` is not changed."
     return lookup(how, AUGMENTS, 'augmentation')(batch, generator)
+
+# %% ../nbs/12_data.ipynb #a00d9ea8
+def five_crops(
+    x,  # float [B,3,S,S]
+    larger=248 / 224,
+) -> list:  # of 5 [B,3,S,S]
+    "The four corners and the centre of the images, which are enlarged before."
+    S = x.shape[-1]
+    big = F.interpolate(x, size=round(S * larger), mode='bicubic', align_corners=False)
+    end = big.shape[-1] - S
+    corners = [(0, 0), (0, end), (end, 0), (end, end), (end // 2, end // 2)]
+    return [big[..., top : top + S, left : left + S] for top, left in corners]
+
+
+def _as_it_is(x):
+    return [x]
+
+
+def _and_mirrored(x):
+    return [x, x.flip(-1)]
+
+
+def _ten_crops(x):
+    return [view for crop in five_crops(x) for view in _and_mirrored(crop)]
+
+
+ENSEMBLES = dict(none=_as_it_is, mirror=_and_mirrored, crops=five_crops, ten=_ten_crops)
 
 # %% ../nbs/12_data.ipynb #8d3707fc
 def holdout(

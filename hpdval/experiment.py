@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result', 'run_parts', 'run_code',
-           'code_parts', 'run_name', 'drop_checkpoints', 'images_to_decide', 'run', 'other_code', 'load_model',
-           'table_name', 'joined', 'summed', 'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
+           'code_parts', 'run_name', 'builds_on', 'drop_checkpoints', 'images_to_decide', 'run', 'other_code',
+           'load_model', 'table_name', 'joined', 'summed', 'conditions', 'check_before', 'compare_configs', 'compare',
+           'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import math, os, time
@@ -26,6 +27,7 @@ from hpdval.config import (
     config_hash,
     each_once,
     learns_from_captions,
+    judged_by,
     make_config,
     method_config,
     method_label,
@@ -33,6 +35,7 @@ from hpdval.config import (
     stage1_config,
     stage_names,
     start_config,
+    trained_config,
 )
 from hpdval.core import (
     atomic_write,
@@ -50,10 +53,10 @@ from hpdval.core import (
     write_json,
     write_sealed,
 )
-from .data import AUGMENTS, TRANSFORMS, holdout, load_image
+from .data import AUGMENTS, ENSEMBLES, TRANSFORMS, holdout, load_image
 from .decide import Decision, choose_decision, decided
 from .fingerprint import code_digest, network_code
-from .losses import LOSSES, TERMS, active_terms, db_params
+from .losses import LOSSES, SAMPLINGS, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
@@ -247,7 +250,13 @@ class Result:
 def run_parts(cfg: Config) -> list:
     "The functions and classes that a run goes through."
     parts = [load_image, resize, Pixels, build_model, as_clip, Clip, ImageTower, TextTower, predict_scores]
-    parts += [SCORES[cfg.score], TRANSFORMS.get(cfg.transform), restore, seed_everything]
+    parts += [
+        SCORES[judged_by(cfg)],
+        ENSEMBLES[cfg.ensemble],
+        TRANSFORMS.get(cfg.transform),
+        restore,
+        seed_everything,
+    ]
     parts += [average_precision, summary, images_to_decide, choose_decision, decided]
     names = stage_names(cfg)
     if not names:
@@ -255,13 +264,14 @@ def run_parts(cfg: Config) -> list:
     if names != ('stage1',):
         parts += [PROMPTS[cfg.prompts], HEADS[cfg.head]]
     parts += [_train, split_for_selection, *[STAGES[s] for s in names], AUGMENTS.get(cfg.augment)]
+    parts += [SCORES[cfg.score], SAMPLINGS[cfg.sampling]]
     loss_of = dict(stage1=cfg.loss, joint=cfg.loss, stage2=cfg.loss2 or cfg.loss)
     parts += [LOSSES[loss_of[s]][cfg.loss_mode] for s in names]
     parts += [t for s in names for t, _ in active_terms(cfg, s).values()]
     return parts + [tuple(db_params(cfg.benchmark))]
 
 
-REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, TRANSFORMS, LOSSES, TERMS, STAGES)
+REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, ENSEMBLES, TRANSFORMS, LOSSES, SAMPLINGS, TERMS, STAGES)
 
 
 def run_code(cfg: Config) -> str:  # 12 hex digits
@@ -298,13 +308,22 @@ def run_name(
     code = run_code(cfg), network_code(clip.visual, clip.text, apart=REGISTRIES)
     return config_hash(cfg, *more, clip.name.split(' ')[0], clip.digest, clip.settings, student, *code)
 
+# %% ../nbs/31_experiment.ipynb #79708f64
+def builds_on(cfg: Config):  # -> Config or None
+    "The run that a run starts from: the one that trains what this only looks through, or its stage 1."
+    if stage_names(cfg) and cfg != trained_config(cfg):
+        return trained_config(cfg)
+    return stage1_config(cfg) if stage_names(cfg) == ('stage1', 'stage2') else None
+
 # %% ../nbs/31_experiment.ipynb #3f122669
 def _train(cfg: Config, model: DualView, clip: Clip, data: Data, folder: Path, first, progress) -> list:
-    "Train `model` as its config says; the history as a list of records. `first`: the result of stage 1, or None."
+    "Train `model` as its config says; the history as a list of records. `first`: the run that it builds on, or None."
     history = []
     if first:
         restore(model, first.checked_folder())
         history += first.history
+    if cfg != trained_config(cfg) and first:
+        return history
     train, select = split_for_selection(data, cfg)
     for stage in stage_names(cfg):
         if first and stage == 'stage1':
@@ -414,8 +433,8 @@ def _run(cfg: Config, clip: Clip, data: Data, progress, fresh) -> Result:
     seed_everything(cfg.seed)
     clip.to(device)
     model = build_model(cfg, clip, data.classes, device)  # says what does not fit, before anything is written
-    two = stage_names(cfg) == ('stage1', 'stage2')
-    first = _run(stage1_config(cfg), clip, data, progress, fresh) if two else None
+    before = builds_on(cfg)
+    first = _run(before, clip, data, progress, fresh) if before else None
     start = time.time()
     folder.mkdir(parents=True, exist_ok=True)
     if fresh and is_main():
@@ -423,7 +442,8 @@ def _run(cfg: Config, clip: Clip, data: Data, progress, fresh) -> Result:
     wait()
     history = _train(cfg, model, clip, data, folder, first, progress)
     said, scores = _measured(cfg, name, clip, data, model, device, progress)
-    said |= dict(seconds=time.time() - start, before={first.hash: first.seconds} if first else {})
+    seconds = time.time() - start
+    said |= dict(seconds=seconds, before=first.before | {first.hash: first.seconds} if first else {})
     result = Result(**said, history=history, folder=str(folder))
     if is_main():
         _write(result, model, scores, data.test.paths)

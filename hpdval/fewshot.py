@@ -36,6 +36,7 @@ from hpdval.config import (
     parse_numbers,
     stage_names,
     stages,
+    trained_config,
     typed,
 )
 from hpdval.core import (
@@ -599,7 +600,7 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     clip.to(device)
     with main_first():
         data = load_fewshot(cfg, fs, clip.visual.size, progress=progress)
-    base, adapted = train_base(cfg, data, progress), adapt_config(cfg, fs)
+    base, adapted = train_base(trained_config(cfg), data, progress), adapt_config(cfg, fs)
     learns = fs.shots > 0 and any(stages(adapted))
     extra = (data.digests[2], f'{fs.shots} shots, {fs.draws} draws') if learns else ()
     how = code_digest(adapt, novel_model, balanced_draws, draw_supports, average_precision, apart=REGISTRIES)

@@ -266,7 +266,7 @@ class Classifier:
             numbers, pixels = self._ready(images[start : start + batch], start, skip)
             if not numbers:
                 continue
-            scores = join_names(model.score(*model.visual(self.pixels(pixels)), texts), look.of, join)
+            scores = join_names(model(self.pixels(pixels), texts), look.of, join)
             logits = model.logits(scores).cpu().numpy()
             for j, p in zip(numbers, decision.probabilities(logits)):
                 name = str(images[j]) if isinstance(images[j], (str, os.PathLike)) else j

@@ -6,9 +6,9 @@
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
            'Training', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed',
-           'gathered', 'text_fields', 'logit_fields', 'make_teacher', 'extras', 'encode_captions', 'stage1_params',
-           'stage1_losses', 'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of',
-           'text_batch', 'text_losses', 'train_stage1', 'train_stage2', 'split_for_selection']
+           'gathered', 'text_fields', 'logit_fields', 'make_teacher', 'extras', 'label_sentences', 'encode_captions',
+           'stage1_params', 'stage1_losses', 'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses',
+           'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2', 'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
 import hashlib, math, time, zipfile, zlib
@@ -23,9 +23,10 @@ from .config import TYPES, Config, reads_patches, stage_names
 from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, watch, write_json
 from .data import AUGMENTS, augment, holdout, to_float
 from .fingerprint import code_digest, network_code
-from .losses import Seen, active_terms, make_loss
+from .labels import SPELLINGS
+from .losses import Seen, active_terms, image_weights, make_loss
 from .metrics import average_precision
-from .model import DualView, seeded
+from .model import DualView, as_trained, seeded, tower_params
 from .parallel import average_gradients, from_main, gather_rows, is_main, share, wait
 from .peers import Texts, text_views, training_texts
 
@@ -79,9 +80,17 @@ def make_schedule(opt, how: str, steps: int):
     return LambdaLR(opt, rise_and_fall if how == 'cosine' else rise)
 
 # %% ../nbs/30_train.ipynb #520b917e
-def batches(n: int, size: int, generator=None) -> list:  # of index tensors
-    "0..n-1 in batches, shuffled if there is a generator."
-    order = torch.randperm(n, generator=generator) if generator else torch.arange(n)
+def batches(
+    n: int,
+    size: int,
+    generator=None,
+    weights=None,  # [n] float64: n are drawn in proportion, some of them more than once; None = each once
+) -> list:  # of index tensors
+    "0..n-1 in batches, shuffled or drawn if there is a generator."
+    if weights is not None:
+        order = torch.multinomial(weights, n, replacement=True, generator=generator)
+    else:
+        order = torch.randperm(n, generator=generator) if generator else torch.arange(n)
     return list(order.split(size))
 
 # %% ../nbs/30_train.ipynb #d9030e6b
@@ -180,9 +189,7 @@ def predict_scores(
     texts = model.texts()
     out = []
     for idx in watch(batches(len(images), batch), desc, progress, leave=False):
-        with autocast(pixels.device, pixels.cfg.precision):
-            g, p = model.visual(pixels.rows(images, idx))
-        out.append(gather_rows(model.score(g.float(), p.float(), texts), len(idx)))
+        out.append(gather_rows(model(pixels.rows(images, idx), texts), len(idx)))
     return torch.cat(out).cpu()
 
 # %% ../nbs/30_train.ipynb #0d2cd8bf
@@ -384,6 +391,7 @@ def fit(
     desc='',
     progress=True,
     earliest=0,  # first epoch that may be reported, 0 = the start; the last one always may
+    weights=None,  # [n], of the images that an epoch draws; None = each once
 ) -> pd.DataFrame:  # a row per epoch
     "Train `params` and leave the reported epoch in them."
     steps = max(1, (cfg.schedule_epochs or epochs) * math.ceil(n / cfg.batch_size))
@@ -399,7 +407,7 @@ def fit(
     bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', watched, initial=t.epoch, total=epochs)
     for epoch in bar:
         start = time.time()
-        order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch))
+        order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch), weights)
         name = f'{desc}, epoch {epoch + 1}'
         means = train_epoch(order, lambda idx, step: loss_fn(idx, epoch, step), t.step, name, progress, rate)
         t.epoch = epoch + 1
@@ -537,7 +545,24 @@ def extras(model: DualView, clip: Clip, train, wanted: set):  # -> indices -> di
     if 'captions' in wanted:
         known['captions'] = encode_captions(clip, train)
     counts = dict(counts=train.counts().to(device)) if 'counts' in wanted else {}
-    return lambda idx: counts | {k: v[idx] for k, v in known.items()}
+    if 'labelled' not in wanted:
+        return lambda idx: counts | {k: v[idx] for k, v in known.items()}
+    ids = clip.ids(label_sentences(train, model.cfg)).to(device)
+
+    def encoded(idx):
+        with autocast(device, model.cfg.precision):
+            labelled = model.text(ids[idx])
+        return counts | {k: v[idx] for k, v in known.items()} | dict(labelled=labelled.float())
+
+    return encoded
+
+
+def label_sentences(train, cfg) -> list:  # of N sentences
+    "The template with all labels of an image in its place, commas between them; `nothing` where there are none."
+    spell = SPELLINGS[cfg.class_names]
+    names = [spell(c) for c in train.classes]
+    said = [', '.join(names[c] for c in row.nonzero()[:, 0].tolist()) for row in train.targets]
+    return [cfg.template.format(s or 'nothing') for s in said]
 
 
 @torch.no_grad()
@@ -551,10 +576,12 @@ def encode_captions(clip: Clip, train, batch=256):  # -> [N,D]
 # %% ../nbs/30_train.ipynb #61761a32
 def stage1_params(model: DualView) -> list:
     "What stage 1, or joint training, trains; it is unfrozen."
-    params = [*model.visual.requires_grad_(True).parameters()]
+    params = tower_params(model)
+    for p in params:
+        p.requires_grad_(True)
     if model.cfg.train_text:
         model.text.requires_grad_(True)
-        model.text.token_embedding.requires_grad_(False)  # the authors' prompts hold words as constants: #row-18
+        model.text.token_embedding.requires_grad_(model.cfg.train_words)  # the authors': words are constants, #row-18
         params += [p for p in model.text.parameters() if p.requires_grad]
     if model.cfg.joint:
         params += [*model.learner.requires_grad_(True).parameters()]
@@ -755,10 +782,12 @@ def train_stage1(
 ) -> pd.DataFrame:
     "Train what `stage1_losses` names for `cfg.epochs1` epochs."
     cfg = model.cfg
-    params, losses, pixels = stage1_losses(model, clip, train, progress)
-    evaluate = selection(model, select, pixels, progress)
-    n = len(train.targets)
-    history = fit(params, losses, evaluate, n, cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress, cfg.earliest1)
+    with as_trained(model):
+        params, losses, pixels = stage1_losses(model, clip, train, progress)
+        evaluate = selection(model, select, pixels, progress)
+        n, drawn = len(train.targets), image_weights(cfg.sampling, train.targets, cfg.benchmark)
+        when = cfg.epochs1, cfg.lr1, cfg, file, 'stage 1', progress, cfg.earliest1
+        history = fit(params, losses, evaluate, n, *when, drawn)
     model.requires_grad_(False)
     if cfg.train_text:
         model.refresh_texts()
@@ -770,10 +799,12 @@ def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True
     cfg, make = model.cfg, stage2_losses
     if cfg.train_on != 'images':
         train, make = texts_of(clip, train, cfg), text_losses
-    params, losses, pixels = make(model, clip, train, progress)
-    evaluate = selection(model, select, pixels, progress, frozen=True)
-    n = len(train.targets)
-    history = fit(params, losses, evaluate, n, cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress, cfg.earliest2)
+    with as_trained(model):
+        params, losses, pixels = make(model, clip, train, progress)
+        evaluate = selection(model, select, pixels, progress, frozen=True)
+        n, drawn = len(train.targets), image_weights(cfg.sampling, train.targets, cfg.benchmark)
+        when = cfg.epochs2, cfg.lr2, cfg, file, 'stage 2', progress, cfg.earliest2
+        history = fit(params, losses, evaluate, n, *when, drawn)
     model.requires_grad_(False)
     return history
 

@@ -17,6 +17,7 @@ from hpdval.config import (
     make_config,
     method_config,
     reads,
+    reads_fixed,
     reads_patches,
     run_key,
     stage_names,
@@ -60,6 +61,10 @@ OTHER = dict(  # another value of every number and text
     train_text=True,
     mean='.3',
     std='.4,.4,.5',
+    contrast_weight=0.5,
+    templates='an icon of a {}.',
+    train_words=True,
+    lora_rank=3,
 )
 
 
@@ -168,7 +173,8 @@ def test_what_a_run_reads_is_in_its_name(method, mode, data, tmp_path):
         unused |= {'alpha', 'alpha_on', 'template', 'class_names'}  # built, and not scored with
         unused |= {'local', 'join', 'topk', 'topk_share', 'join_scale'}
     unused |= {'loss'}  # of stage 2, where it stands under loss2
-    unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight'}  # whether a term is there at all
+    unused |= {'kd', 'kd_weight', 'teacher', 'sc_weight', 'cse_weight', 'contrast_weight'}  # is a term there at all?
+    unused |= {'tune1'} | (set() if reads_fixed(cfg) else {'templates'})
     unused |= set() if 'loss_mode' in reads(cfg) else {'loss_mode'}  # handed over to a loss that has one mode
     unused |= set() if reads_patches(cfg) else {'topk', 'topk_share', 'local', 'join'}  # handed over, not asked for
     unused |= {'topk_share'} if cfg.topk else set()
@@ -232,6 +238,15 @@ IDLE = [
     ('hp-dval', dict(train_on='texts'), 'no images for the terms sc'),
     ('linear-probe', dict(train_on='texts'), 'make no score of their own'),
     ('lamm', dict(n_ctx=7), 'n_ctx has no effect'),
+    ('dval', dict(train_words=True), 'train_words has no effect'),
+    ('dval', dict(lora_rank=3), 'lora_rank has no effect'),
+    ('coop', dict(tune1='lora'), 'tune1 has no effect'),
+    ('coop', dict(templates='a drawing of a {}.'), 'templates has no effect'),
+    ('coop', dict(sampling='balanced', epochs2=0), 'sampling has no effect'),
+    ('zero-shot', dict(contrast_weight=0.5), 'contrast_weight has no effect'),
+    ('zero-shot', dict(score='l2', scoring='softmax'), 'score has no effect'),
+    ('dval', dict(scoring='cosine'), 'scoring has no effect'),
+    ('linear-probe', dict(scoring='softmax'), 'scoring has no effect'),
 ]
 
 
@@ -297,5 +312,12 @@ def test_official_has_the_numbers_of_the_authors_code():
     for m in ('hp-dval', 'coop', 'cocoop', 'lmpt', 'linear-probe'):
         assert (of[m].epochs2, of[m].lr2, of[m].earliest2) == (49, 1e-5, 1)
     assert [of[m].earliest1 for m in ('dval', 'joint', 'fine-tuning')] == [11, 11, 1]
-    assert {m for m in METHODS if of[m].score == 'l2'} == {'zero-shot-dual', 'dval', 'hp-dval', 'joint', 'linear-probe'}
+    assert {m for m in METHODS if of[m].score == 'l2'} == {
+        'zero-shot-dual',
+        'dval',
+        'dval-lora',
+        'hp-dval',
+        'joint',
+        'linear-probe',
+    }
     assert all(c.schedule_epochs == 80 and c.select == 'test' for c in of.values())

@@ -24,6 +24,8 @@ CONFIGS = dict(
     joint='method=joint copies=1 augment=icons sc_on=both sc_weight=.01 kd_weight=.01',
     # prompts made from images
     cocoop='method=cocoop select=last',
+    # both towers, rare images more often, images and sentences
+    towers='method=lm-clip select=last',
 )
 TINY = 'benchmark=own mode=paper epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 device=cpu'
 
@@ -98,7 +100,7 @@ def test_two_processes_give_what_one_gives(folders, name):
     assert 'processes' not in one.environment and two.environment['processes'] == 2
     for a, b in zip(one.history, two.history, strict=True):
         assert (a['phase'], a['epoch'], a['reported']) == (b['phase'], b['epoch'], b['reported'])
-        for k in {'loss', 'cls', 'kd', 'sc'} & {k for k in a if a[k] is not None}:
+        for k in {'loss', 'cls', 'kd', 'sc', 'contrast'} & {k for k in a if a[k] is not None}:
             assert b[k] == pytest.approx(a[k], rel=TOLERANCE), k
     assert abs(one.history[-1]['loss'] - one.history[-2]['loss']) > 10 * TOLERANCE  # it did learn
     assert np.abs(one.scores - two.scores).max() < TOLERANCE

@@ -1,0 +1,145 @@
+"What other methods bring: LM-CLIP's parts, thin matrices, several views and several sentences, in whole runs."
+
+from dataclasses import replace
+
+import numpy as np, pytest, torch
+from torch import nn
+
+from hpdval import train
+from hpdval.clip import load_clip
+from hpdval.config import make_config, method_config, trained_config
+from hpdval.experiment import Result, load_benchmark, load_model, run
+from hpdval.fewshot import fewshot_config, run_fewshot
+from hpdval.model import add_lora, build_model, model_state
+from hpdval.predict import Classifier
+from hpdval.train import STAGES
+
+SMALL = dict(benchmark='icon-voc-lt', epochs1=1, batch_size=32, device='cpu', empty_classes='keep')
+
+
+@pytest.fixture(scope='module')
+def data():
+    "A few images of the embedded VOC-LT."
+    full = load_benchmark(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+    return full._replace(train=full.train.at(range(64)), test=full.test.at(range(32)), digest='64-32')
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    return tmp_path
+
+
+def run_of(method, data, **changes) -> Result:
+    return run(method_config(method, 0, **SMALL | changes), progress=False, data=data)
+
+
+@pytest.mark.parametrize('method', ['lm-clip', 'dval-lora'])
+@pytest.mark.parametrize('ensemble', ['none', 'ten'])
+def test_a_classifier_gives_the_scores_of_the_run(method, ensemble, data):
+    r = run_of(method, data, ensemble=ensemble)
+    found = Classifier.load(r.folder, device='cpu').predict(list(data.test.images[:3].permute(0, 2, 3, 1).numpy()))
+    wanted = r.probabilities[:3]
+    for i, name, p in found.itertuples(index=False):
+        assert p == pytest.approx(wanted[i, r.classes.index(name)], abs=1e-5)
+
+
+def test_what_is_looked_at_in_another_way_was_trained_once(data, folder):
+    plain = run_of('dval', data)
+    others = [run_of('dval', data, **look) for look in (dict(ensemble='ten'), dict(scoring='softmax'))]
+    assert [list(r.before) for r in others] == [[plain.hash]] * 2
+    assert len({plain.hash, *(r.hash for r in others)}) == 3 == len([*folder.iterdir()])
+    assert all([h['loss'] for h in r.history[1:]] == [h['loss'] for h in plain.history[1:]] for r in others)
+    cfg = method_config('lm-clip', 0, **SMALL)
+    assert cfg.scoring == 'softmax' and trained_config(cfg).scoring == 'same'
+
+
+def test_training_does_not_see_how_images_are_judged(data, folder):
+    "A stage that is given a model with a scoring and views of its own trains the weights that it would without."
+    clip, states = load_clip(), []
+    for look in ({}, dict(scoring='softmax', ensemble='mirror')):
+        cfg = method_config('dval', 0, select='last', **SMALL | look)
+        model = build_model(cfg, clip, data.classes, 'cpu')
+        STAGES['stage1'](model, clip, data.train, None, folder / f'{len(states)}.pt', False)
+        states.append(model_state(model))
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(a, b) for a, b in zip(states[0].values(), states[1].values()))
+
+
+def test_thin_matrices_are_all_that_is_kept_of_the_tower(data):
+    r = run_of('dval-lora', data, select='last')
+    clip = load_clip()
+    model = load_model(r, clip)
+    own = clip.visual.state_dict()
+    for name, value in model.visual.state_dict().items():
+        plain = name.replace('parametrizations.', '').removesuffix('.original')
+        assert name.endswith(('.A', '.B')) or torch.equal(value, own[plain]), name
+    whole = run_of('dval', data, select='last')
+    sizes = [(run_.file('model.safetensors')).stat().st_size for run_ in (r, whole)]
+    assert sizes[0] < sizes[1] / 4
+    assert np.abs(r.scores - whole.scores).max() > 1e-4
+
+
+@pytest.mark.parametrize(
+    'changes', [dict(student='vit_tiny_patch16_224', student_weights='random', embedding='mlp'), dict(embedding='mlp')]
+)
+def test_thin_matrices_in_other_students_come_back(changes, data):
+    r = run_of('dval-lora', data, **changes)
+    again = load_model(r, load_clip())
+    x = torch.zeros(2, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.isfinite(again(x)).all()
+    saved = model_state(again)
+    assert any('embed.' in k for k in saved) and any(k.endswith('.A') for k in saved)
+
+
+def test_a_tower_without_linear_layers_says_so():
+    with pytest.raises(ValueError, match="tune1='lora' needs linear layers"):
+        add_lora(nn.Conv2d(3, 8, 3), 4)
+
+
+def test_stage_2_goes_on_from_thin_matrices(data):
+    r = run_of('hp-dval', data, tune1='lora', epochs2=1)
+    first = Result.load(f'{r.folder}/../{[*r.before][0]}')
+    assert first.config['tune1'] == 'lora'
+    a, b = (load_model(x, load_clip()).visual.state_dict() for x in (first, r))
+    assert all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_an_epoch_of_rare_images_shows_them_more_often(data, monkeypatch):
+    seen, plain = [], train.batches
+
+    def batches(n, size, generator=None, weights=None):
+        drawn = plain(n, size, generator, weights)
+        if weights is not None:
+            seen.append((weights, torch.cat(drawn)))
+        return drawn
+
+    monkeypatch.setattr(train, 'batches', batches)
+    run_of('lm-clip', data, epochs1=3)
+    (weights, _), *_ = seen
+    order = weights.argsort()
+    shown = torch.cat([drawn for _, drawn in seen]).bincount(minlength=len(weights)).double()
+    assert len(seen) == 3 and shown[order[-10:]].mean() > 2 * shown[order[:10]].mean()
+
+
+def test_lm_clip_learns_few_shots_and_names_other_classes():
+    few = dict(shots=1, episodes=1, draws=8, resample=200, adapt_epochs1=1, epochs1=1, batch_size=64, device='cpu')
+    r = run_fewshot(*fewshot_config('lm-clip', 0, 'icon-voc-fsl-smoke', for_all=True, **few), progress=False)
+    assert np.isfinite(r.ap).all() and r.config['loss'] == 'bal'
+
+
+@pytest.mark.parametrize('templates', ['a photo', 'a {} of a {}'])
+def test_a_further_template_without_a_place_is_one_line(templates, data):
+    with pytest.raises(ValueError, match='a template needs one {}') as e:
+        run_of('zero-shot', data, templates=templates)
+    assert '\n' not in str(e.value)
+
+
+def test_the_declared_parts_of_lm_clip_cannot_be_said_otherwise():
+    with pytest.raises(ValueError, match="fixes loss='bal'"):
+        make_config('lm-clip', loss='asl')
+    free = make_config('lm-clip', 'voc-lt', contrast_weight=2.5, scoring='same')
+    assert (free.contrast_weight, free.lr1, free.batch_size) == (2.5, 1e-6, 8)
+    own = make_config('fine-tuning', 'icon-coco-lt', sampling='balanced', loss='asl', scoring='softmax')
+    assert replace(own, scoring='same') == trained_config(own)
