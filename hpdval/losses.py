@@ -380,8 +380,8 @@ class Seen(NamedTuple):
     fixed: object = None  # [C,D] the fixed prompts P^H
     targets: object = None  # [B,C] 0/1
     captions: object = None  # [B,D] text embeddings of the images' captions
+    labelled: object = None  # [B,D] and, by the student, of sentences that name all labels of an image
     counts: object = None  # [C] training images of each class
-    labelled: object = None  # [B,D] text embeddings, by the student, of sentences that name all labels of an image
 
 # %% ../nbs/23_losses.ipynb #5c2ebca7
 def _no_fields(cfg):
