@@ -380,6 +380,7 @@ class Seen(NamedTuple):
     fixed: object = None  # [C,D] the fixed prompts P^H
     targets: object = None  # [B,C] 0/1
     captions: object = None  # [B,D] text embeddings of the images' captions
+    labelled: object = None  # [B,D] and, by the student, of sentences that name all labels of an image
     counts: object = None  # [C] training images of each class
     prompts: object = None  # the prompts themselves, for what else they learn (stage 2)
     logits: object = None  # [B,C] those that are trained (stage 2)

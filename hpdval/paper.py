@@ -28,6 +28,7 @@ from hpdval.config import (
     check,
     config_hash,
     each_once,
+    judged_by,
     make_config,
     method_label,
     out_folder,
@@ -647,6 +648,8 @@ def _check_views(model: DualView):
             f'head={cfg.head!r} with prompts={cfg.prompts!r} does not score by a global and a local view: '
             'take a run of another method, such as hp-dval'
         )
+    if cfg.ensemble != 'none':
+        raise ValueError(f"ensemble={cfg.ensemble!r}: a sweep looks at one view of an image, take the run without it")
 
 
 @torch.inference_mode()
@@ -666,7 +669,7 @@ def view_scores(
     patches = model.visual.grid[0] * model.visual.grid[1]
     ks = [check_number('k', k, 1, patches, whole=True) for k in each_once('k', ks)]
     check_number('batch', batch, 1, whole=True)
-    unit, per_view = SCORES[model.cfg.score]
+    unit, per_view = SCORES[judged_by(model.cfg)]
 
     def ready(embeddings):
         return F.normalize(embeddings.float(), dim=-1) if unit else embeddings.float()

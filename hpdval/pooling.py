@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 
 from .align import dual_view, global_weight
+from .config import judged_by
 from .core import check_number, lookup
 from .model import DualView
 
@@ -30,7 +31,7 @@ def _frame_max(model, g, p, texts, k):
 
 def _check_views(model: DualView):
     "A `ValueError` for a model whose score is no mixture of two views."
-    if model.use_learned and (model.head.learns or model.prompts.needs_image):
+    if model.use_learned and (model.head.learns or model.prompts.own_score):
         raise ValueError(
             f'head={model.cfg.head!r} with prompts={model.cfg.prompts!r} has no local view to take the best patches '
             "of: pool by 'mean' or 'max'"
@@ -40,7 +41,7 @@ def _check_views(model: DualView):
 def _space_time(model, g, p, texts, k):
     _check_views(model)
     c, frames = model.cfg, g.shape[1]
-    how = dict(score=c.score, join=c.join, join_scale=c.join_scale)
+    how = dict(score=judged_by(c), join=c.join, join_scale=c.join_scale)
     weight = global_weight(c.alpha, c.alpha_on)
     k = k or model.topk * frames
     out = 0.0

@@ -18,9 +18,9 @@ from PIL import Image
 
 from .align import SCORES, heat_maps
 from .clip import Clip, load_clip
-from .config import METHODS, clip_settings
+from .config import METHODS, clip_settings, judged_by
 from .core import check_number, get_device, lookup, parse_json, runs_dir, say
-from .data import Peak, load_image, open_image, shown_part
+from .data import ENSEMBLES, Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
 from .experiment import Result, load_model
 from .labels import SPELLINGS
@@ -233,7 +233,7 @@ class Classifier:
 
     def _chosen_for(self, look: Wanted, templates) -> set:
         "The labels whose score is the one that calibration and threshold were chosen for."
-        if templates is not None or compares_names(self.model.cfg.score):
+        if templates is not None or compares_names(judged_by(self.model.cfg)):
             return set()
         alone = [label for k, label in enumerate(look.labels) if look.of.count(k) == 1 and label in look.names]
         return {*alone} & {*self.classes}
@@ -325,8 +325,11 @@ def _parts(shown, frames: int):  # iterator of `Shown` -> iterator of lists of `
 def _clip_probabilities(c: Classifier, model: DualView, texts, parts, pooling, joined, decision):  # -> [B,C]
     "Probabilities of parts of a film, each with equally many frames."
     x = c.pixels(torch.stack([c._image(image) for part in parts for _, image in part]))
-    g, p = (e.unflatten(0, (len(parts), -1)) for e in model.visual(x))
-    score = joined(clip_scores(model, g, p, texts, pooling))
+    scores = []
+    for view in ENSEMBLES[model.cfg.ensemble](x):
+        g, p = (e.unflatten(0, (len(parts), -1)) for e in model.visual(view))
+        scores.append(clip_scores(model, g, p, texts, pooling))
+    score = joined(torch.stack(scores).mean(0))
     return decision.probabilities(model.logits(score).cpu().numpy())
 
 
