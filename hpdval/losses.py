@@ -385,7 +385,6 @@ class Seen(NamedTuple):
     prompts: object = None  # the prompts themselves, for what else they learn (stage 2)
     logits: object = None  # [B,C] those that are trained (stage 2)
     fixed_logits: object = None  # [B,C] and with the fixed prompts in the place of the learned ones (stage 2)
-    labelled: object = None  # [B,D] text embeddings, by the student, of sentences that name all labels of an image
 
 # %% ../nbs/23_losses.ipynb #5c2ebca7
 def _no_fields(cfg):
