@@ -174,7 +174,7 @@ class Classifier:
 BATCH = 64  # frames of a film that go through the tower together
 
 
-def _parts(shown, frames: int):  # iterator of `Shown` -> iterator of lists of `frames` each
+def _parts(shown, frames: int):  # iterator of (time, image) -> iterator of lists of `frames` each
     "The frames of a film, part by part."
     while part := list(itertools.islice(shown, frames)):
         yield part
@@ -183,7 +183,7 @@ def _parts(shown, frames: int):  # iterator of `Shown` -> iterator of lists of `
 @torch.inference_mode()
 def _clip_probabilities(c: Classifier, model: DualView, texts, decision, parts, pooling) -> np.ndarray:  # [B,C]
     "Probabilities of parts of a film, each with equally many frames."
-    x = c.pixels(torch.stack([c._image(image) for part in parts for _, image in part]))
+    x = c.pixels(torch.stack([image for part in parts for _, image in part]))
     g, p = (e.unflatten(0, (len(parts), -1)) for e in model.visual(x))
     score = clip_scores(model, g, p, texts, pooling)
     return decision.probabilities(model.logits(score).cpu().numpy())
@@ -198,7 +198,8 @@ def _of_film(c: Classifier, file, n, frames, pooling, classes, top, decide) -> p
     model = c.model if classes is None else for_classes(c.model, _names(classes))
     lookup(pooling, POOLINGS, 'pooling')
     texts, rows = model.texts(), []
-    parts = _parts(each_frame(file, n * frames), frames)
+    small = ((time, c._image(image)) for time, image in each_frame(file, n * frames))  # each at once: films are large
+    parts = _parts(small, frames)
     while batch := list(itertools.islice(parts, max(1, BATCH // frames))):
         for part, p in zip(batch, _clip_probabilities(c, model, texts, decision, batch, pooling)):
             time = round(sum(t for t, _ in part) / frames, 3)
