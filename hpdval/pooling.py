@@ -6,6 +6,7 @@
 __all__ = ['POOLINGS', 'Pooling', 'clip_scores', 'pooled_scores']
 
 # %% ../nbs/28_pooling.ipynb #f18d4f83
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -38,7 +39,7 @@ def _check_views(model: DualView):
         )
 
 
-def _space_time(model, g, p, texts, k):
+def _space_time(model, g, p, texts, k, over_frames=torch.mean):
     _check_views(model)
     c, frames = model.cfg, g.shape[1]
     how = dict(score=judged_by(c), join=c.join, join_scale=c.join_scale)
@@ -47,7 +48,7 @@ def _space_time(model, g, p, texts, k):
     out = 0.0
     if weight > 0:
         whole = dual_view(g.flatten(0, 1), p.flatten(0, 1), *texts, alpha=1.0, **how)
-        out = out + weight * whole.unflatten(0, g.shape[:2]).mean(1)
+        out = out + weight * over_frames(whole.unflatten(0, g.shape[:2]), dim=1)
     if weight < 1:
         out = out + (1 - weight) * dual_view(g[:, 0], p.flatten(1, 2), *texts, alpha=0.0, topk=k, **how)
     return out
@@ -64,6 +65,7 @@ POOLINGS = {
     'mean': Pooling(_frame_mean, 'frame mean'),
     'max': Pooling(_frame_max, 'frame maximum'),
     'space-time': Pooling(_space_time, 'best patches in space and time'),
+    'space-time-max': Pooling(partial(_space_time, over_frames=torch.amax), 'best patches, maximum of the global view'),
 }
 
 # %% ../nbs/28_pooling.ipynb #84dbf5ba
@@ -73,14 +75,14 @@ def clip_scores(
     p: torch.Tensor,  # [B,T,N,D] patch embeddings
     texts=None,  # as `model.texts()` gives them; encoded if not given
     pooling='mean',  # a key of `POOLINGS`
-    k=0,  # of 'space-time': patches of a clip; 0 = those of a picture, times T
+    k=0,  # of 'space-time' and 'space-time-max': patches of a clip; 0 = those of a picture, times T
 ) -> torch.Tensor:  # [B,C]
     """Scores of clips. A `ValueError` for an unknown pooling, a k above the patches of a clip, and for a model without
     a local view where its patches are asked for."""
     fn = lookup(pooling, POOLINGS, 'pooling').fn
     if k:
         check_number('k', k, 1, p.shape[1] * p.shape[2], whole=True)
-        if fn is not _space_time:
+        if not pooling.startswith('space-time'):
             raise ValueError(f"k={k} has no effect on pooling={pooling!r}: leave it out, or pool by 'space-time'")
     return fn(model, g, p, texts if texts is not None else model.texts(), k)
 

@@ -315,7 +315,7 @@ class Classifier:
 BATCH = 64  # frames of a film that go through the tower together
 
 
-def _parts(shown, frames: int):  # iterator of `Shown` -> iterator of lists of `frames` each
+def _parts(shown, frames: int):  # iterator of (time, image) -> iterator of lists of `frames` each
     "The frames of a film, part by part."
     while part := list(itertools.islice(shown, frames)):
         yield part
@@ -324,7 +324,7 @@ def _parts(shown, frames: int):  # iterator of `Shown` -> iterator of lists of `
 @torch.inference_mode()
 def _clip_probabilities(c: Classifier, model: DualView, texts, parts, pooling, joined, decision):  # -> [B,C]
     "Probabilities of parts of a film, each with equally many frames."
-    x = c.pixels(torch.stack([c._image(image) for part in parts for _, image in part]))
+    x = c.pixels(torch.stack([image for part in parts for _, image in part]))
     scores = []
     for view in ENSEMBLES[model.cfg.ensemble](x):
         g, p = (e.unflatten(0, (len(parts), -1)) for e in model.visual(view))
@@ -342,7 +342,8 @@ def _of_film(c: Classifier, file, n, frames, pooling, classes, top, decide, temp
     lookup(pooling, POOLINGS, 'pooling')
     look, model, texts = c._look_for(classes, templates)
     decision, rows = c._decision(look, decide, templates), []
-    parts = _parts(each_frame(file, n * frames), frames)
+    small = ((time, c._image(image)) for time, image in each_frame(file, n * frames))  # each at once: films are large
+    parts = _parts(small, frames)
 
     def joined(scores):
         return join_names(scores, look.of, join)

@@ -615,7 +615,7 @@ def plot_timeline(
     table: pd.DataFrame,  # time (s), label, probability, as of `Classifier.predict_video`
     most=8,  # labels at most, those with the highest probability at some time
 ):
-    "Probabilities of labels over the time of a film. A `ValueError` for a table without these columns, or without rows."
+    "Probabilities of labels over the time of a film. A `ValueError` for a table without these columns or rows."
     check_number('most', most, 1, whole=True)
     missing = [n for n in ('time', 'label', 'probability') if n not in table]
     table = table if missing else table.dropna(subset='label')

@@ -125,7 +125,7 @@ def _opened(file):  # -> container, stream, path
     path = _whole_path(file)
     with _container(path) as container:
         stream = _video_stream(container, path)
-        stream.thread_type = 'AUTO'
+        stream.thread_type, stream.codec_context.thread_count = 'AUTO', min(4, os.cpu_count() or 1)  # each has frames
         yield container, stream, path
 
 # %% ../nbs/16_video.ipynb #e37b096c

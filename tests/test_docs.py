@@ -14,6 +14,7 @@ from PIL import Image
 import hpdval
 from hpdval import command
 from hpdval.core import write_json
+from hpdval.video import write_film
 from test_parallel import images
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,6 +101,7 @@ def small(tmp_path_factory):
     Image.open(folder / 'test0.png').save(folder / 'photo.jpg')
     (folder / 'photos').mkdir()
     Image.open(folder / 'test0.png').save(folder / 'photos/1.jpg')
+    write_film(folder / 'film.mp4', [np.asarray(Image.open(folder / 'test0.png').convert('RGB').resize((64, 64)))] * 5)
     with pytest.MonkeyPatch.context() as m:
         m.setenv('HPDVAL_RUNS', str(folder / 'runs'))
         m.setenv('HPDVAL_CACHE', str(folder / 'cache'))

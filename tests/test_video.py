@@ -1,12 +1,14 @@
-"""Films: read back frame for frame, by the clock, upright, in the right colours; what is no film is refused in one line.
+"""Films: read back frame for frame, by the clock, upright, in the right colours; what is no film is refused in a line.
 Every file is made here."""
 
-import sys
+import subprocess, sys, time
 from fractions import Fraction
 
 import av, numpy as np, pytest
 from PIL import Image
 
+from hpdval.config import make_config
+from hpdval.experiment import run
 from hpdval.video import each_frame, film_length, is_film, read_frames, write_film
 
 H, W = 48, 64
@@ -331,3 +333,63 @@ def test_pictures_that_change_their_size_are_refused_as_a_tensor(tmp_path):
 
 def test_films_are_known_by_their_endings():
     assert is_film('a.MP4') and is_film('b/c.mkv') and not is_film('a.png') and not is_film(b'a.mp4') and not is_film(3)
+
+
+# How much it takes
+
+MEMORY = """
+import re, sys
+import numpy as np
+from hpdval.predict import Classifier
+
+def of(name):
+    return int(re.search(name + r':\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1000
+
+c = Classifier.load(sys.argv[1], device='cpu')
+c.predict(np.zeros((64, 64, 64, 3), np.uint8))  # the model at work
+before = of('VmRSS')
+open('/proc/self/clear_refs', 'w').write('5')  # the peak is counted from here
+rows = len(c.predict_video(sys.argv[2], n=15, frames=4))
+print(rows, of('VmHWM') - before)
+"""
+
+
+@pytest.fixture(scope='module')
+def full_hd(tmp_path_factory):
+    "A minute of 1080p."
+    file = tmp_path_factory.mktemp('film') / 'film.mp4'
+    frames = (np.roll(numbered(i, 1080, 1920), 8 * i, 1) for i in range(1500))
+    write_film(file, frames, options=dict(preset='ultrafast', bf='2'))
+    return file
+
+
+@pytest.mark.thorough
+@pytest.mark.skipif(sys.platform != 'linux', reason='reads /proc')
+def test_a_minute_of_1080p_takes_300_mb_above_the_model(full_hd, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    run_ = run(make_config('zero-shot-dual', 'icon-voc-lt', device='cpu'), progress=False)
+    done = subprocess.run([sys.executable, '-c', MEMORY, run_.folder, full_hd], capture_output=True, text=True)
+    rows, above = done.stdout.split()
+    assert int(rows) == 15 * 20 and float(above) <= 300
+
+
+@pytest.mark.thorough
+def test_64_frames_of_a_film_cost_little_more_than_to_decode_it(full_hd):
+    "CPU seconds, the least of three."
+
+    def seconds(read):
+        start = time.process_time()
+        read()
+        return time.process_time() - start
+
+    def bare():
+        with av.open(str(full_hd)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            assert sum(1 for _ in container.decode(stream)) == 1500
+
+    def ours():
+        assert sum(1 for _ in each_frame(full_hd, 64)) == 64
+
+    rounds = [(seconds(bare), seconds(ours)) for _ in range(3)]
+    assert min(b for _, b in rounds) <= 1.2 * min(a for a, _ in rounds)

@@ -58,9 +58,8 @@ def test_the_command_reads_the_words_of_a_job():
 def test_every_page_of_the_paper_is_planned(copy):
     printed = snakemake(copy, '--dry-run', '--quiet', 'host')
     count = {k: int(n) for k, n in re.findall(r'^(\w+) +(\d+)$', printed, re.M)}
-    notebooks = {
-        p.stem for p in (ROOT / 'nbs').glob('*.ipynb') if re.match(r'table\d|fig\d|local_view|open_vocabulary', p.stem)
-    }
+    pages = r'table\d|fig\d|local_view|open_vocabulary|video'
+    notebooks = {p.stem for p in (ROOT / 'nbs').glob('*.ipynb') if re.match(pages, p.stem)}
     assert count['few_shot_table'] == 1 and count['page'] >= len(notebooks) - 1 and count['fewshot'] == 6
     assert count['run'] == len(jobs()) > 100
     assert all(f'paper_figures/{n}/' in printed for n in notebooks)
