@@ -1,4 +1,4 @@
-"""Classes that were never trained on: what base classes hold, what a run answers for others, and the published splits."""
+"""Classes that were never trained on: what base classes hold, what a run answers for others, the published splits."""
 
 import re
 
