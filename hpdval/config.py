@@ -366,7 +366,7 @@ def _scored(cfg, two: bool) -> set:
     return named | {'score', 'scoring', 'alpha', 'alpha_on'} | local
 
 # %% ../nbs/25_config.ipynb #405c9502
-_ALONE = ('shared', 'hierarchical', 'conditional')  # prompts that learn all that they score with
+_ALONE = ('shared', 'hierarchical', 'conditional', 'pairs')  # prompts that learn all that they score with
 
 
 def reads_fixed(cfg) -> bool:
