@@ -239,6 +239,7 @@ METHODS = {
         dict(loss='bal', sampling='balanced', scale=100.0, **_BOTH_TOWERS, **_GLOBAL),
         'LM-CLIP, IEEE Access 2025',
         official=_COSINE,
+        embedded=dict(lr1=1.25e-4, epochs1=4),
         usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8, scoring='softmax', contrast_weight=1 / 5),
     ),
     'dval': Method(
@@ -422,7 +423,7 @@ def _scored(cfg, two: bool) -> set:
     return named | {'score', 'scoring', 'alpha', 'alpha_on'} | local
 
 # %% ../nbs/25_config.ipynb #405c9502
-_ALONE = ('shared', 'hierarchical', 'conditional')  # prompts that learn all that they score with
+_ALONE = ('shared', 'hierarchical', 'conditional', 'pairs')  # prompts that learn all that they score with
 
 
 def reads_fixed(cfg) -> bool:
