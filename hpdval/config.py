@@ -252,7 +252,6 @@ METHODS = {
         'HP-DVAL, stage 1 by LoRA',
         dict(prompts='fixed', epochs2=0, joint=False, tune1='lora'),
         'section III-B, with Hu et al., ICLR 2022',
-        embedded=dict(lr1=5e-3),
     ),
     'hp-dval': Method(
         'HP-DVAL',
