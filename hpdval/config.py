@@ -746,10 +746,10 @@ def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # laye
     source = lookup(benchmark, SOURCES, 'benchmark')
     set_by_mode = lookup(mode, MODES, 'mode')
     size = SMALL if mode == 'recommended' and clip == 'mini' else source.size
-    own = m.embedded if size else {}
+    tuned = m.embedded if size else {}
     if mode == 'official':
-        own = m.official
-    return dict(preset=source.preset, mode=set_by_mode, usual=m.usual, size=size, own=own, method=m.fixes)
+        tuned = m.official
+    return dict(preset=source.preset, mode=set_by_mode, usual=m.usual, size=size, tuned=tuned, method=m.fixes)
 
 
 def start_config(method: str, benchmark: str, mode: str, clip='mini') -> dict:
