@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Commands', 'show',
            'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main', 'show_settings', 'run',
-           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'save_sheet',
-           'predicted', 'predict', 'fetch', 'list_', 'old_files', 'clean']
+           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'check_sheet',
+           'save_sheet', 'predicted', 'predict', 'fetch', 'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, time
@@ -252,6 +252,16 @@ def all_pictures(images) -> tuple:  # paths, what happens to a picture that cann
     return [str(f) for fs in found for f in fs], 'skip' if any(Path(f).is_dir() for f in images) else 'error'
 
 
+def check_sheet(file: str, images: list):
+    "A `ValueError` before anything is looked at, where no contact sheet can be written."
+    from hpdval.video import is_film
+
+    if Path(file).suffix.lower() != '.png':
+        raise ValueError(f'--sheet {file}: give the name of a PNG, such as sheet.png')
+    if any(map(is_film, images)):
+        raise ValueError('--sheet is for pictures, and there is a film among these: leave it out')
+
+
 def save_sheet(table, file: str):
     "Write the contact sheet of a table."
     import matplotlib.pyplot as plt
@@ -259,8 +269,6 @@ def save_sheet(table, file: str):
     from hpdval.core import atomic_write
     from hpdval.predict import contact_sheet
 
-    if Path(file).suffix.lower() != '.png':
-        raise ValueError(f'--sheet {file}: give the name of a PNG, such as sheet.png')
     fig = contact_sheet(table)
     with atomic_write(file) as f:
         fig.savefig(f, format='png', bbox_inches='tight')
@@ -312,6 +320,8 @@ def predict(folder, images, classes, join, templates, top, parts, decide, sheet,
     model = Classifier.load(folder, device=device, method=method)
     files, unusable = all_pictures(images)
     asked = dict(classes=names_of(classes), join=join, templates=list(templates) or None)
+    if sheet:
+        check_sheet(sheet, files)
     if top is None and not decide and not sheet:
         top = 5
     table = predicted(model, files, parts, unusable, top=top, decide=decide, **asked)
