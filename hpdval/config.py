@@ -273,6 +273,7 @@ METHODS['dualcoop'] = Method(
     dict(prompts='pairs', **_NO_STAGE1, **_GLOBAL),
     'Sun et al., NeurIPS 2022',
     official=_COSINE | dict(loss2=''),
+    embedded=dict(ctx_init='words'),
     usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
 )
 METHODS['label-graph'] = Method(
@@ -280,6 +281,7 @@ METHODS['label-graph'] = Method(
     dict(prompts='graph', **_NO_STAGE1, **_GLOBAL),
     'after Tang et al., arXiv 2511.20641',
     official=_COSINE | dict(loss2=''),
+    embedded=dict(lr2=1e-3),
     usual=dict(class_ctx=True, loss='db-focal', lr2=2e-3),
 )
 METHODS['tai-dpt'] = Method(
@@ -287,6 +289,7 @@ METHODS['tai-dpt'] = Method(
     dict(prompts='hierarchical', **_NO_STAGE1),
     'Guo et al., CVPR 2023',
     official=dict(loss2=''),
+    embedded=dict(batch_size=128),
     usual=dict(
         train_on='texts',
         n_ctx=16,
@@ -306,6 +309,7 @@ METHODS['lamm'] = Method(
     dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
     'Gao et al., AAAI 2024',
     official=_COSINE | dict(loss2=''),
+    embedded=dict(lr2=0.03),
     usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
 )
 
