@@ -209,7 +209,7 @@ class Result:
 
     @property
     def logits(self) -> np.ndarray:  # float32 [N,C], of the test images
-        "What the loss saw, where images are judged as they were trained (`Config.scoring`); their sigmoid is a probability."
+        "What the loss saw, if images are judged as they were trained (`scoring`); their sigmoid is a probability."
         return self.scale * (self.scores - self.centre)
 
     @property
