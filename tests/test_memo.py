@@ -208,10 +208,10 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
     'data': 'Split.at Split.counts check_classes',
     'experiment': """Result.load Result.save Result.file Result.checked_folder _clip _decisions _found
-        _measured _or_nan _run _train _write cached_clip config_clip drop_checkpoints load_benchmark needs_captions run
-        run_code run_name run_parts code_parts _part_name _say_missing _written""",
+        _measured _or_nan _run _train _write builds_on cached_clip config_clip drop_checkpoints load_benchmark
+        needs_captions run run_code run_name run_parts code_parts _part_name _say_missing _written""",
     'align': 'Head.__init__',
-    'prompts': 'Prompts.__init__',
+    'prompts': 'Prompts.__init__ Prompts.restart',  # of prompts that are not used: stage 1 alone
     'losses': 'parse_terms',
 }
 

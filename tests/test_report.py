@@ -229,7 +229,9 @@ def test_methods_with_other_classes_are_refused():
 
 class Model(NamedTuple):
     use_learned = False
-    cfg: object = SimpleNamespace(join='topk', score='cosine', topk=0, topk_share=0.2, alpha_on='global')
+    cfg: object = SimpleNamespace(
+        join='topk', score='cosine', scoring='same', ensemble='none', topk=0, topk_share=0.2, alpha_on='global'
+    )
     visual: object = SimpleNamespace(grid=(8, 8))
 
 

@@ -9,7 +9,7 @@ import pytest
 from hpdval import command
 from hpdval.config import TYPES, config_hash, make_config
 from hpdval.experiment import run_code
-from hpdval.paper import jobs
+from hpdval.paper import TABLES, jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ('seeds=0', 'epochs=1')
@@ -61,7 +61,8 @@ def test_every_page_of_the_paper_is_planned(copy):
     pages = r'table\d|fig\d|local_view|open_vocabulary|video'
     notebooks = {p.stem for p in (ROOT / 'nbs').glob('*.ipynb') if re.match(pages, p.stem)}
     assert count['few_shot_table'] == 1 and count['page'] >= len(notebooks) - 1 and count['fewshot'] == 6
-    assert count['run'] == len(jobs()) > 100
+    shown = [t for t in TABLES if t not in ('lm-clip', 'lora', 'views', 'templates')]  # these have no page yet
+    assert count['run'] == len(jobs(tables=shown)) > 100
     assert all(f'paper_figures/{n}/' in printed for n in notebooks)
 
 
