@@ -23,7 +23,7 @@ from .clip import Clip, make_student
 from .config import Config, judged_by, stages
 from .core import autocast
 from .data import ENSEMBLES
-from .prompts import PROMPTS, prompt_ids
+from .prompts import PROMPTS, ensemble, prompt_ids
 
 # %% ../nbs/26_model.ipynb #1181c6d3
 def seeded(*key: int) -> torch.Generator:
@@ -50,10 +50,7 @@ def mean_of_templates(
     C: int,  # classes
 ) -> torch.Tensor:  # [C,D]
     "The mean direction of each class, with the mean length; of one template, what it is."
-    if len(t) == C:
-        return t
-    t = t.unflatten(0, (-1, C))
-    return F.normalize(F.normalize(t, dim=-1).mean(0), dim=-1) * t.norm(dim=-1).mean(0)[:, None]
+    return t if len(t) == C else ensemble(t.unflatten(0, (-1, C)))
 
 # %% ../nbs/26_model.ipynb #b76fa903
 class LowRank(nn.Module):
