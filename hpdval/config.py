@@ -88,9 +88,7 @@ class Config:
     prompts: str = 'hierarchical'  # fixed | hierarchical | global | local (Table VI) | shared (CoOp) | ...
     n_ctx: int = 4  # M, learnable vectors per prompt
     ctx_init: str = 'noise'  # noise, N(0, .02) | words: the template's words (docs/paper_and_code.md#row-9)
-    class_ctx: bool = (
-        False  # a context of its own for every class, in the place of one for all (prompts='pairs', 'graph')
-    )
+    class_ctx: bool = False  # every class has a context of its own (prompts='pairs', 'graph')
     graph_share: float = 0.1  # of prompts='graph': pairs of classes that are neighbours, the most alike, 0..1
     train_on: str = 'images'  # what stage 2 learns from: images | texts (TaI-DPT) | captions | sentences
     text_join_scale: float = 50.0  # of train_on='texts': weights over the tokens, as join_scale over the patches
@@ -426,16 +424,13 @@ def _scored(cfg, two: bool) -> set:
     return named | {'score', 'scoring', 'alpha', 'alpha_on'} | local
 
 # %% ../nbs/25_config.ipynb #405c9502
-_ALONE = ('shared', 'hierarchical', 'conditional', 'pairs')  # prompts that learn all that they score with
-
-
 def reads_fixed(cfg) -> bool:
     "Does anything read the fixed prompts?"
     names = stage_names(cfg)
     if not names or 'stage1' in names:
         return True
     wanted = {field for s in names for term, _ in active_terms(cfg, s).values() for field in term.reads(cfg)}
-    return 'fixed' in wanted or not HEADS[cfg.head].learns and cfg.prompts not in _ALONE
+    return 'fixed' in wanted or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
 
 # %% ../nbs/25_config.ipynb #d9280e0c
 def _losses(cfg) -> set:

@@ -48,7 +48,7 @@ from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
 from .labels import LIMITS
 from .metrics import average_precision, bootstrap_ci, mean_interval, summary
-from .model import DualView
+from .model import DualView, check_no_ensemble, check_views
 from .moving import ICON_CLIPS
 from .report import GROUPS, provenance, results_table
 from .sources import SOURCES, Data
@@ -645,18 +645,6 @@ def kept(
     return pd.read_csv(io.StringIO(text))
 
 # %% ../nbs/42_paper.ipynb #dcab77a1
-def _check_views(model: DualView):
-    "A `ValueError` unless the model's score is a mixture of two views."
-    cfg = model.cfg
-    if model.use_learned and (model.head.learns or model.prompts.own_score):
-        raise ValueError(
-            f'head={cfg.head!r} with prompts={cfg.prompts!r} does not score by a global and a local view: '
-            'take a run of another method, such as hp-dval'
-        )
-    if cfg.ensemble != 'none':
-        raise ValueError(f"ensemble={cfg.ensemble!r}: a sweep looks at one view of an image, take the run without it")
-
-
 @torch.inference_mode()
 def view_scores(
     model: DualView,
@@ -668,7 +656,8 @@ def view_scores(
 ) -> tuple:  # [N,C] of the global view, {k: [N,C]} of the local one
     """The scores of the two views before `dual_view` mixes them (eq. 4, 5). A `ValueError` for a model without views,
     and for numbers of patches that an image has not."""
-    _check_views(model)
+    check_views(model)
+    check_no_ensemble(model, 'a sweep')
     if model.cfg.join != 'topk':
         raise ValueError(f"join={model.cfg.join!r} has no number of patches to sweep: take a run with join='topk'")
     patches = model.visual.grid[0] * model.visual.grid[1]

@@ -14,7 +14,7 @@ import torch
 from .align import dual_view, global_weight
 from .config import judged_by
 from .core import check_number, lookup
-from .model import DualView
+from .model import DualView, check_no_ensemble, check_views
 
 # %% ../nbs/28_pooling.ipynb #37654a62
 def _of_frames(model: DualView, g, p, texts) -> torch.Tensor:  # [B,T,C]
@@ -30,17 +30,8 @@ def _frame_max(model, g, p, texts, k):
     return _of_frames(model, g, p, texts).amax(1)
 
 
-def _check_views(model: DualView):
-    "A `ValueError` for a model whose score is no mixture of two views."
-    if model.use_learned and (model.head.learns or model.prompts.own_score):
-        raise ValueError(
-            f'head={model.cfg.head!r} with prompts={model.cfg.prompts!r} has no local view to take the best patches '
-            "of: pool by 'mean' or 'max'"
-        )
-
-
 def _space_time(model, g, p, texts, k, over_frames=torch.mean):
-    _check_views(model)
+    check_views(model, "pool by 'mean' or 'max'")
     c, frames = model.cfg, g.shape[1]
     how = dict(score=judged_by(c), join=c.join, join_scale=c.join_scale)
     weight = global_weight(c.alpha, c.alpha_on)
@@ -96,6 +87,7 @@ def pooled_scores(
     batch=128,  # frames at a time
 ) -> dict:  # each that was asked -> [N,C]
     "Scores of clips, for several ways to join their frames. Raises as `clip_scores` does."
+    check_no_ensemble(model, 'a pooling of frames')
     T, texts, out = frames.shape[1], model.texts(), {}
     for _, n, _ in asked:
         check_number('frames', n, 1, T, whole=True)

@@ -130,6 +130,7 @@ class Prompts(nn.Module):
     views = ('global', 'local')  # those whose prompt is learned, and not the other's
     own_score = False  # True: `score` takes the place of eq. 5
     needs_image = False  # True: and there are no text embeddings without an image
+    needs_fixed = True  # False: `texts` and `score` read no fixed prompt
     needs_patches = False  # True: that `score` reads the patch embeddings, not the global one alone
 
     def __init__(
@@ -236,12 +237,14 @@ class LearnedPrompts(Prompts):
 class SharedPrompts(LearnedPrompts):
     "One context for both views (CoOp)."
 
+    needs_fixed = False
     views = ('global',)
 
 
 class HierarchicalPrompts(LearnedPrompts):
     "A context for the global view and one for the local view (eq. 6-7)."
 
+    needs_fixed = False
     n = 2
 
 
@@ -267,6 +270,7 @@ class ConditionalPrompts(LearnedPrompts):
     "CoCoOp: one context, shifted by a vector that the image decides."
 
     views = ()
+    needs_fixed = False
     own_score = needs_image = True
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):

@@ -8,7 +8,7 @@ __all__ = ['SPACE', 'TUNE_PARAMETERS', 'Among', 'Between', 'as_axis', 'read_spac
            'check_folds', 'as_parameters', 'tune']
 
 # %% ../nbs/34_tune.ipynb #8931d352
-import importlib, math, time
+import math, time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 
 from .align import patches_used
 from .config import METHODS, TYPES, Config, make_config, method_config, run_key, stage_names, start_config, typed
-from .core import check_number, lookup, say
+from .core import check_number, import_extra, lookup, say
 from .experiment import config_clip, load_benchmark, run
 from .metrics import mean_interval
 from .parallel import from_main, is_main
@@ -391,10 +391,7 @@ TUNE_PARAMETERS = (
 
 def _optuna():
     "The library that proposes settings. A `ValueError` that says how to get it."
-    try:
-        return importlib.import_module('optuna')
-    except ImportError as e:
-        raise ValueError(f"tune needs Optuna ({e}): pip install 'hpdval[tune]'") from None
+    return import_extra('optuna', 'tune', 'tune needs Optuna')
 
 
 def new_study(optuna):

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 import torch.nn.functional as F
 
 from .clip import Clip
-from .config import Config
+from .config import Config, judged_by
 from .core import check_number, get_device
 from .experiment import Result, config_clip, load_model
 from .metrics import as_arrays, average_precision, mean_interval
@@ -97,7 +97,7 @@ def open_scores(
         return predict_scores(for_classes(model, names), world.test.images, pixels).numpy()
 
     every, n = of((*world.base, *world.novel)), len(world.base)
-    if compares_names(result.made_by.score):
+    if compares_names(judged_by(result.made_by)):
         return dict(base=of(world.base), novel=of(world.novel), all=every)
     return dict(base=every[:, :n], novel=every[:, n:], all=every)
 
@@ -119,12 +119,16 @@ def open_measures(result: Result) -> pd.DataFrame:  # name, kind (measure | base
     return kept(result, 'open_vocabulary', make)
 
 # %% ../nbs/44_unseen.ipynb #34d2bafa
+def _similarities(clip: Clip, base, novel, template, spelling):  # -> [novel, base], cosines
+    texts = [F.normalize(fixed_prompts(clip, names, template, spelling), dim=-1) for names in (base, novel)]
+    return texts[1] @ texts[0].T
+
+
 def distances(
     clip: Clip, base, novel, template='a photo of a {}.', spelling='listed'
 ) -> pd.Series:  # 0..2, by novel name
     "1 - the largest cosine of a novel class's fixed prompt with those of the base classes."
-    texts = [F.normalize(fixed_prompts(clip, names, template, spelling), dim=-1) for names in (base, novel)]
-    nearest = (texts[1] @ texts[0].T).max(1)
+    nearest = _similarities(clip, base, novel, template, spelling).max(1)
     return pd.Series(1 - nearest.values.cpu().numpy(), list(novel)).rename('distance')
 
 
@@ -132,8 +136,8 @@ def nearest_base(
     clip: Clip, base, novel, template='a photo of a {}.', spelling='listed'
 ) -> list:  # a base name for each
     "The base class whose fixed prompt is nearest to that of each novel class."
-    texts = [F.normalize(fixed_prompts(clip, names, template, spelling), dim=-1) for names in (base, novel)]
-    return [base[i] for i in (texts[1] @ texts[0].T).argmax(1).tolist()]
+    nearest = _similarities(clip, base, novel, template, spelling).argmax(1)
+    return [base[i] for i in nearest.tolist()]
 
 
 def rank_correlation(x, y, draws=2000, seed=0) -> tuple:  # rho, low, high

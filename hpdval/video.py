@@ -6,7 +6,7 @@
 __all__ = ['FILMS', 'NEAR', 'write_film', 'is_film', 'turned', 'Shown', 'each_frame', 'film_length', 'read_frames']
 
 # %% ../nbs/16_video.ipynb #36ccb07b
-import importlib, math, os, re
+import math, os, re
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -14,16 +14,13 @@ from typing import NamedTuple
 
 import numpy as np, torch
 
-from .core import check_number, say
+from .core import check_number, import_extra, say
 from .data import KINDS
 
 # %% ../nbs/16_video.ipynb #89c4b91c
 def _av():
     "The library that reads and writes films. A `ValueError` that says how to get it."
-    try:
-        return importlib.import_module('av')
-    except ImportError as e:
-        raise ValueError(f"films need PyAV ({e}): pip install 'hpdval[video]'") from None
+    return import_extra('av', 'video', 'films need PyAV')
 
 
 def write_film(

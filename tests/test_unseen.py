@@ -264,3 +264,11 @@ def test_every_class_has_a_part_or_is_in_none():
         base, novel = CLASS_SPLITS[split](names)
         assert not {*base} & {*novel} and {*base, *novel} <= {*names}
         assert split != 'half' or len(base) + len(novel) == len(names)
+
+
+def test_a_run_that_is_judged_by_softmax_compares_names(tmp_path, monkeypatch):
+    "LM-CLIP trains with cosines and is judged by a softmax: its base classes are those that the run measured."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    result = run(make_config('zero-shot', 'icon-voc-half', scoring='softmax'), progress=False)
+    found = open_measures(result).set_index('name').value
+    assert found['mAP base'] == pytest.approx(result.mAP['total'], abs=1e-3)
