@@ -6,7 +6,7 @@
 __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'import_extra', 'live', 'say', 'duration', 'watch',
            'refuse_folder', 'atomic_write', 'parse_json', 'as_json', 'write_json', 'file_digest', 'text_digest',
            'write_sealed', 'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything',
-           'get_device', 'autocast', 'source_commit', 'environment']
+           'get_device', 'to_device', 'autocast', 'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, secrets, shutil, subprocess, sys
@@ -316,9 +316,16 @@ def get_device(name='auto') -> torch.device:
         raise ValueError(f'device {name!r} cannot be used here: {str(e).splitlines()[0]}') from None
 
 
-def autocast(device: torch.device, precision: str):
-    "The context in which the towers run: bfloat16 where `precision` asks for it."
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16')
+def to_device(t: torch.Tensor, device) -> torch.Tensor:
+    "The tensor on a device. A copy to a CUDA device goes through pinned memory, so nothing waits for it."
+    if torch.device(device).type == 'cuda' and t.device.type == 'cpu':
+        t = t.pin_memory()
+    return t.to(device, non_blocking=True)
+
+
+def autocast(device: torch.device, precision: str, cache=True):
+    "The context in which the towers run: bfloat16 where `precision` asks for it. `cache`: a weight is cast once in it."
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16', cache_enabled=cache)
 
 # %% ../nbs/00_core.ipynb #0baf417f
 PACKAGE = Path(__file__).parent if '__file__' in globals() else repo_root() / 'hpdval'

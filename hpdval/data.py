@@ -20,7 +20,7 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
-from .core import atomic_write, cache_dir, lookup, parse_json, refuse_folder, say, write_json
+from .core import atomic_write, cache_dir, lookup, parse_json, refuse_folder, say, to_device, write_json
 from .fingerprint import code_digest
 from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
 
@@ -635,7 +635,7 @@ def augment_clip(
     jitter=0.2,
 ) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Random resized crop, mirror, brightness and contrast, one draw per image."
-    u = torch.rand(7, len(batch), generator=generator, device=generator.device).to(batch.device, non_blocking=True)
+    u = to_device(torch.rand(7, len(batch), generator=generator, device=generator.device), batch.device)
     a = area[0] + (area[1] - area[0]) * u[0]
     r = ratio[0] * (ratio[1] / ratio[0]) ** u[1]
     w, h = (a * r).sqrt().clamp(max=1), (a / r).sqrt().clamp(max=1)  # sides of the crop, 1 = the image
@@ -664,15 +664,14 @@ def augment_icons(
 
     def draw(n):
         drawn = torch.randint(n, (B, 1), generator=generator, device=generator.device)
-        return drawn.to(batch.device, non_blocking=True)
+        return to_device(drawn, batch.device)
 
     at = torch.arange(S, device=batch.device)[None]
     moved = [at + draw(2 * pad + 1) - pad for _ in range(2)]
     rows, cols = (torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)) for i in moved)
     cols = torch.where(draw(2) == 1, cols.flip(1), cols)
-    channels = (
-        torch.rand(B, 3, generator=generator, device=generator.device).argsort(1).to(batch.device, non_blocking=True)
-    )
+    order = torch.rand(B, 3, generator=generator, device=generator.device).argsort(1)
+    channels = to_device(order, batch.device)
     for dim, index in ((1, channels[:, :, None, None]), (2, rows[:, None, :, None]), (3, cols[:, None, None, :])):
         batch = batch.gather(dim, index.expand_as(batch))
     return batch
@@ -736,7 +735,7 @@ def augment_official(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
 # %% ../nbs/12_data.ipynb #5648f226
 def augment_flip(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Mirror half of the images."
-    drawn = torch.rand(len(batch), generator=generator, device=generator.device).to(batch.device, non_blocking=True)
+    drawn = to_device(torch.rand(len(batch), generator=generator, device=generator.device), batch.device)
     return torch.where(drawn.view(-1, 1, 1, 1) < 0.5, batch.flip(-1), batch)
 
 # %% ../nbs/12_data.ipynb #8c67dfaa

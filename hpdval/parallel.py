@@ -15,14 +15,20 @@ import torch
 from .core import get_device
 
 # %% ../nbs/01_parallel.ipynb #5afa5722
+def _on_cpu() -> bool:
+    "Would processes that are launched now work on the CPU?"
+    from accelerate.utils import parse_flag_from_env
+
+    return parse_flag_from_env('ACCELERATE_USE_CPU') or not torch.cuda.is_available()
+
+
 def group():
     "accelerate's `PartialState` of this process if it was launched with others, else None."
     if int(os.environ.get('WORLD_SIZE', 1)) < 2:
         return None
     from accelerate import PartialState
-    from accelerate.utils import parse_flag_from_env
 
-    return PartialState(cpu=parse_flag_from_env('ACCELERATE_USE_CPU') or not torch.cuda.is_available())
+    return PartialState(cpu=_on_cpu())
 
 
 def is_main() -> bool:
@@ -123,9 +129,15 @@ def spawn(
     *args,
     processes=2,
 ):
-    "Call `fn(*args)` in several processes of this machine at once, by accelerate's `notebook_launcher`."
+    """Call `fn(*args)` in several processes of this machine at once, by accelerate's `notebook_launcher`. A `ValueError`
+    for more processes than GPUs, if there are any."""
     from accelerate import notebook_launcher
 
+    if not _on_cpu() and processes > torch.cuda.device_count():
+        raise ValueError(
+            f'{processes} processes need as many GPUs, and there is {torch.cuda.device_count()}: ask for less, '
+            'or set ACCELERATE_USE_CPU=true'
+        )
     notebook_launcher(
         _one_thread, (fn, *args), num_processes=processes, rdzv_backend='c10d', rdzv_endpoint='localhost:0'
     )

@@ -6,9 +6,10 @@
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
            'Training', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed',
-           'gathered', 'text_fields', 'logit_fields', 'make_teacher', 'extras', 'label_sentences', 'encode_captions',
-           'stage1_params', 'stage1_losses', 'save_array', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses',
-           'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2', 'split_for_selection']
+           'gathered', 'text_fields', 'logit_fields', 'recorded', 'make_teacher', 'extras', 'label_sentences',
+           'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'is_whole', 'FeatureFeed',
+           'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2',
+           'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
 import hashlib, math, time, zipfile, zlib
@@ -16,11 +17,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np, pandas as pd, torch
+from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
 from .config import TYPES, Config, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, watch, write_json
+from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, to_device, watch, write_json
 from .data import AUGMENTS, augment, holdout, to_float
 from .fingerprint import code_digest, network_code
 from .labels import SPELLINGS
@@ -106,7 +108,7 @@ class Pixels:
         images,  # uint8 [B,3,S,S]
         generator=None,  # augments if given
     ) -> torch.Tensor:  # float32 [B,3,S,S], on the device
-        images = images.to(self.device)
+        images = to_device(images, self.device)
         if generator is not None and self.cfg.augment != 'none':
             images = augment(images, self.cfg.augment, generator)
         return to_float(images, *self.stats)
@@ -522,15 +524,54 @@ def logit_fields(model: DualView, g, p, score, wanted: set) -> dict:  # embeddin
         known['fixed_logits'] = model.logits(fixed)
     return known
 
+# %% ../nbs/30_train.ipynb #d4a699ce
+class _Tower(nn.Module):
+    "A tower in the precision of a run, for one way to look."
+
+    def __init__(self, tower, cfg: Config, *how):
+        super().__init__()
+        self.tower, self.precision, self.how = tower, cfg.precision, how
+
+    def forward(self, x):
+        with autocast(x.device, self.precision, cache=False):  # a cached weight would not be read again in a replay
+            return self.tower(x, *self.how)
+
+
+def recorded(
+    tower,  # ImageTower
+    device,
+    cfg: Config,
+    *how,  # what the tower is called with beside the images
+):  # -> images [B,3,S,S] -> embeddings
+    "The tower in the precision of a run; on a CUDA device it is recorded for the batches of the run, and replayed."
+    plain = _Tower(tower, cfg, *how)
+    if device.type != 'cuda':
+        return plain
+    rows = len(torch.arange(cfg.batch_size)[share(cfg.batch_size)])
+    like = torch.zeros(rows, 3, tower.size, tower.size, device=device)
+    try:
+        replayed = torch.cuda.make_graphed_callables(_Tower(tower, cfg, *how), (like,))
+    except RuntimeError as e:  # too little memory, or a tower that waits for the device
+        say(f'the image tower is not recorded, and slower for it: {str(e).splitlines()[0]}', once=True)
+        return plain
+
+    def run(x):
+        if x.shape != like.shape:
+            return plain(x)
+        return tuple(e.clone() for e in replayed(x))  # the next replay writes into the same memory
+
+    return run
+
 # %% ../nbs/30_train.ipynb #1ac42d39
 def make_teacher(cfg: Config, clip: Clip, pixels: Pixels, names: list):  # -> images -> embeddings, or None
     "The function that makes the wanted embeddings of the frozen teacher; None where none are."
     if not names or cfg.teacher == 'student':
         return None
 
+    look = recorded(clip.visual, pixels.device, cfg, cfg.local)
+
     def teacher(x):
-        with autocast(pixels.device, cfg.precision):
-            both = dict(zip(('teacher_g', 'teacher_p'), clip.visual(x, cfg.local)))
+        both = dict(zip(('teacher_g', 'teacher_p'), look(x)))
         return tuple(both[n] for n in names)
 
     return teacher
@@ -604,21 +645,23 @@ def stage1_losses(
     teacher = make_teacher(cfg, clip, pixels, names)
     feed = Feed(train.images, pixels, teacher)
     params = stage1_params(model)
+    student = recorded(model.visual, pixels.device, cfg)
     fixed = None if cfg.train_text or cfg.joint else model.texts()
     more = extras(model, clip, train, wanted)
 
     def losses(idx, epoch, step):
         x, t = feed(idx, epoch, step)
+        rows = to_device(idx, pixels.device)
+        g, p = student(x)
         with autocast(pixels.device, cfg.precision):
-            g, p = model.visual(x)
             texts = fixed or model.texts()
         texts = [e.float() for e in texts]
         n = len(idx)
         score = gather_rows(model.score(g.float(), p.float(), texts), n)
         taught = dict(zip(names, t)) if teacher else dict(teacher_g=g, teacher_p=p)  # itself: #row-2
         known = gathered(wanted, n, g=g, p=p, **taught)
-        seen = Seen(**known, **text_fields(model, texts, wanted), **more(idx))
-        return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
+        seen = Seen(**known, **text_fields(model, texts, wanted), **more(rows))
+        return dict(cls=classify(model.logits(score), y_all[rows])) | weighed(terms, seen, cfg)
 
     return params, losses, pixels
 
@@ -696,9 +739,9 @@ class FeatureFeed:
 
     def __call__(self, idx, epoch) -> tuple:  # global [B,D], patch [B,P,D], float32 on the device
         g, p = self._set(epoch)
-        own = idx[share(len(idx))]
+        own = to_device(idx[share(len(idx))], g.device)
         p = p[own] if self.patches else g[own, None]
-        return tuple(t.to(device=self.pixels.device, dtype=torch.float32, copy=True) for t in (g[own], p))
+        return tuple(to_device(t, self.pixels.device).to(torch.float32, copy=True) for t in (g[own], p))
 
 
 def tensors_digest(text: str, *tensors) -> str:  # 16 hex digits
@@ -724,11 +767,12 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
         with autocast(pixels.device, cfg.precision):
             texts = [t.float() for t in model.texts()]
         g, p = feed(idx, epoch)
+        rows = to_device(idx, pixels.device)
         n = len(idx)
         score = gather_rows(model.score(g, p, texts), n)
         known = text_fields(model, texts, wanted) | logit_fields(model, g, p, score, wanted)
-        seen = Seen(**gathered(wanted, n, g=g, p=p), **known, **more(idx))
-        return dict(cls=classify(model.logits(score), y_all[idx])) | weighed(terms, seen, cfg)
+        seen = Seen(**gathered(wanted, n, g=g, p=p), **known, **more(rows))
+        return dict(cls=classify(model.logits(score), y_all[rows])) | weighed(terms, seen, cfg)
 
     return params, losses, pixels
 
@@ -767,7 +811,8 @@ def text_losses(model: DualView, clip: Clip, texts: Texts, progress=True) -> tup
         calibrate(model, torch.cat(scores), torch.cat([y_all, y_all]), classify)
 
     def losses(idx, epoch, step):
-        return dict(cls=sum(classify(model.logits(s), y_all[idx]) for s in views(idx)))
+        y = y_all[to_device(idx, device)]
+        return dict(cls=sum(classify(model.logits(s), y) for s in views(idx)))
 
     return [*model.learner.requires_grad_(True).parameters()], losses, Pixels(clip, cfg, device)
 

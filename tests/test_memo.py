@@ -12,7 +12,7 @@ from hpdval.config import METHODS, Method, make_config, method_config, stages
 from hpdval.data import AUGMENTS, TRANSFORMS, decode_split
 from hpdval.experiment import REGISTRIES, Result, compare, config_clip, load_benchmark, needs_captions, run, run_code
 from hpdval.experiment import run_name, run_parts
-from hpdval.fingerprint import Walk, _codes
+from hpdval.fingerprint import Walk, _codes, code_digest
 from hpdval.losses import LOSSES, TERMS
 from hpdval.predict import Classifier
 from hpdval.train import FeatureFeed, Pixels
@@ -331,3 +331,30 @@ def small_config(method):
     epochs |= dict(epochs2=1) if two else {}
     trained = dict(batch_size=16) if epochs else {}
     return make_config(method, 'icon-voc-lt', device='cpu', empty_classes='keep', **epochs, **trained)
+
+
+def test_a_package_is_a_library_wherever_it_was_installed(tmp_path, monkeypatch):
+    "With `pip install --target` too. Your own file beside it is not, nor one in a folder that is called so."
+    folders = tmp_path / 'target', tmp_path / 'my-packages'
+    for folder in folders:
+        (folder / 'far_library').mkdir(parents=True)
+        (folder / 'far_library/__init__.py').write_text('WORD = 1\ndef word(): return WORD\n')
+        (folder / 'my_loss.py').write_text('WORD = 1\ndef word(): return WORD\n')
+    listed = folders[0] / 'far_library-1.0.dist-info'
+    listed.mkdir()
+    (listed / 'METADATA').write_text('Metadata-Version: 2.1\nName: far-library\nVersion: 1.0\n')
+    (listed / 'RECORD').write_text('far_library/__init__.py,,\n')
+    source = folders[1] / 'far_library.egg-info'  # what an editable installation leaves beside the source
+    source.mkdir()
+    (source / 'PKG-INFO').write_text('Metadata-Version: 2.1\nName: far-library\nVersion: 1.0\n')
+    (source / 'SOURCES.txt').write_text('far_library/__init__.py\nmy_loss.py\n')
+    for folder in folders:
+        with monkeypatch.context() as m:
+            m.syspath_prepend(str(folder))
+            for name in ('far_library', 'my_loss'):
+                module = importlib.import_module(name)
+                before = code_digest(module.word)
+                module.WORD = 2
+                ours = folder == folders[1] or name == 'my_loss'
+                assert (code_digest(module.word) != before) == ours, (folder.name, name)
+                del sys.modules[name]

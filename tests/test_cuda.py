@@ -1,0 +1,67 @@
+"What only a GPU shows: nothing waits for it in a step, and what is recorded gives what is computed anew"
+
+from types import SimpleNamespace
+
+import pytest, torch
+
+from hpdval.clip import load_clip
+from hpdval.config import METHODS, make_config
+from hpdval.data import Split
+from hpdval.labels import BENCHMARKS
+from hpdval.model import build_model
+from hpdval.parallel import spawn
+from hpdval.train import Training, stage1_losses, stage2_losses
+
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
+
+
+def stage(name, method='hp-dval', device='cuda', **changes):
+    "A stage of MiniCLIP on eight random images: its parameters, its losses and its training."
+    torch.manual_seed(0)
+    device = torch.device(device)
+    clip = load_clip('mini', '').to(device)
+    classes = BENCHMARKS['icon-voc-lt'].classes
+    images = torch.randint(0, 256, (8, 3, clip.visual.size, clip.visual.size), dtype=torch.uint8)
+    targets = (torch.rand(8, len(classes)) < 0.2).to(torch.uint8)
+    data = Split(images, targets, tuple(classes), [''] * 8)
+    cfg = make_config(method, 'icon-voc-lt', batch_size=4, **changes)
+    model = build_model(cfg, clip, classes, device)
+    params, losses, _ = (stage1_losses if name == 1 else stage2_losses)(model, clip, data, progress=False)
+    return SimpleNamespace(params=params, losses=losses, training=Training(params, 100, 1e-3, cfg, None))
+
+
+@needs_cuda
+@pytest.mark.parametrize('name', [1, 2])
+@pytest.mark.parametrize('copies', [0, 2])
+def test_no_step_waits_for_the_device(name, copies):
+    s = stage(name, copies=copies)
+    for step in range(2):
+        s.training.step(lambda: s.losses(torch.arange(4), 0, step))
+    torch.cuda.set_sync_debug_mode('error')
+    try:
+        s.training.step(lambda: s.losses(torch.arange(4), 0, 2))
+    finally:
+        torch.cuda.set_sync_debug_mode('default')
+
+
+@needs_cuda
+@pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-3), ('bf16', 3e-2)])
+@pytest.mark.parametrize('method', [m for m, d in METHODS.items() if make_config(m, 'icon-voc-lt').epochs1])
+def test_stage_1_on_the_gpu_is_that_on_the_cpu(method, precision, tolerance):
+    "Batches of four are replayed; the one of three is computed anew."
+    sizes = (4, 3, 4, 4)
+    found = {}
+    for device in ('cuda', 'cpu'):
+        s = stage(1, method, device, precision='fp32' if device == 'cpu' else precision)
+        found[device] = [
+            float(sum(s.training.step(lambda: s.losses(torch.arange(n), 0, i)).values())) for i, n in enumerate(sizes)
+        ]
+    assert found['cuda'] == pytest.approx(found['cpu'], rel=tolerance)
+
+
+def test_more_processes_than_gpus_are_refused(monkeypatch):
+    monkeypatch.delenv('ACCELERATE_USE_CPU', raising=False)
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
+    with pytest.raises(ValueError, match='2 processes need as many GPUs, and there is 1'):
+        spawn(print, processes=2)
