@@ -10,10 +10,12 @@ __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import math, os, time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
 import numpy as np, pandas as pd
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 from .align import HEADS, SCORES, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
@@ -434,6 +436,34 @@ def _run(cfg: Config, clip: Clip, data: Data, progress, fresh) -> Result:
     seed_everything(cfg.seed)
     clip.to(device)
     model = build_model(cfg, clip, data.classes, device)  # says what does not fit, before anything is written
+    with _alone(folder):
+        found = None if fresh else from_main(lambda: _found(cfg, folder))
+        return found or _made(cfg, name, clip, data, model, progress, fresh)
+
+
+@contextmanager
+def _alone(folder: Path):
+    "While the block runs, no other program makes the run of this folder; one that does is waited for."
+    if not is_main():
+        yield
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f'.{folder.name}.lock'))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f'{folder} is being made by another program: waiting for it')
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _made(cfg: Config, name: str, clip: Clip, data: Data, model: DualView, progress, fresh) -> Result:
+    "Train what is not there, measure, write."
+    folder, device = runs_dir() / name, model.centre.device
     before = builds_on(cfg)
     first = _run(before, clip, data, progress, fresh) if before else None
     start = time.time()

@@ -39,7 +39,12 @@ def is_main() -> bool:
 
 def wait():
     "Wait until every process is here."
-    if g := group():
+    g = group()
+    if not g:
+        return
+    if g.device.type == 'cpu':
+        torch.distributed.barrier()  # accelerate's names a device, which a forked process may not touch
+    else:
         g.wait_for_everyone()
 
 

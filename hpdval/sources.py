@@ -841,7 +841,7 @@ def _only(split: Split, names) -> Split:
 def _with_base(split: Split, base) -> Split:
     "The images that show a base class, labelled with base classes alone."
     split = _only(split, base)
-    return split.at(split.targets.any(1).nonzero()[:, 0])
+    return split.at(split.targets.bool().any(1).nonzero()[:, 0])
 
 
 def open_world(

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+os.environ.setdefault('HPDVAL_DEVICE', 'cpu')  # what is compared to the last digit; tests/test_cuda.py asks for the GPU
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -7,7 +7,7 @@ import pytest, torch
 from hpdval.clip import load_clip
 from hpdval.config import METHODS, make_config
 from hpdval.data import Split
-from hpdval.labels import BENCHMARKS
+from hpdval.icons import ICON_BENCHMARKS
 from hpdval.model import build_model
 from hpdval.parallel import spawn
 from hpdval.train import Training, stage1_losses, stage2_losses
@@ -20,7 +20,7 @@ def stage(name, method='hp-dval', device='cuda', **changes):
     torch.manual_seed(0)
     device = torch.device(device)
     clip = load_clip('mini', '').to(device)
-    classes = BENCHMARKS['icon-voc-lt'].classes
+    classes = ICON_BENCHMARKS['icon-voc-lt'].classes
     images = torch.randint(0, 256, (8, 3, clip.visual.size, clip.visual.size), dtype=torch.uint8)
     targets = (torch.rand(8, len(classes)) < 0.2).to(torch.uint8)
     data = Split(images, targets, tuple(classes), [''] * 8)
