@@ -237,7 +237,7 @@ METHODS = {
         dict(loss='bal', sampling='balanced', scale=100.0, **_BOTH_TOWERS, **_GLOBAL),
         'LM-CLIP, IEEE Access 2025',
         official=_COSINE,
-        embedded=dict(lr1=1.25e-4, epochs1=4),
+        embedded=dict(lr1=1.25e-4, epochs1=4, contrast_weight=0.04),
         usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8, scoring='softmax', contrast_weight=1 / 5),
     ),
     'dval': Method(
@@ -250,6 +250,7 @@ METHODS = {
         'HP-DVAL, stage 1 by LoRA',
         dict(prompts='fixed', epochs2=0, joint=False, tune1='lora'),
         'section III-B, with Hu et al., ICLR 2022',
+        embedded=dict(lr1=2.5e-3, lora_rank=16),
     ),
     'hp-dval': Method(
         'HP-DVAL',
@@ -271,7 +272,7 @@ METHODS['dualcoop'] = Method(
     dict(prompts='pairs', **_NO_STAGE1, **_GLOBAL),
     'Sun et al., NeurIPS 2022',
     official=_COSINE | dict(loss2=''),
-    embedded=dict(ctx_init='words'),
+    embedded=dict(ctx_init='words', lr2=5e-3, epochs2=20),
     usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
 )
 METHODS['label-graph'] = Method(
@@ -279,7 +280,7 @@ METHODS['label-graph'] = Method(
     dict(prompts='graph', **_NO_STAGE1, **_GLOBAL),
     'after Tang et al., arXiv 2511.20641',
     official=_COSINE | dict(loss2=''),
-    embedded=dict(lr2=1e-3),
+    embedded=dict(lr2=5e-3),
     usual=dict(class_ctx=True, loss='db-focal', lr2=2e-3),
 )
 METHODS['tai-dpt'] = Method(
@@ -287,7 +288,7 @@ METHODS['tai-dpt'] = Method(
     dict(prompts='hierarchical', **_NO_STAGE1),
     'Guo et al., CVPR 2023',
     official=dict(loss2=''),
-    embedded=dict(batch_size=128),
+    embedded=dict(batch_size=128, ctx_init='words', lr2=1e-3),
     usual=dict(
         train_on='texts',
         n_ctx=16,
@@ -307,7 +308,7 @@ METHODS['lamm'] = Method(
     dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
     'Gao et al., AAAI 2024',
     official=_COSINE | dict(loss2=''),
-    embedded=dict(lr2=0.03),
+    embedded=dict(lr2=5e-3, epochs2=12),
     usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
 )
 

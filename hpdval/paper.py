@@ -214,7 +214,7 @@ TABLES |= {
 }
 
 
-_ON_BOTH = ('table1', 'table5', 'table6', 'fig5', 'zero-shot', 'local', 'fig6', 'lm-clip', 'lora', 'views')
+_ON_BOTH = ('table1', 'table5', 'table6', 'fig5', 'zero-shot', 'local', 'fig6', 'lm-clip', 'lora', 'views', 'field')
 
 
 def table_benchmarks(table: str) -> tuple:
@@ -230,6 +230,8 @@ def table_benchmarks(table: str) -> tuple:
 _OWN = _methods('dval', 'hp-dval')
 _OTHERS = {label: row for label, row in TABLES['table1'].items() if label not in _OWN}
 TABLES['table1'] = _OTHERS | _methods('dualcoop', 'tai-dpt', 'lamm', 'label-graph') | _OWN
+_BY_VALUES = {f'{name}, values': dict(_DUAL[name], local='values') for name in ('DVAL', 'HP-DVAL', 'joint')}
+TABLES['field'] = TABLES['table1'] | _methods('joint') | _BY_VALUES
 
 # %% ../nbs/42_paper.ipynb #ce4e31d3
 ON_CLIPS = ('video',)

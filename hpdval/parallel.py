@@ -134,8 +134,8 @@ def spawn(
     *args,
     processes=2,
 ):
-    """Call `fn(*args)` in several processes of this machine at once, by accelerate's `notebook_launcher`. A `ValueError`
-    for more processes than GPUs, if there are any."""
+    """Call `fn(*args)` in several processes of this machine at once, by accelerate's `notebook_launcher`. A
+    `ValueError` for more processes than GPUs, if there are any."""
     from accelerate import notebook_launcher
 
     if not _on_cpu() and processes > torch.cuda.device_count():
