@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
-           'Training', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed',
-           'gathered', 'text_fields', 'logit_fields', 'recorded', 'make_teacher', 'extras', 'label_sentences',
-           'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'is_whole', 'FeatureFeed',
-           'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2',
-           'split_for_selection']
+           'Training', 'Checkpoints', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection',
+           'wanted_by', 'weighed', 'gathered', 'text_fields', 'logit_fields', 'recorded', 'make_teacher', 'extras',
+           'label_sentences', 'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'is_whole',
+           'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1',
+           'train_stage2', 'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
 import hashlib, math, time, zipfile, zlib
@@ -151,7 +151,7 @@ class Feed:
         if not self.kept:
             return self._make(idx, seeded(self.cfg.seed, 10_000 + epoch, step))
         x, t = self.kept[epoch % len(self.kept)]
-        own = idx[share(len(idx))]
+        own = to_device(idx[share(len(idx))], x.device)
         return x[own], tuple(e[own] for e in t)
 
 # %% ../nbs/30_train.ipynb #738bec7a
@@ -347,6 +347,22 @@ class Training:
             say(f'{desc}: no epoch was better than the start on the selection images; the start is reported')
         return pd.DataFrame(self.history).assign(reported=lambda d: d.epoch == best['epoch'])
 
+# %% ../nbs/30_train.ipynb #a98d60ea
+class Checkpoints:
+    "The checkpoint of a training: after every epoch where that is quick, otherwise in a tenth of the time."
+
+    def __init__(self, file):
+        self.file, self.took, self.last = file, 0.0, time.time()
+
+    def after_epoch(self, training: Training):
+        "Write the state, unless that is slow and was done a short while ago."
+        start = time.time()
+        if self.took > 1 and start - self.last < 9 * self.took:
+            return
+        save_checkpoint(self.file, training.state())
+        self.last = time.time()
+        self.took = self.last - start
+
 # %% ../nbs/30_train.ipynb #c5b98e36
 def show_epoch(bar, record: dict, epochs: int):
     "What an epoch gave: beside the bar, or in a line where nobody watches it."
@@ -406,6 +422,7 @@ def fit(
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
     rate = ' or '.join([f"the learning rate {desc.replace('stage ', 'lr') or 'lr'}={lr:g}", *_large_weights(cfg)])
     watched = progress and live()  # else `show_epoch` says a line an epoch
+    saved = Checkpoints(file)
     bar = watch(range(t.epoch, epochs), f'{cfg.method}, {desc}', watched, initial=t.epoch, total=epochs)
     for epoch in bar:
         start = time.time()
@@ -418,7 +435,7 @@ def fit(
         if progress:
             show_epoch(bar, t.history[-1], epochs)
         if is_main():
-            save_checkpoint(file, t.state())
+            saved.after_epoch(t)
     return t.end(desc)
 
 # %% ../nbs/30_train.ipynb #a333ff7a

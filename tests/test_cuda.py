@@ -44,6 +44,10 @@ def test_no_step_waits_for_the_device(name, copies):
         torch.cuda.set_sync_debug_mode('default')
 
 
+# the student begins as its teacher, so L1 has the sign of rounding errors, and AdamW makes full steps of them
+NOT_TAUGHT = {m: dict(kd='none') for m in ('dval', 'hp-dval', 'joint', 'dval-lora')}
+
+
 @needs_cuda
 @pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-3), ('bf16', 3e-2)])
 @pytest.mark.parametrize('method', [m for m, d in METHODS.items() if make_config(m, 'icon-voc-lt').epochs1])
@@ -52,7 +56,7 @@ def test_stage_1_on_the_gpu_is_that_on_the_cpu(method, precision, tolerance):
     sizes = (4, 3, 4, 4)
     found = {}
     for device in ('cuda', 'cpu'):
-        s = stage(1, method, device, precision='fp32' if device == 'cpu' else precision)
+        s = stage(1, method, device, precision='fp32' if device == 'cpu' else precision, **NOT_TAUGHT.get(method, {}))
         found[device] = [
             float(sum(s.training.step(lambda: s.losses(torch.arange(n), 0, i)).values())) for i, n in enumerate(sizes)
         ]
