@@ -198,7 +198,7 @@ TABLES |= {
     },
     'lora': {
         'all weights': dict(method='dval'),
-        **{f'rank {r}': dict(method='dval-lora', lora_rank=r) for r in (1, 2, 4, 8, 16)},
+        **{f'rank {r}': dict(method='dval-lora', lora_rank=r) for r in (1, 2, 4, 8, 16, 32)},
         'Zero-shot CLIP': dict(method='zero-shot-dual'),
     },
     'views': {
