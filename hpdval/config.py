@@ -26,6 +26,7 @@ from .data import AUGMENTS, ENSEMBLES, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, SAMPLINGS, VIEWS, active_terms, parse_terms
 from .peers import PROMPTS, TEXTS
+from .prompts import all_templates
 from .sources import SMALL, SOURCES
 
 # %% ../nbs/25_config.ipynb #90c18ed9
@@ -419,9 +420,19 @@ def _scored(cfg, two: bool) -> set:
     named = {'template', 'class_names'}
     if two and PROMPTS[cfg.prompts].own_score:
         return named | ({'local'} if PROMPTS[cfg.prompts].needs_patches else set())
+    return _mixed(cfg) | {'scoring'}
+
+
+def _mixed(cfg) -> set:
+    "The fields that the score of both views reads (eq. 5)."
     local = {'local', 'join', *JOINS[cfg.join].reads} if reads_patches(cfg) else set()
     local -= {'topk_share'} if cfg.topk else set()
-    return named | {'score', 'scoring', 'alpha', 'alpha_on'} | local
+    return {'template', 'class_names', 'score', 'alpha', 'alpha_on'} | local
+
+
+def _of_terms(cfg) -> set:
+    "What the terms of all stages read of a step: names of fields of `Seen`."
+    return {f for s in stage_names(cfg) for term, _ in active_terms(cfg, s).values() for f in term.reads(cfg)}
 
 # %% ../nbs/25_config.ipynb #405c9502
 def reads_fixed(cfg) -> bool:
@@ -429,8 +440,8 @@ def reads_fixed(cfg) -> bool:
     names = stage_names(cfg)
     if not names or 'stage1' in names:
         return True
-    wanted = {field for s in names for term, _ in active_terms(cfg, s).values() for field in term.reads(cfg)}
-    return 'fixed' in wanted or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
+    by_terms = {'fixed', 'fixed_logits'} & _of_terms(cfg)
+    return bool(by_terms) or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
 
 # %% ../nbs/25_config.ipynb #d9280e0c
 def _losses(cfg) -> set:
@@ -453,6 +464,8 @@ def reads(cfg: Config) -> set:
         out |= {*_TRAINED}
     elif cfg.embedding != 'clip':
         out.add('seed')  # its layers are drawn at random
+    if 'stage1' in stage_names(cfg) or 'fixed_logits' in _of_terms(cfg):
+        out |= _mixed(cfg)
     if one:
         out |= {*_STAGE1} | ({'train_words'} if cfg.train_text else set())
         out |= {'lora_rank'} if cfg.tune1 == 'lora' else set()
@@ -711,6 +724,7 @@ def check(cfg: Config) -> Config:
         if value := getattr(cfg, name):
             triple(value, name)
     parse_terms(cfg.terms)
+    all_templates(cfg.template, cfg.templates)
     _check_together(cfg)
     _check_texts(cfg)
     _check_consistency(cfg)

@@ -30,6 +30,7 @@ from hpdval.config import (
     as_seeds,
     as_type,
     each_once,
+    learns_from_texts,
     method_config,
     method_label,
     parse_names,
@@ -328,7 +329,13 @@ def fewshot_reads(cfg: Config, fs: Fewshot) -> set:
 
 def _check_adapts(method: str, cfg: Config, fs: Fewshot, learns: bool):
     "A `ValueError` if a method that learns would not look at its supports: they would be reported all the same."
-    if fs.shots and learns and not any(stages(adapt_config(cfg, fs))):
+    adapted = adapt_config(cfg, fs)
+    if fs.shots and stage_names(adapted) == ('stage2',) and learns_from_texts(adapted):
+        raise ValueError(
+            f'method {method!r} with train_on={cfg.train_on!r} would adapt to no support, since it learns from texts: '
+            "set train_on='images', or ask for the base model alone with shots=0"
+        )
+    if fs.shots and learns and not any(stages(adapted)):
         read = [f'{k}={v}' for k, v in asdict(cfg).items() if k in ('epochs1', 'epochs2')]
         read += [f'{k}={v}' for k, v in asdict(fs).items() if k in ('adapt_epochs1', 'adapt_epochs2')]
         raise ValueError(

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MORE_WORDS', 'PLURALS', 'TEXTS', 'SENTENCES', 'pair_score', 'ClassContexts', 'PairPrompts', 'apart', 'NamePrompts',
            'name_ids', 'name_shift', 'kept_meaning', 'kept_logits', 'real_tokens', 'text_views', 'class_words',
-           'caption_labels', 'Texts', 'naming_captions', 'training_texts', 'ranking', 'label_graph', 'GraphPrompts']
+           'naming_words', 'caption_labels', 'Texts', 'naming_captions', 'training_texts', 'ranking', 'label_graph',
+           'GraphPrompts']
 
 # %% ../nbs/24_peers.ipynb #9464efd3
 import re
@@ -281,15 +282,29 @@ def _plurals(words: str) -> list:
     return [' '.join([*before, form]) for form in forms]
 
 
+def naming_words(classes) -> dict:  # form -> numbers of the classes that it names
+    """The words that name classes, in singular and plural. The name of a class is that of no other, and a word that
+    several classes have beside their names is that of them all."""
+    names, plurals, beside = {}, {}, {}
+    for c, name in enumerate(classes):
+        own = {readable(name).lower(), spaced(name).lower()}
+        for w in class_words(name):
+            one, many = (names, plurals) if w in own else (beside, beside)
+            one.setdefault(w, set()).add(c)
+            for form in _plurals(w):
+                many.setdefault(form, set()).add(c)
+    return beside | plurals | names
+
+
 def caption_labels(captions, classes) -> torch.Tensor:  # uint8 [N,C]
     "The classes that the words of each caption name, longer names first."
-    said = {form: c for c, name in enumerate(classes) for w in class_words(name) for form in (w, *_plurals(w))}
+    said = naming_words(classes)
     longest_first = sorted(map(re.escape, said), key=len, reverse=True)
     pattern = re.compile(rf"(?<!\w)({'|'.join(longest_first)})(?!\w)")
     y = torch.zeros(len(captions), len(classes), dtype=torch.uint8)
     for row, text in zip(y, captions):
         for found in pattern.findall(text.lower()):
-            row[said[found]] = 1
+            row[[*said[found]]] = 1
     return y
 
 # %% ../nbs/24_peers.ipynb #5c467894
@@ -373,6 +388,7 @@ class GraphPrompts(ClassContexts):
     "Contexts whose class embeddings get a residual from their neighbours' (after CAPNET)."
 
     views = ('global',)
+    compares_names = True
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):
         super().__init__(clip, classes, cfg, generator)
