@@ -92,8 +92,6 @@ def wanted(classes) -> Wanted:
     if any(label is None or not str(label).strip() for label in labels):
         raise ValueError(f'labels must be texts that say something, got {labels}')
     labels = [*map(str, labels)]
-    if same := sorted({n for n in labels if labels.count(n) > 1}):
-        raise ValueError(f"labels must stand once each, got twice: {', '.join(same)}")
     names = [n for g in groups for n in g]
     if several := [n for n in names if re.search(r'[;|\t\n]', n)]:
         raise ValueError(
@@ -101,6 +99,8 @@ def wanted(classes) -> Wanted:
         )
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise ValueError(f"classes must stand once each, got twice: {', '.join(twice)}")
+    if same := sorted({n for n in labels if labels.count(n) > 1}):
+        raise ValueError(f"labels must stand once each, got twice: {', '.join(same)}")
     return Wanted(labels, names, [k for k, g in enumerate(groups) for _ in g])
 
 # %% ../nbs/41_predict.ipynb #dea50621
