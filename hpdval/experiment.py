@@ -143,9 +143,9 @@ def load_benchmark(
         raise ValueError('the data have a validation split of their own, so val_fraction has no effect: leave it out')
     if needs_captions(cfg) and not data.train.captions:
         raise ValueError(
-            f'method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a file beside the '
-            "training list, with 'captions' in the place of 'train' in its name and `path sentence` in its lines, "
-            'or leave the method out'
+            f'method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a text file beside '
+            'the training list (captions.txt beside train.csv) with `path sentence` in its lines, or leave the method '
+            'out'
         )
     return data
 
