@@ -21,7 +21,7 @@ from .clip import Clip, TextTower
 from .core import lookup, say
 from .icons import SYNONYMS
 from .labels import SPELLINGS, VOC_TO_COCO, readable, spaced
-from .lists import plural
+from .lists import plural, some
 from .losses import LOSSES, TERMS, Loss, Term, asl
 from hpdval.prompts import (
     PROMPTS,
@@ -352,8 +352,11 @@ def training_texts(
     if with_sentences:
         texts = texts + [say_it(spaced(c)) for c in classes for say_it in SENTENCES]
         targets.append(torch.eye(len(classes), dtype=torch.uint8).repeat_interleave(len(SENTENCES), 0))
+    targets = torch.cat(targets)
+    if never := [c for c, n in zip(classes, targets.sum(0)) if not n]:
+        say(f'no text names {plural(len(never), "class")} ({some(never)}): they are learned as absent alone', once=True)
     ids = clip.text.cut(clip.ids(texts))
-    return Texts(ids, real_tokens(clip, ids), torch.cat(targets))
+    return Texts(ids, real_tokens(clip, ids), targets)
 
 # %% ../nbs/24_peers.ipynb #63f39fb1
 def ranking(

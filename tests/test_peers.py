@@ -9,7 +9,7 @@ from hpdval.clip import as_clip, load_clip
 from hpdval.config import make_config, run_key
 from hpdval.experiment import load_benchmark, run
 from hpdval.model import build_model, for_classes
-from hpdval.peers import SENTENCES, pair_score
+from hpdval.peers import SENTENCES, pair_score, training_texts
 from hpdval.predict import compares_names
 from hpdval.train import Pixels, predict_scores, stage2_losses, text_batch, text_losses, texts_of
 
@@ -178,3 +178,11 @@ def test_a_graph_of_other_classes_gives_other_scores(data):
     assert compares_names(model)
     model.use_learned = False
     assert not compares_names(model)
+
+
+def test_a_class_that_no_text_names_is_said(capsys):
+    texts = training_texts(load_clip(), ['a dog', 'two dogs'], ['cat', 'dog'], 'captions')
+    assert texts.counts().tolist() == [0, 2]
+    assert 'no text names 1 class (cat)' in capsys.readouterr().err
+    training_texts(load_clip(), ['a dog'], ['cat', 'dog'], 'texts')
+    assert 'no text names' not in capsys.readouterr().err
