@@ -505,6 +505,9 @@ def run_key(cfg: Config) -> dict:
         key['scoring'] = judged_by(cfg)
         key['score'] = cfg.score if stage_names(cfg) else key['scoring']  # nothing is trained by it
     key |= {k: triple(key[k], k) for k in ('mean', 'std') if key.get(k)}  # .5 and 0.5 are one
+    if 'terms' in key:  # those of the stages that there are
+        at_work = {name for s in key['stages'] for name in active_terms(cfg, s)}
+        key['terms'] = {name: w for name, w in parse_terms(cfg.terms).items() if name in at_work}
     if SOURCES[cfg.benchmark].square and cfg.transform in RESIZES.values():
         key['transform'] = 'clip'
     return key
@@ -668,6 +671,8 @@ def _check_together(cfg: Config):
         w = global_weight(cfg.alpha, cfg.alpha_on)
         if w == (0 if cfg.prompts == 'global' else 1):
             raise ValueError(f'prompts={cfg.prompts!r} learns the prompt of a view whose weight is 0: change alpha')
+    if HEADS[cfg.head].starts_flat and stages(cfg)[1] and not cfg.scale:
+        raise ValueError(f'head={cfg.head!r} begins with scores that are all 0, to which no scale fits: set scale=1')
     if HEADS[cfg.head].learns and cfg.prompts != 'fixed':
         raise ValueError(f"head={cfg.head!r} does not read prompts: set prompts='fixed', got {cfg.prompts!r}")
 
@@ -684,6 +689,18 @@ def _check_texts(cfg: Config):
     if named := active_terms(cfg, 'stage2'):
         raise ValueError(
             f"train_on={cfg.train_on!r} has no images for the terms {', '.join(named)}: set their weights to 0"
+        )
+
+
+def _check_terms(cfg: Config):
+    "A `ValueError` for terms that read class embeddings where every image has prompts of its own."
+    if not stages(cfg)[1] or HEADS[cfg.head].learns or not PROMPTS[cfg.prompts].needs_image:
+        return
+    read = {name: term.reads(cfg) for name, (term, _) in active_terms(cfg, 'stage2').items()}
+    if named := [name for name, fields in read.items() if {'text_g', 'text_l'} & {*fields}]:
+        raise ValueError(
+            f'prompts={cfg.prompts!r} has no class embedding without an image, as {", ".join(named)} reads: '
+            'set their weights to 0'
         )
 
 
@@ -727,6 +744,7 @@ def check(cfg: Config) -> Config:
     all_templates(cfg.template, cfg.templates)
     _check_together(cfg)
     _check_texts(cfg)
+    _check_terms(cfg)
     _check_consistency(cfg)
     return cfg
 
