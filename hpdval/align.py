@@ -142,6 +142,7 @@ class Head(nn.Module):
 
     learns = False  # True: `score` takes the place of eq. 5, and stage 2 trains the head
     needs_patches = False  # True: that `score` reads the patch embeddings, not the global one alone
+    starts_flat = False  # True: its first scores are all one number, to which no scale can be fitted
 
     def __init__(self, clip: Clip, classes):  # C names
         super().__init__()
@@ -168,6 +169,7 @@ class LinearHead(Head):
     "A weight vector and a bias for every class, on the normalised global embedding."
 
     learns = True
+    starts_flat = True
 
     def __init__(self, clip: Clip, classes):
         super().__init__(clip, classes)

@@ -427,7 +427,7 @@ def list_(what, as_json):
 def _age(text: str) -> float:  # seconds
     "`30d`, `12h` or `45m` as seconds."
     units = dict(d=86400, h=3600, m=60)
-    if text[-1:] not in units or not text[:-1].isdigit():
+    if text[-1:] not in units or not text[:-1].isdecimal():
         raise ValueError(f'an age is a number and d, h or m, such as 30d; got {text!r}')
     return int(text[:-1]) * units[text[-1]]
 

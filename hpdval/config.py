@@ -26,6 +26,7 @@ from .data import AUGMENTS, ENSEMBLES, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, SAMPLINGS, VIEWS, active_terms, parse_terms
 from .peers import PROMPTS, TEXTS
+from .prompts import all_templates
 from .sources import SMALL, SOURCES
 
 # %% ../nbs/25_config.ipynb #90c18ed9
@@ -420,9 +421,19 @@ def _scored(cfg, two: bool) -> set:
     named = {'template', 'class_names'}
     if two and PROMPTS[cfg.prompts].own_score:
         return named | ({'local'} if PROMPTS[cfg.prompts].needs_patches else set())
+    return _mixed(cfg) | {'scoring'}
+
+
+def _mixed(cfg) -> set:
+    "The fields that the score of both views reads (eq. 5)."
     local = {'local', 'join', *JOINS[cfg.join].reads} if reads_patches(cfg) else set()
     local -= {'topk_share'} if cfg.topk else set()
-    return named | {'score', 'scoring', 'alpha', 'alpha_on'} | local
+    return {'template', 'class_names', 'score', 'alpha', 'alpha_on'} | local
+
+
+def _of_terms(cfg) -> set:
+    "What the terms of all stages read of a step: names of fields of `Seen`."
+    return {f for s in stage_names(cfg) for term, _ in active_terms(cfg, s).values() for f in term.reads(cfg)}
 
 # %% ../nbs/25_config.ipynb #405c9502
 def reads_fixed(cfg) -> bool:
@@ -430,8 +441,8 @@ def reads_fixed(cfg) -> bool:
     names = stage_names(cfg)
     if not names or 'stage1' in names:
         return True
-    wanted = {field for s in names for term, _ in active_terms(cfg, s).values() for field in term.reads(cfg)}
-    return 'fixed' in wanted or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
+    by_terms = {'fixed', 'fixed_logits'} & _of_terms(cfg)
+    return bool(by_terms) or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
 
 # %% ../nbs/25_config.ipynb #d9280e0c
 def _losses(cfg) -> set:
@@ -454,6 +465,8 @@ def reads(cfg: Config) -> set:
         out |= {*_TRAINED}
     elif cfg.embedding != 'clip':
         out.add('seed')  # its layers are drawn at random
+    if 'stage1' in stage_names(cfg) or 'fixed_logits' in _of_terms(cfg):
+        out |= _mixed(cfg)
     if one:
         out |= {*_STAGE1} | ({'train_words'} if cfg.train_text else set())
         out |= {'lora_rank'} if cfg.tune1 == 'lora' else set()
@@ -493,6 +506,9 @@ def run_key(cfg: Config) -> dict:
         key['scoring'] = judged_by(cfg)
         key['score'] = cfg.score if stage_names(cfg) else key['scoring']  # nothing is trained by it
     key |= {k: triple(key[k], k) for k in ('mean', 'std') if key.get(k)}  # .5 and 0.5 are one
+    if 'terms' in key:  # those of the stages that there are
+        at_work = {name for s in key['stages'] for name in active_terms(cfg, s)}
+        key['terms'] = {name: w for name, w in parse_terms(cfg.terms).items() if name in at_work}
     if SOURCES[cfg.benchmark].square and cfg.transform in RESIZES.values():
         key['transform'] = 'clip'
     return key
@@ -656,6 +672,8 @@ def _check_together(cfg: Config):
         w = global_weight(cfg.alpha, cfg.alpha_on)
         if w == (0 if cfg.prompts == 'global' else 1):
             raise ValueError(f'prompts={cfg.prompts!r} learns the prompt of a view whose weight is 0: change alpha')
+    if HEADS[cfg.head].starts_flat and stages(cfg)[1] and not cfg.scale:
+        raise ValueError(f'head={cfg.head!r} begins with scores that are all 0, to which no scale fits: set scale=1')
     if HEADS[cfg.head].learns and cfg.prompts != 'fixed':
         raise ValueError(f"head={cfg.head!r} does not read prompts: set prompts='fixed', got {cfg.prompts!r}")
 
@@ -672,6 +690,18 @@ def _check_texts(cfg: Config):
     if named := active_terms(cfg, 'stage2'):
         raise ValueError(
             f"train_on={cfg.train_on!r} has no images for the terms {', '.join(named)}: set their weights to 0"
+        )
+
+
+def _check_terms(cfg: Config):
+    "A `ValueError` for terms that read class embeddings where every image has prompts of its own."
+    if not stages(cfg)[1] or HEADS[cfg.head].learns or not PROMPTS[cfg.prompts].needs_image:
+        return
+    read = {name: term.reads(cfg) for name, (term, _) in active_terms(cfg, 'stage2').items()}
+    if named := [name for name, fields in read.items() if {'text_g', 'text_l'} & {*fields}]:
+        raise ValueError(
+            f'prompts={cfg.prompts!r} has no class embedding without an image, as {", ".join(named)} reads: '
+            'set their weights to 0'
         )
 
 
@@ -712,8 +742,10 @@ def check(cfg: Config) -> Config:
         if value := getattr(cfg, name):
             triple(value, name)
     parse_terms(cfg.terms)
+    all_templates(cfg.template, cfg.templates)
     _check_together(cfg)
     _check_texts(cfg)
+    _check_terms(cfg)
     _check_consistency(cfg)
     return cfg
 

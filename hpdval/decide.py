@@ -86,8 +86,11 @@ def best_threshold(
     probabilities,  # [N] in 0..1
     targets,  # [N] 0/1, one of them 1 at least
 ) -> float:
-    "The threshold with the highest F1; of several, the highest threshold. A `ValueError` without a positive."
+    """The threshold with the highest F1; of several, the highest threshold. A `ValueError` without a positive, and for
+    numbers that are no probabilities."""
     p, y = (a[:, 0] for a in as_arrays(np.reshape(probabilities, (-1, 1)), np.reshape(targets, (-1, 1))))
+    if p.min() < 0 or p.max() > 1:
+        raise ValueError(f'probabilities must lie in 0..1, got {p.min():.3g} to {p.max():.3g}')
     if not y.any():
         raise ValueError('no target is 1: no threshold is better than another')
     order = np.argsort(-p, kind='stable')

@@ -58,12 +58,14 @@ from hpdval.core import (
 from .data import AUGMENTS, ENSEMBLES, TRANSFORMS, holdout, load_image
 from .decide import Decision, choose_decision, decided
 from .fingerprint import code_digest, network_code
+from .labels import SPELLINGS
+from .lists import some
 from .losses import LOSSES, SAMPLINGS, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
 from .parallel import from_main, group, is_main, local_device, main_first, spawn, wait
 from .photographs import provided
-from .prompts import PROMPTS
+from .prompts import PROMPTS, all_templates, unknown_words
 from .sources import SOURCES, Data, load_data, once, resize
 from .train import STAGES, Pixels, predict_scores, split_for_selection
 from .weights import files_read
@@ -104,6 +106,21 @@ def config_clip(cfg: Config) -> Clip:
     return cached_clip(cfg.clip, cfg.pretrained, **clip_settings(cfg))
 
 
+def _say_unknown(cfg: Config, clip: Clip, classes):
+    "A line about words of class names and templates that the text tower never learned."
+    if HEADS[cfg.head].learns:
+        return
+    spell = SPELLINGS[cfg.class_names]
+    templates = [t.replace('{}', ' ') for t in all_templates(cfg.template, cfg.templates)]
+    for what, texts in (('class names', [spell(c) for c in classes]), ('templates', templates)):
+        if new := unknown_words(clip, texts):
+            say(
+                f'{clip.name} does not know {some(new)}, of the {what}: its text tower never learned these words, and '
+                'what they add to a prompt means nothing; take other words, or a CLIP that was trained on the web',
+                once=True,
+            )
+
+
 def load_benchmark(
     cfg: Config,
     size=None,  # side of the images, px; None = what the config's CLIP takes
@@ -122,14 +139,15 @@ def load_benchmark(
             'pretrained, such as clip=ViT-B-32-quickgelu and pretrained=openai',
             once=True,
         )
+    _say_unknown(cfg, clip, data.classes)
     usual = start_config(cfg.method, cfg.benchmark, cfg.mode, cfg.clip).get('val_fraction', Config.val_fraction)
     if data.val is not None and cfg.val_fraction != usual:
         raise ValueError('the data have a validation split of their own, so val_fraction has no effect: leave it out')
     if needs_captions(cfg) and not data.train.captions:
         raise ValueError(
-            f'method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a file beside the '
-            "training list, with 'captions' in the place of 'train' in its name and `path sentence` in its lines, "
-            'or leave the method out'
+            f'method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a text file beside '
+            'the training list (captions.txt beside train.csv) with `path sentence` in its lines, or leave the method '
+            'out'
         )
     return data
 

@@ -6,11 +6,11 @@
 __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'TUNED_FEWSHOT', 'FEWSHOT_BENCHMARKS', 'OFFICIAL_FEWSHOT', 'TESTS',
            'COCO_FILES', 'COCO_WANTED', 'TABLES_OF', 'FewshotWorld', 'validation_world', 'smoke_world', 'draw_split',
            'load_split', 'draw_support', 'draw_supports', 'balanced_draws', 'Fewshot', 'FewshotBenchmark',
-           'check_nameable', 'fewshot_start', 'adapt_config', 'fewshot_reads', 'fewshot_parts', 'fewshot_config',
-           'FewshotData', 'embedded_fewshot', 'load_fewshot', 'train_stages', 'drop_checkpoints', 'train_base',
-           'novel_model', 'adapt', 'FewshotResult', 'Setting', 'run_fewshot', 'check_read', 'compare_fewshot',
-           'fewshot_trial', 'fewshot_table', 'episodes_table', 'plot_fewshot', 'Tables', 'coco_tables', 'voc_tables',
-           'tables_and_photographs', 'fetch_fewshot', 'photographs_fewshot']
+           'check_nameable', 'fewshot_start', 'adapt_config', 'fewshot_reads', 'fewshot_preset', 'fewshot_parts',
+           'fewshot_config', 'FewshotData', 'embedded_fewshot', 'load_fewshot', 'train_stages', 'drop_checkpoints',
+           'train_base', 'novel_model', 'adapt', 'FewshotResult', 'Setting', 'run_fewshot', 'check_read',
+           'compare_fewshot', 'fewshot_trial', 'fewshot_table', 'episodes_table', 'plot_fewshot', 'Tables',
+           'coco_tables', 'voc_tables', 'tables_and_photographs', 'fetch_fewshot', 'photographs_fewshot']
 
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
 import json, time
@@ -30,6 +30,7 @@ from hpdval.config import (
     as_seeds,
     as_type,
     each_once,
+    learns_from_texts,
     method_config,
     method_label,
     parse_names,
@@ -328,13 +329,35 @@ def fewshot_reads(cfg: Config, fs: Fewshot) -> set:
 
 def _check_adapts(method: str, cfg: Config, fs: Fewshot, learns: bool):
     "A `ValueError` if a method that learns would not look at its supports: they would be reported all the same."
-    if fs.shots and learns and not any(stages(adapt_config(cfg, fs))):
+    adapted = adapt_config(cfg, fs)
+    if fs.shots and stage_names(adapted) == ('stage2',) and learns_from_texts(adapted):
+        raise ValueError(
+            f'method {method!r} with train_on={cfg.train_on!r} would adapt to no support, since it learns from texts: '
+            "set train_on='images', or ask for the base model alone with shots=0"
+        )
+    if fs.shots and learns and not any(stages(adapted)):
         read = [f'{k}={v}' for k, v in asdict(cfg).items() if k in ('epochs1', 'epochs2')]
         read += [f'{k}={v}' for k, v in asdict(fs).items() if k in ('adapt_epochs1', 'adapt_epochs2')]
         raise ValueError(
             f"method {method!r} would adapt to no support with {', '.join(read)}: give a stage epochs in both "
             'trainings, or ask for the base model alone with shots=0'
         )
+
+
+def _as_given(method: str, seed: int, benchmark: str, values: dict) -> tuple:  # Config of the base training, Fewshot
+    "The two configs, before it is checked whether they fit few-shot learning."
+    own = {k: v for k, v in values.items() if k in FEWSHOT_PARAMETERS}
+    base = {k: v for k, v in values.items() if k not in own}
+    settings_of = lookup(benchmark, FEWSHOT_BENCHMARKS, 'few-shot benchmark').settings_of
+    return method_config(method, seed, benchmark=settings_of, **base), Fewshot(benchmark, **own)
+
+
+def fewshot_preset(method: str, benchmark: str, mode=None) -> dict:  # field of `Config` or of `Fewshot` -> value
+    """The settings of a method before anything is changed. They need not fit few-shot learning: of some methods a
+    change has to be asked for (`class_ctx=no`)."""
+    named = {} if mode is None else dict(mode=mode)
+    cfg, few = _as_given(method, 0, benchmark, fewshot_start(method, benchmark, mode) | named)
+    return asdict(cfg) | asdict(few)
 
 
 def fewshot_parts(
@@ -344,19 +367,14 @@ def fewshot_parts(
     **params,  # fields of `Config` and of `Fewshot`
 ) -> tuple:  # Config of the base training, Fewshot, names of the fields that could not be taken
     "The two configs of a few-shot run, without what has no effect on it."
-    b = lookup(benchmark, FEWSHOT_BENCHMARKS, 'few-shot benchmark')
+    lookup(benchmark, FEWSHOT_BENCHMARKS, 'few-shot benchmark')
     start = fewshot_start(method, benchmark, params.get('mode'))
-
-    def split(values):
-        own = {k: v for k, v in values.items() if k in FEWSHOT_PARAMETERS}
-        base = {k: v for k, v in values.items() if k not in own}
-        return method_config(method, seed, benchmark=b.settings_of, **base), Fewshot(benchmark, **own)
-
     if (start | params).get('select') == 'test':
         raise ValueError("select='test' would choose on novel images: take 'val' (held-out base images) or 'last'")
-    cfg, fs = split(start | params)
+    cfg, fs = _as_given(method, seed, benchmark, start | params)
     check_nameable(method, cfg)
-    plain, plain_fs = split(start | {k: v for k, v in params.items() if k == 'mode'})
+    named = {k: v for k, v in params.items() if k == 'mode'}
+    plain, plain_fs = _as_given(method, seed, benchmark, start | named)
     _check_adapts(method, cfg, fs, any(stages(plain)))
     reads = fewshot_reads(cfg, fs)
     left = [k for k in params if k in FEWSHOT_PARAMETERS and k not in reads and getattr(fs, k) != getattr(plain_fs, k)]

@@ -132,7 +132,7 @@ def split_48_17(classes) -> ClassSplit:  # of COCO's names
 
 def split_half(classes) -> ClassSplit:
     "The first half of the names in alphabetical order, which has the odd one, and the other half."
-    names = sorted(classes)
+    names = sorted(classes, key=lambda c: (c.casefold(), c))
     if len(names) < 2:
         raise ValueError(f'two halves need two classes or more, got {len(names)}')
     return ClassSplit(tuple(names[: ceil(len(names) / 2)]), tuple(names[ceil(len(names) / 2) :]))

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch, torch.nn.functional as F
 from torch import nn
 
-from .core import check_number, lookup
+from .core import check_number, lookup, say
 
 # %% ../nbs/23_losses.ipynb #eed36f79
 def bce(
@@ -362,10 +362,17 @@ def image_weights(
     targets,  # [N,C] 0/1
     benchmark='coco-lt',  # whose exponent, see `db_params`
 ):  # -> [N], or None where every image is taken once
-    "With what weights the images of an epoch are drawn."
+    """With what weights the images of an epoch are drawn. Images that are never drawn are said; a `ValueError` where
+    none would be."""
     y = torch.as_tensor(targets)
     n = len(y)
-    return lookup(sampling, SAMPLINGS, 'sampling')(y, class_counts(y.sum(0), n), n, db_params(benchmark))
+    w = lookup(sampling, SAMPLINGS, 'sampling')(y, class_counts(y.sum(0), n), n, db_params(benchmark))
+    never = 0 if w is None else int((w == 0).sum())
+    if never == n:
+        raise ValueError(f"sampling={sampling!r} draws images by their labels, and none has one: set sampling='plain'")
+    if never:
+        say(f'sampling={sampling!r}: {never} of {n} training images have no label and are never drawn', once=True)
+    return w
 
 # %% ../nbs/23_losses.ipynb #e1e62a8c
 class Seen(NamedTuple):

@@ -23,7 +23,7 @@ from .clip import Clip, make_student
 from .config import Config, judged_by, stages
 from .core import autocast
 from .data import ENSEMBLES
-from .prompts import PROMPTS, ensemble, prompt_ids
+from .prompts import PROMPTS, all_templates, ensemble, prompt_ids
 
 # %% ../nbs/26_model.ipynb #1181c6d3
 def seeded(*key: int) -> torch.Generator:
@@ -112,7 +112,7 @@ class DualView(nn.Module):
         patches = self.visual.grid[0] * self.visual.grid[1]
         self.topk = patches_used(cfg.topk, patches, cfg.topk_share)  # says at once if k is too large
         self.text = copy.deepcopy(clip.text) if cfg.train_text else clip.text
-        templates = [cfg.template, *filter(None, (t.strip() for t in cfg.templates.split(';')))]
+        templates = all_templates(cfg.template, cfg.templates)
         ids = [prompt_ids(clip, classes, template, cfg.class_names) for template in templates]
         self.register_buffer('ids', torch.cat(ids), persistent=False)
         self.register_buffer('fixed', self.encode_fixed(clip.text).detach(), persistent=False)

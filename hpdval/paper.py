@@ -781,7 +781,9 @@ def kept_maps(
     data: Data,
     progress=True,
 ) -> pd.DataFrame:  # as of `score_maps`
-    "`score_maps` of a run, kept beside it."
+    "`score_maps` of a run, kept beside it. A `ValueError` for other data than those of the run."
+    if result.data != data.digest:
+        raise ValueError(f'{result.folder} was made on {result.data}, and the data are {data.digest}: load those')
 
     def make():
         cfg = Config(**result.config)

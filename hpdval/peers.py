@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['MORE_WORDS', 'PLURALS', 'TEXTS', 'SENTENCES', 'pair_score', 'ClassContexts', 'PairPrompts', 'apart', 'NamePrompts',
            'name_ids', 'name_shift', 'kept_meaning', 'kept_logits', 'real_tokens', 'text_views', 'class_words',
-           'caption_labels', 'Texts', 'naming_captions', 'training_texts', 'ranking', 'label_graph', 'GraphPrompts']
+           'naming_words', 'caption_labels', 'Texts', 'naming_captions', 'training_texts', 'ranking', 'label_graph',
+           'GraphPrompts']
 
 # %% ../nbs/24_peers.ipynb #9464efd3
 import re
@@ -20,7 +21,7 @@ from .clip import Clip, TextTower
 from .core import lookup, say
 from .icons import SYNONYMS
 from .labels import SPELLINGS, VOC_TO_COCO, readable, spaced
-from .lists import plural
+from .lists import plural, some
 from .losses import LOSSES, TERMS, Loss, Term, asl
 from hpdval.prompts import (
     PROMPTS,
@@ -281,15 +282,29 @@ def _plurals(words: str) -> list:
     return [' '.join([*before, form]) for form in forms]
 
 
+def naming_words(classes) -> dict:  # form -> numbers of the classes that it names
+    """The words that name classes, in singular and plural. The name of a class is that of no other, and a word that
+    several classes have beside their names is that of them all."""
+    names, plurals, beside = {}, {}, {}
+    for c, name in enumerate(classes):
+        own = {readable(name).lower(), spaced(name).lower()}
+        for w in class_words(name):
+            one, many = (names, plurals) if w in own else (beside, beside)
+            one.setdefault(w, set()).add(c)
+            for form in _plurals(w):
+                many.setdefault(form, set()).add(c)
+    return beside | plurals | names
+
+
 def caption_labels(captions, classes) -> torch.Tensor:  # uint8 [N,C]
     "The classes that the words of each caption name, longer names first."
-    said = {form: c for c, name in enumerate(classes) for w in class_words(name) for form in (w, *_plurals(w))}
+    said = naming_words(classes)
     longest_first = sorted(map(re.escape, said), key=len, reverse=True)
     pattern = re.compile(rf"(?<!\w)({'|'.join(longest_first)})(?!\w)")
     y = torch.zeros(len(captions), len(classes), dtype=torch.uint8)
     for row, text in zip(y, captions):
         for found in pattern.findall(text.lower()):
-            row[said[found]] = 1
+            row[[*said[found]]] = 1
     return y
 
 # %% ../nbs/24_peers.ipynb #5c467894
@@ -337,8 +352,11 @@ def training_texts(
     if with_sentences:
         texts = texts + [say_it(spaced(c)) for c in classes for say_it in SENTENCES]
         targets.append(torch.eye(len(classes), dtype=torch.uint8).repeat_interleave(len(SENTENCES), 0))
+    targets = torch.cat(targets)
+    if never := [c for c, n in zip(classes, targets.sum(0)) if not n]:
+        say(f'no text names {plural(len(never), "class")} ({some(never)}): they are learned as absent alone', once=True)
     ids = clip.text.cut(clip.ids(texts))
-    return Texts(ids, real_tokens(clip, ids), torch.cat(targets))
+    return Texts(ids, real_tokens(clip, ids), targets)
 
 # %% ../nbs/24_peers.ipynb #63f39fb1
 def ranking(
@@ -373,6 +391,7 @@ class GraphPrompts(ClassContexts):
     "Contexts whose class embeddings get a residual from their neighbours' (after CAPNET)."
 
     views = ('global',)
+    compares_names = True
 
     def __init__(self, clip: Clip, classes, cfg, generator=None):
         super().__init__(clip, classes, cfg, generator)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from .align import dual_view, global_weight
-from .config import judged_by
+from .config import judged_by, reads_patches
 from .core import check_number, lookup
 from .model import DualView, check_no_ensemble, check_views
 
@@ -32,17 +32,19 @@ def _frame_max(model, g, p, texts, k):
 
 def _space_time(model, g, p, texts, k, over_frames=torch.mean):
     check_views(model, "pool by 'mean' or 'max'")
+    if not reads_patches(model.cfg):
+        raise ValueError("this run scores by the global view alone and has no patches to join: pool by 'mean' or 'max'")
     c, frames = model.cfg, g.shape[1]
     how = dict(score=judged_by(c), join=c.join, join_scale=c.join_scale)
     weight = global_weight(c.alpha, c.alpha_on)
+    if k and c.join != 'topk':
+        raise ValueError(f'k={k} has no effect on join={c.join!r}, which reads every patch: leave it out')
     k = k or model.topk * frames
     out = 0.0
     if weight > 0:
         whole = dual_view(g.flatten(0, 1), p.flatten(0, 1), *texts, alpha=1.0, **how)
         out = out + weight * over_frames(whole.unflatten(0, g.shape[:2]), dim=1)
-    if weight < 1:
-        out = out + (1 - weight) * dual_view(g[:, 0], p.flatten(1, 2), *texts, alpha=0.0, topk=k, **how)
-    return out
+    return out + (1 - weight) * dual_view(g[:, 0], p.flatten(1, 2), *texts, alpha=0.0, topk=k, **how)
 
 
 class Pooling(NamedTuple):
@@ -71,6 +73,7 @@ def clip_scores(
     """Scores of clips. A `ValueError` for an unknown pooling, a k above the patches of a clip, and for a model without
     a local view where its patches are asked for."""
     fn = lookup(pooling, POOLINGS, 'pooling').fn
+    check_number('the number of frames', p.shape[1], 1, whole=True)
     if k:
         check_number('k', k, 1, p.shape[1] * p.shape[2], whole=True)
         if not pooling.startswith('space-time'):

@@ -24,7 +24,7 @@ from .clip import Clip
 from .config import METHODS, TRIAL, Config, each_once, method_label, start_config
 from .core import atomic_write, check_number, near, say
 from .decide import Decision, calibration_error, reliability
-from .fewshot import FEWSHOT_BENCHMARKS, fewshot_config, fewshot_trial
+from .fewshot import FEWSHOT_BENCHMARKS, fewshot_preset, fewshot_trial
 from .labels import LIMITS, groups, readable
 from .metrics import subset_ap
 from .sources import SOURCES, Data
@@ -123,8 +123,7 @@ def preset(config: dict) -> dict:  # as of `Result.config`, or of a few-shot sum
     if method not in METHODS or benchmark not in (*SOURCES, *FEWSHOT_BENCHMARKS):
         return {}
     if benchmark in FEWSHOT_BENCHMARKS:
-        cfg, few = fewshot_config(method, 0, benchmark, mode=mode)
-        return asdict(cfg) | asdict(few)
+        return fewshot_preset(method, benchmark, mode)
     return asdict(Config(**start_config(method, benchmark, mode, config.get('clip', 'mini'))))
 
 

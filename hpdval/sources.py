@@ -221,8 +221,8 @@ def listed(cfg, size: int, progress=True) -> Data:
     for file in files:
         parts[file] = _read(file, known)
         known = list(parts[file][2])
-    captions = files[0].with_name(files[0].name.replace('train', 'captions'))
-    said = read_captions(captions, parts[files[0]][0]) if files[0].suffix == '.txt' and captions.is_file() else None
+    captions = files[0].with_name(files[0].stem.replace('train', 'captions') + '.txt')
+    said = read_captions(captions, parts[files[0]][0]) if captions.is_file() else None
     splits = decode_splits(parts, cfg.image_root, size, cfg.transform, progress)
     splits[files[0]] = splits[files[0]]._replace(captions=said)
     return read_data(cfg.benchmark, splits, progress)

@@ -444,8 +444,11 @@ def fit_logits(
     y,  # [N,C] 0/1
     loss,  # (logits, targets) -> scalar
 ) -> tuple:  # scale > 0, centre
-    "The two numbers that minimise `loss(scale * (score - centre), y)`, by L-BFGS."
+    """The two numbers that minimise `loss(scale * (score - centre), y)`, by L-BFGS. A `ValueError` where all scores are
+    one number."""
     mean, std = score.mean(), score.std()
+    if not std > 0:
+        raise ValueError('all scores of the training images are one number, to which no scale fits: set scale, as 1')
     z = ((score - mean) / std).detach()
     with torch.enable_grad():
         ab = torch.tensor([0.0, 2.0], device=z.device, requires_grad=True)  # log scale, and centre in deviations

@@ -15,7 +15,18 @@ from typing import NamedTuple
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 
 from .align import patches_used
-from .config import METHODS, TYPES, Config, make_config, method_config, run_key, stage_names, start_config, typed
+from hpdval.config import (
+    LOOKS,
+    METHODS,
+    TYPES,
+    Config,
+    make_config,
+    method_config,
+    run_key,
+    stage_names,
+    start_config,
+    typed,
+)
 from .core import check_number, import_extra, lookup, say
 from .experiment import config_clip, load_benchmark, run
 from .metrics import mean_interval
@@ -163,6 +174,8 @@ def _why_not(name: str, axis, cfg: Config, patches) -> str:
         return 'fixed by the method'
     if axis.of == 'start' and not getattr(cfg, name):
         return 'is 0 at the start'
+    if name in LOOKS:
+        return 'is read after training, and settings are chosen by what validation images give in training'
     if axis.of == 'patches' and not patches:
         return 'the number of patches of this student is not known here'
     return ''

@@ -13,7 +13,7 @@ import numpy as np, pandas as pd
 import torch.nn.functional as F
 
 from .clip import Clip
-from .config import Config, judged_by
+from .config import Config
 from .core import check_number, get_device
 from .experiment import Result, config_clip, load_model
 from .metrics import as_arrays, average_precision, mean_interval
@@ -21,7 +21,7 @@ from .model import build_model, for_classes
 from .paper import kept
 from .predict import compares_names
 from .prompts import fixed_prompts
-from .sources import OpenWorld, load_open
+from .sources import OpenWorld, content_digest, load_open
 from .train import Pixels, predict_scores
 
 # %% ../nbs/44_unseen.ipynb #12ed5f1a
@@ -54,7 +54,7 @@ def in_parts(
     ks=(3, 5),  # of F1@k
 ) -> tuple:  # {measure: percent}, AP [C] in percent of all classes
     "mAP and F1@k of base classes, of novel ones, and of both at once."
-    y = np.asarray(targets)
+    y, scores = np.asarray(targets), {part: np.asarray(s) for part, s in scores.items()}
     columns = dict(base=slice(0, n_base), novel=slice(n_base, None), all=slice(None))
     ap = {part: 100 * average_precision(scores[part], y[:, c]) for part, c in columns.items()}
     out = {f'mAP {part}': float(np.nanmean(a)) for part, a in ap.items()}
@@ -97,26 +97,31 @@ def open_scores(
         return predict_scores(for_classes(model, names), world.test.images, pixels).numpy()
 
     every, n = of((*world.base, *world.novel)), len(world.base)
-    if compares_names(judged_by(result.made_by)):
+    if compares_names(model):
         return dict(base=of(world.base), novel=of(world.novel), all=every)
     return dict(base=every[:, :n], novel=every[:, n:], all=every)
+
+
+def _world_of(result: Result) -> OpenWorld:
+    "The benchmark of a run, with its novel classes."
+    clip = config_clip(result.made_by)
+    asked = replace(result.made_by, transform=clip.transform(result.made_by.transform))
+    return load_open(asked, clip.visual.size, progress=False)
 
 
 def open_measures(result: Result) -> pd.DataFrame:  # name, kind (measure | base | novel), value in percent
     "`in_parts` of a run on base classes: the measures and the AP of every class; kept beside the run."
 
     def make():
-        cfg = result.made_by
-        clip = config_clip(cfg)
-        asked = replace(cfg, transform=clip.transform(cfg.transform))
-        world = load_open(asked, clip.visual.size, progress=False)
-        scores = open_scores(result, world, clip, cfg.device)
+        cfg, world = result.made_by, _world_of(result)
+        scores = open_scores(result, world, config_clip(cfg), cfg.device)
         measures, ap = in_parts(scores, world.test.targets, len(world.base))
         kinds = ['measure'] * len(measures) + ['base'] * len(world.base) + ['novel'] * len(world.novel)
         names = [*measures, *world.base, *world.novel]
         return pd.DataFrame(dict(name=names, kind=kinds, value=[*measures.values(), *ap]))
 
-    return kept(result, 'open_vocabulary', make)
+    labels = content_digest(_world_of(result).test)  # the run itself knows none of the novel ones
+    return kept(result, 'open_vocabulary', make, labels)
 
 # %% ../nbs/44_unseen.ipynb #34d2bafa
 def _similarities(clip: Clip, base, novel, template, spelling):  # -> [novel, base], cosines
@@ -142,8 +147,13 @@ def nearest_base(
 
 def rank_correlation(x, y, draws=2000, seed=0) -> tuple:  # rho, low, high
     """Spearman's rank correlation of two rows of numbers, and its 95 % percentile interval over pairs drawn again. A
-    `ValueError` for fewer than three pairs; NaN where one row is constant."""
+    `ValueError` for fewer than three pairs, for NaN, and for two series of other labels; NaN where one row is
+    constant."""
+    if isinstance(x, pd.Series) and isinstance(y, pd.Series) and list(x.index) != list(y.index):
+        raise ValueError('the two rows have other labels, or theirs in another order: take the second by the first')
     x, y = np.asarray(x, float), np.asarray(y, float)
+    if odd := int(np.isnan(x).sum() + np.isnan(y).sum()):
+        raise ValueError(f'{odd} of the numbers are NaN: leave out their pairs')
     if len(x) != len(y) or len(x) < 3:
         raise ValueError(f'a rank correlation needs three pairs or more, got {len(x)} and {len(y)} numbers')
 
@@ -163,8 +173,11 @@ def gains(
     zero: list,  # of zero-shot, likewise
     kind: str,  # base | novel
 ) -> dict:  # gain, and the ends of its intervals over seeds and over classes, percentage points; per_class: a Series
-    "AP of a method less AP of zero-shot, the mean over the classes of a kind."
+    "AP of a method less AP of zero-shot, the mean over the classes of a kind. A `ValueError` for other classes."
     rows = [[t[t.kind == kind].set_index('name').value for t in tables] for tables in (of, zero)]
+    classes = [list(values.index) for kind_rows in rows for values in kind_rows]
+    if not all(names == classes[0] for names in classes):
+        raise ValueError(f'the tables have other {kind} classes: compare runs on one benchmark')
     by_seed = pd.DataFrame([a - b for a, b in zip(*rows, strict=True)])  # [seeds, classes]
     per_class = by_seed.mean()
     over = dict(seeds=by_seed.mean(axis=1), classes=per_class.dropna())

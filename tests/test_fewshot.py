@@ -9,7 +9,8 @@ import numpy as np, pytest
 from hpdval import fewshot
 from hpdval.config import METHODS, abilities
 from hpdval.core import read_sealed, write_sealed
-from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, run_fewshot
+from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, fewshot_preset, run_fewshot
+from hpdval.report import changed
 
 NAMEABLE = [m for m in METHODS if abilities(m)['unseen']]
 WORLD = 'icon-voc-fsl-smoke'
@@ -107,7 +108,19 @@ def test_fields_of_the_base_training_without_effect_are_refused_too():
         assert fewshot_config(method, 0, for_all=True, **changes) == fewshot_config(method, 0)
 
 
+@pytest.mark.parametrize('benchmark', ['icon-coco-fsl', 'voc-fsl'])
+@pytest.mark.parametrize('method', METHODS)
+def test_the_settings_of_every_method_can_be_said(method, benchmark):
+    "Where a method needs a change to name novel classes, a table says which."
+    own = fewshot_preset(method, benchmark)
+    assert own['method'] == method and own['shots'] == 1
+    config = own | dict(benchmark=benchmark, class_ctx=not own['class_ctx'])
+    assert changed(config) == dict(class_ctx=(not own['class_ctx'], own['class_ctx']))
+
+
 NOTHING = [
+    ('tai-dpt', dict(train_on='sentences')),
+    ('tai-dpt', dict(train_on='captions')),
     ('hp-dval', dict(adapt_epochs1=0, adapt_epochs2=0)),
     ('coop', dict(adapt_epochs2=0)),
     ('dval', dict(epochs1=0)),
@@ -117,11 +130,11 @@ NOTHING = [
 
 @pytest.mark.parametrize('method, changes', NOTHING)
 def test_a_support_that_nobody_looks_at_is_refused(method, changes):
-    with pytest.raises(ValueError, match='would adapt to no support with') as e:
+    with pytest.raises(ValueError, match='would adapt to no support') as e:
         fewshot_config(method, 0, **changes)
     assert '\n' not in str(e.value)
     assert fewshot_config(method, 0, shots=0, for_all=True, **changes)[1].shots == 0
-    with pytest.raises(ValueError, match='would adapt to no support with'):
+    with pytest.raises(ValueError, match='would adapt to no support'):
         compare_fewshot([method], [0], [1], progress=False, **changes)
 
 

@@ -6,10 +6,11 @@ import torch.nn.functional as F
 from test_clip import alone, entering, naive_pool, small_resnet
 
 from hpdval.clip import as_clip, load_clip
-from hpdval.config import make_config
+from hpdval.config import make_config, run_key
 from hpdval.experiment import load_benchmark, run
 from hpdval.model import build_model, for_classes
-from hpdval.peers import SENTENCES, pair_score
+from hpdval.peers import SENTENCES, pair_score, training_texts
+from hpdval.predict import compares_names
 from hpdval.train import Pixels, predict_scores, stage2_losses, text_batch, text_losses, texts_of
 
 TINY = dict(benchmark='icon-voc-lt', device='cpu', epochs2=2, empty_classes='keep', select='last')
@@ -152,3 +153,36 @@ def test_contexts_of_single_classes_name_no_others(method, data):
     model.use_learned = True
     with pytest.raises(ValueError, match='set class_ctx=no'):
         for_classes(model, ['dog'])
+
+
+@pytest.mark.parametrize('method', ['lamm', 'dualcoop'])
+@pytest.mark.parametrize('change', [dict(templates='an icon of a {}.'), dict(score='l2')])
+def test_what_the_fixed_prompts_say_is_part_of_a_run_that_is_held_to_them(method, change, data):
+    "LAMM's third loss alone: another fixed score is another loss, and so another run."
+    alone = dict(terms='lamm-logits=1', augment='none', scale=20.0)
+    found = [step(method, data, **alone, **more)[1](torch.arange(16), 0, 0) for more in ({}, change)]
+    assert abs(found[0]['lamm-logits'] - found[1]['lamm-logits']) > 1e-5
+    one, other = (make_config(method, **TINY | alone | more) for more in ({}, change))
+    assert run_key(one) != run_key(other)
+
+
+def test_a_graph_of_other_classes_gives_other_scores(data):
+    "A class's score depends on its neighbours, so calibration is not said to hold beside others."
+    model, _ = step('label-graph', data, class_ctx=False)
+    with torch.no_grad():
+        model.prompts.layers[-1].normal_(generator=torch.Generator().manual_seed(0))
+        model.use_learned = True
+        whole = model.texts()[0][: len(data.classes) // 2]
+        half = for_classes(model, data.classes[: len(whole)]).texts()[0]
+    assert (whole - half).abs().max() > 0.01
+    assert compares_names(model)
+    model.use_learned = False
+    assert not compares_names(model)
+
+
+def test_a_class_that_no_text_names_is_said(capsys):
+    texts = training_texts(load_clip(), ['a dog', 'two dogs'], ['cat', 'dog'], 'captions')
+    assert texts.counts().tolist() == [0, 2]
+    assert 'no text names 1 class (cat)' in capsys.readouterr().err
+    training_texts(load_clip(), ['a dog'], ['cat', 'dog'], 'texts')
+    assert 'no text names' not in capsys.readouterr().err

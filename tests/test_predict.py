@@ -16,7 +16,7 @@ from hpdval.command import main
 from hpdval.config import make_config
 from hpdval.data import load_image
 from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
-from hpdval.predict import Classifier, as_images, join_names, run_folder, template_texts
+from hpdval.predict import Classifier, as_images, join_names, run_folder, template_texts, wanted
 from hpdval.prompts import fixed_prompts
 
 
@@ -527,3 +527,34 @@ def test_templates_of_a_model_that_reads_them_in_one_view(full, tmp_path):
     several = template_texts(c.model, TEMPLATES)
     torch.testing.assert_close(several[0], learned)
     assert (several[1] - fixed).abs().max() > 1e-3
+
+
+def test_a_score_that_compares_names_needs_several_and_no_rivals_of_one_class(classifier, full, capsys):
+    c = classifier('tokens', score='softmax')
+    for asked, said in (
+        (['dog'], "a score by 'softmax' compares names, and 'dog' alone would get the same in every image"),
+        ([['tvmonitor', 'television'], 'dog'], "a score by 'softmax' shares 1 among all names"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            c.predict(picture(full, 0), classes=asked)
+    assert len(c.predict(picture(full, 0), classes=['dog', 'cat'])) == 2
+    own = c.predict(picture(full, 0)).set_index('label').probability
+    turned = c.predict(picture(full, 0), classes=c.classes[::-1]).set_index('label').probability
+    np.testing.assert_allclose(turned[own.index], own, atol=1e-6)
+    assert 'not checked' not in capsys.readouterr().err.rpartition('2 labels')[2].partition('order')[2]
+
+
+def test_a_label_with_another_name_has_no_threshold_of_its_own(classifier):
+    "What the run chose for a class belongs to its name, not to a label that is written like it."
+    c = classifier('tokens')
+    assert c._chosen_for(wanted({'cat': 'dog', 'dog': 'cat', 'sofa': 'sofa'}), None) == {'sofa'}
+    assert c._chosen_for(wanted([['cat', 'kitten'], 'dog']), None) == {'dog'}
+
+
+@pytest.mark.parametrize('odd', ['a {0} {}', 'a {x} of a {}', 'a {{}}', None, 'a {} {}'])
+def test_templates_with_other_braces_are_one_line(classifier, full, odd):
+    with pytest.raises(ValueError, match='a template needs one {} where the class name goes, and no other braces'):
+        classifier('tokens').predict(picture(full, 0), templates=['a {}', odd])
+    with pytest.raises((ValueError, TypeError)) as e:
+        make_config('zero-shot', template=odd)
+    assert '\n' not in str(e.value)

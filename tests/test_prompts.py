@@ -9,7 +9,7 @@ from test_weights import siglip_tokenizer
 import hpdval
 from hpdval.clip import MINI, as_clip, load_clip, too_long
 from hpdval.config import make_config
-from hpdval.experiment import run
+from hpdval.experiment import load_benchmark, run
 from hpdval.prompts import LearnedPrompts, behind_words, fixed_prompts, frame, n_tokens, with_context
 from hpdval.train import encode_captions
 
@@ -199,3 +199,20 @@ def test_other_classes_that_are_cut_are_said_at_prediction(tmp_path, monkeypatch
     capsys.readouterr()
     model.predict(pairs[0][0], classes=['horse', 'dog ' * 80])
     assert '1 text longer than the 77 tokens' in capsys.readouterr().err
+
+
+def test_words_that_a_tower_never_learned_are_said(capsys):
+    load_benchmark(make_config('zero-shot', 'icon-voc-lt', template='a qwerty of a {}'), progress=False)
+    assert 'does not know qwerty, of the templates' in capsys.readouterr().err
+    load_benchmark(make_config('zero-shot', 'icon-voc-lt', templates='a zxcvb of a {}'), progress=False)
+    assert 'does not know zxcvb, of the templates' in capsys.readouterr().err
+    load_benchmark(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+    assert 'does not know' not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'more', ['a photo of a {}.', ' a  photo of a {}. ;', ' ; ', 'an icon of a {}; an icon of a {}']
+)
+def test_further_templates_that_say_nothing_new_are_refused(more):
+    with pytest.raises(ValueError, match='stands twice|holds no template'):
+        make_config('zero-shot', templates=more)

@@ -272,3 +272,41 @@ def test_a_run_that_is_judged_by_softmax_compares_names(tmp_path, monkeypatch):
     result = run(make_config('zero-shot', 'icon-voc-half', scoring='softmax'), progress=False)
     found = open_measures(result).set_index('name').value
     assert found['mAP base'] == pytest.approx(result.mAP['total'], abs=1e-3)
+
+
+def test_novel_labels_that_were_changed_are_measured_anew(tmp_path, monkeypatch):
+    "A run on base classes does not know the novel labels of its test images, and what is kept beside it does."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    (tmp_path / 'lists').mkdir()
+    more = tables(tmp_path / 'lists', VOC_CLASSES)
+    result = run(make_config('zero-shot', 'own-half', device='cpu', **more), progress=False)
+    before = open_measures(result)
+    file = tmp_path / 'lists/test.csv'
+    rows = [line.split(',') for line in file.read_text().splitlines()]
+    novel = CLASS_SPLITS['half'](VOC_CLASSES).novel
+    turned = dict(zip(novel, [*novel[1:], novel[0]]))
+    file.write_text(
+        '\n'.join(','.join(';'.join(turned.get(n, n) for n in cell.split(';')) for cell in r) for r in rows)
+    )
+    again = run(make_config('zero-shot', 'own-half', device='cpu', **more), progress=False)
+    assert again.hash == result.hash
+    after = open_measures(again)
+    assert before[before.kind == 'base'].equals(after[after.kind == 'base'])
+    assert not before[before.kind == 'novel'].equals(after[after.kind == 'novel'])
+
+
+def test_base_classes_of_a_graph_are_scored_without_the_novel_ones(tmp_path, monkeypatch):
+    "Label-graph prompts read a graph of all names that are asked for."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    more = dict(epochs2=3, ema=0.0, lr2=0.05, batch_size=64, class_ctx=False, select='last', device='cpu')
+    result = run(make_config('label-graph', 'icon-voc-half', **more), progress=False)
+    world = load_open(result.made_by, 64, progress=False)
+    scores = open_scores(result, world, config_clip(result.made_by))
+    np.testing.assert_allclose(scores['base'], result.scores, atol=1e-4)
+    assert np.abs(scores['all'][:, : len(world.base)] - scores['base']).max() > 1e-3
+
+
+def test_gains_are_of_the_same_classes():
+    one, other = (pd.DataFrame(dict(name=names, kind='novel', value=[1.0, 2.0])) for names in (['a', 'b'], ['a', 'c']))
+    with pytest.raises(ValueError, match='other novel classes'):
+        gains([one], [other], 'novel')
