@@ -659,6 +659,8 @@ def _check_together(cfg: Config):
                 f'benchmark {cfg.benchmark!r} does not read {name}: leave it out, or name another benchmark'
             )
     groups((), (cfg.head_from, cfg.tail_below))  # says if the limits do not fit
+    if cfg.contrast_weight and cfg.batch_size == 1 and stages(cfg)[0]:
+        raise ValueError('contrast_weight compares the images of a batch, and batch_size=1 has none to compare with')
     if cfg.select == 'val' and not cfg.val_fraction:
         raise ValueError("select='val' needs a val_fraction above 0")
     one_view = PROMPTS[cfg.prompts].own_score or HEADS[cfg.head].learns

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-import numpy as np, pandas as pd
+import numpy as np, pandas as pd, torch
 from filelock import FileLock, Timeout
 from safetensors.torch import save
 from .align import HEADS, SCORES, patches_used
@@ -143,6 +143,7 @@ def load_benchmark(
     usual = start_config(cfg.method, cfg.benchmark, cfg.mode, cfg.clip).get('val_fraction', Config.val_fraction)
     if data.val is not None and cfg.val_fraction != usual:
         raise ValueError('the data have a validation split of their own, so val_fraction has no effect: leave it out')
+    _check_several(cfg, data.classes)
     if needs_captions(cfg) and not data.train.captions:
         raise ValueError(
             f'method {cfg.method!r} learns from captions, and {cfg.benchmark} has none here: put a text file beside '
@@ -150,6 +151,18 @@ def load_benchmark(
             'out'
         )
     return data
+
+
+def _check_several(cfg: Config, classes):
+    "A `ValueError` for one class alone whose scores would be compared with those of others."
+    own = HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score
+    for kind in (cfg.score, judged_by(cfg)):
+        a, b = SCORES[kind].per_view(torch.tensor([[0.3], [0.1]])).tolist()
+        if len(classes) == 1 and a == b and not own:
+            raise ValueError(
+                f'a score by {kind!r} compares the classes of an image, and {classes[0]!r} alone would get the same in '
+                "every image: set score='cosine' and scoring='same'"
+            )
 
 
 def needs_captions(cfg: Config) -> bool:

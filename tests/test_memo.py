@@ -9,12 +9,13 @@ from PIL import Image
 import hpdval
 from hpdval.clip import MINI_WEIGHTS
 from hpdval.config import METHODS, Method, make_config, method_config, stages
-from hpdval.data import AUGMENTS, TRANSFORMS, decode_split
+from hpdval.data import AUGMENTS, TRANSFORMS, Split, decode_split
 from hpdval.experiment import REGISTRIES, Result, compare, config_clip, load_benchmark, needs_captions, run, run_code
 from hpdval.experiment import run_name, run_parts
 from hpdval.fingerprint import Walk, _codes, code_digest
 from hpdval.losses import LOSSES, TERMS
 from hpdval.predict import Classifier
+from hpdval.sources import Data
 from hpdval.train import FeatureFeed, Pixels
 from hpdval.weights import files_read
 
@@ -358,3 +359,20 @@ def test_a_package_is_a_library_wherever_it_was_installed(tmp_path, monkeypatch)
                 ours = folder == folders[1] or name == 'my_loss'
                 assert (code_digest(module.word) != before) == ours, (folder.name, name)
                 del sys.modules[name]
+
+
+@pytest.mark.parametrize('score', ['softmax', 'l2'])
+def test_one_class_alone_needs_a_score_that_compares_no_classes(score, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    images = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    targets = torch.tensor([[0], [1]] * 4, dtype=torch.uint8)
+    split = Split(images, targets, ('dog',), [f'{i}' for i in range(8)])
+    data = Data(split, split, 'one class')
+    with pytest.raises(ValueError, match="'dog' alone would get the same in every image: set score='cosine'"):
+        run(make_config('zero-shot', 'own', score=score), progress=False, data=data)
+    assert run(make_config('zero-shot', 'own'), progress=False, data=data).mAP['total'] > 0
+
+
+def test_the_loss_of_clip_needs_a_batch_of_several():
+    with pytest.raises(ValueError, match='contrast_weight compares the images of a batch'):
+        make_config('lm-clip', 'icon-voc-lt', batch_size=1)
