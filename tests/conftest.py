@@ -1,4 +1,4 @@
-"What several files of tests share: the reference folder, a notebook in this process, and the order of the tests."
+"What several files of tests share: a folder of facts, a notebook in this process, and the order of the tests."
 
 import os
 from pathlib import Path
