@@ -42,7 +42,7 @@ from hpdval.config import (
 )
 from .core import PACKAGE, atomic_write, autocast, check_number, get_device, lookup, runs_dir, say, text_digest
 from .core import watch
-from .experiment import Result, builds_on, config_clip, load_model, run_code, table_name
+from .experiment import Result, builds_on, config_clip, load_model, run_code, run_parts, table_name
 from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
@@ -846,12 +846,21 @@ class Job(NamedTuple):
     after: str = None  # the name of the job that must come before, if there is one
 
 
-def _enter(found: dict, cfg: Config) -> str:
+def _code_once(cfg: Config, known: dict) -> str:  # 12 hex digits
+    "`run_code`, computed once for all runs with the same parts: nothing changes while jobs are listed."
+    parts = run_parts(cfg)
+    key = tuple(repr(p) if isinstance(p, tuple) else id(p) for p in parts)
+    if key not in known:
+        known[key] = run_code(cfg), parts  # kept alive, or another part might get its id
+    return known[key][0]
+
+
+def _enter(found: dict, cfg: Config, known: dict) -> str:
     "The name of a run's job, entered with the one that it builds on."
-    name = config_hash(cfg, run_code(cfg))
+    name = config_hash(cfg, _code_once(cfg, known))
     if name not in found:
         before = builds_on(cfg)
-        after = _enter(found, before) if before else None
+        after = _enter(found, before, known) if before else None
         found[name] = Job(job_words(cfg), after)
     return name
 
@@ -863,7 +872,7 @@ def jobs(
     **params,  # fields of `Config`, meant for all rows
 ) -> dict:  # {name: Job}, a job after the one that it builds on
     "All runs of the embedded tables, without repetition. A `ValueError` for an unknown table or benchmark."
-    found, seeds = {}, as_seeds(seeds)
+    found, known, seeds = {}, {}, as_seeds(seeds)
     for benchmark in each_once('benchmark', benchmarks):
         lookup(benchmark, [*ICON_BENCHMARKS, *ICON_CLIPS, *OPEN_BENCHMARKS], 'embedded benchmark')
     for table in TABLES if tables is None else each_once('table', tables):
@@ -872,5 +881,5 @@ def jobs(
                 continue
             for cfgs in table_configs(table, seeds, quiet=True, benchmark=benchmark, **params).values():
                 for cfg in cfgs:
-                    _enter(found, cfg)
+                    _enter(found, cfg, known)
     return found

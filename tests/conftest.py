@@ -1,10 +1,61 @@
+"What several files of tests share: a folder of facts, a notebook in this process, and the order of the tests."
+
 import os
 from pathlib import Path
 
-import pytest
+import matplotlib, papermill, pytest
+from papermill.engines import Engine, papermill_engines
 
 os.environ.setdefault('HPDVAL_DEVICE', 'cpu')  # what is compared to the last digit; tests/test_cuda.py asks for the GPU
 ROOT = Path(__file__).resolve().parents[1]
+# The longest first, and files whose tests share what is slow to make in one piece: so no worker of pytest-xdist is left
+# with a long test at the end, and what is shared is made once.
+FIRST = (
+    'test_parallel.py',
+    'test_a_sweep_goes_on',
+    'test_a_run_through_papermill',
+    'test_notebook[',
+    'test_real_photographs',
+    'test_no_field_is_accepted_without_effect[coop]',
+)
+
+
+def _rank(item) -> int:
+    "The place of a test among the long ones; behind them all for any other."
+    return next((i for i, name in enumerate(FIRST) if name in item.nodeid), len(FIRST))
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=_rank)  # a stable sort: the others stay in their order
+
+
+class InProcess(Engine):
+    "Runs the cells of a notebook here, without a kernel, which would load all libraries again; an error comes out."
+
+    @classmethod
+    def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
+        names = dict(__name__='__main__')
+        for cell in nb_man.nb.cells:
+            if cell.cell_type == 'code':
+                exec(compile(cell.source, 'a cell', 'exec'), names)
+
+
+papermill_engines.register('in process', InProcess)
+
+
+@pytest.fixture
+def notebook(tmp_path, monkeypatch):
+    "A function (name, **parameters): what `papermill` does with a notebook, from the root, in this process."
+    monkeypatch.chdir(ROOT)
+
+    def execute(name, **parameters):
+        file = ROOT / f'nbs/{name}.ipynb'
+        with matplotlib.rc_context():
+            papermill.execute_notebook(
+                file, tmp_path / 'out.ipynb', parameters, engine_name='in process', progress_bar=False
+            )
+
+    return execute
 
 
 @pytest.fixture(scope='session')

@@ -19,29 +19,38 @@ def papermill(tmp_path, *parameters):
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    'parameters, message',
-    [
-        (('alhpa', 0.3), "did you mean 'alpha'"),
-        (('alpha', 1.5), 'alpha must be a number in 0..1, got 1.5'),
-        (('topk', 65), 'topk=65 is more than the 64 patches'),
-        (('benchmark', 'coco-lt', 'fetch', 'no'), 'set `lists` to a folder with the lists of coco-lt'),
-        (('clip', 'ViT-B-16', 'pretrained', 'nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),
-    ],
-)
-def test_bad_input_is_one_line_and_writes_nothing(tmp_path, parameters, message):
-    code, printed = papermill(tmp_path, *parameters)
-    assert code != 0 and message in printed, printed[-2000:]
+def test_a_parameter_that_is_not_known_stops_papermill(tmp_path):
+    code, printed = papermill(tmp_path, 'alhpa', 0.3)
+    assert code != 0 and "did you mean 'alpha'" in printed, printed[-2000:]
     assert not (tmp_path / 'result').exists()
 
 
-def test_real_photographs(tmp_path, bench):
+@pytest.mark.parametrize(
+    'parameters, message',
+    [
+        (dict(alhpa=0.3), "did you mean 'alpha'"),
+        (dict(alpha=1.5), 'alpha must be a number in 0..1, got 1.5'),
+        (dict(topk=65), 'topk=65 is more than the 64 patches'),
+        (dict(benchmark='coco-lt', fetch='no'), 'set `lists` to a folder with the lists of coco-lt'),
+        (dict(clip='ViT-B-16', pretrained='nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(notebook, tmp_path, monkeypatch, parameters, message):
+    monkeypatch.setenv('HPDVAL_DATA', str(tmp_path / 'data'))
+    with pytest.raises((ValueError, OSError)) as e:
+        notebook('run_coco_lt', out=str(tmp_path / 'result'), **parameters)
+    assert message in str(e.value) and '\n' not in str(e.value)
+    assert not (tmp_path / 'result').exists()
+
+
+def test_real_photographs(notebook, tmp_path, monkeypatch, bench):
     "The same notebook on photographs, from real lists: five training images, so most classes have none."
     photos = bench / 'coco_real'
     real = ('benchmark', 'coco-lt', 'image_root', photos, 'lists', photos)
-    code, printed = papermill(tmp_path, *real, 'methods', 'zero-shot', 'seeds', 0)
-    assert code != 0, printed[-2000:]
-    assert "classes have no training image" in printed and "empty_classes='keep'" in printed, printed[-2000:]
+    monkeypatch.setenv('HPDVAL_DATA', str(tmp_path / 'data'))
+    with pytest.raises(ValueError, match="classes have no training image.*empty_classes='keep'"):
+        given = dict(zip(real[::2], map(str, real[1::2])))
+        notebook('run_coco_lt', out=str(tmp_path / 'none'), **given, methods='zero-shot', seeds='0')
     code, printed = papermill(tmp_path, *real, 'empty_classes', 'keep', 'smoke', True)
     assert code == 0, printed[-3000:]
     result = json.loads((tmp_path / 'result/result.json').read_text())
