@@ -397,6 +397,14 @@ def _large_weights(cfg: Config) -> list:  # of texts
     return [f'{n}={getattr(cfg, n):g}' for n in names if getattr(cfg, n) > 10]
 
 
+def _check_finite(weights: list, desc: str, rate: str):
+    "A `FloatingPointError` if weights are not finite: the last step of an epoch has no loss that would show it."
+    if not torch.stack([w.isfinite().all() for w in weights]).all():
+        raise FloatingPointError(
+            f'{desc}: the loss is not finite (nor are the weights after its last step); lower {rate}'
+        )
+
+
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -429,6 +437,7 @@ def fit(
         order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch), weights)
         name = f'{desc}, epoch {epoch + 1}'
         means = train_epoch(order, lambda idx, step: loss_fn(idx, epoch, step), t.step, name, progress, rate)
+        _check_finite(t.ema.shadow, name, rate)
         t.epoch = epoch + 1
         record = dict(phase=desc, epoch=t.epoch, loss=sum(means.values()), **means)
         t.history.append(record | dict(seconds=time.time() - start, mAP=t.best.judge(t.epoch)))

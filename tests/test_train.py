@@ -78,6 +78,14 @@ def test_the_learning_rate_that_was_too_large_is_named(method, name, few, tmp_pa
     assert '\n' not in str(e.value)
 
 
+def test_weights_that_the_last_step_of_an_epoch_broke_are_named(tmp_path):
+    "One step: its loss was finite, and what it left is not."
+    with pytest.raises(
+        FloatingPointError, match=r'epoch 1: the loss is not finite .*lower the learning rate lr1=1e\+39'
+    ):
+        fitted(tmp_path, 0.0, epochs=1, batch=40, lr=1e39)
+
+
 def test_a_weight_that_was_too_large_is_named(few, tmp_path, monkeypatch):
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
     cfg = make_config('dval', 'icon-voc-lt', epochs1=2, lr1=1e30, weight_decay=1e6)
