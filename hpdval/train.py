@@ -261,8 +261,9 @@ def train_epoch(
     desc='',
     progress=False,
     rate='the learning rate',  # what a message calls it
+    weights=(),  # tensors that the steps change
 ) -> dict:  # name -> mean over the steps
-    "One pass over the batches. A `FloatingPointError` if the loss is not finite."
+    "One pass over the batches. A `FloatingPointError` if the loss is not finite, or the weights after the last step."
     total = None
     for i, idx in enumerate(watch(order, desc, progress, leave=False)):
         losses = step(lambda: loss_fn(idx, i))
@@ -271,6 +272,8 @@ def train_epoch(
     means = dict(zip(losses, (total / len(order)).tolist()))
     if not math.isfinite(sum(means.values())):
         raise FloatingPointError(f'{desc}: the loss is not finite ({means}); lower {rate}')
+    if any(not w.isfinite().all() for w in weights):
+        raise FloatingPointError(f'{desc}: the loss is not finite after the last step; lower {rate}')
     return means
 
 # %% ../nbs/30_train.ipynb #c259c8c5
@@ -397,14 +400,6 @@ def _large_weights(cfg: Config) -> list:  # of texts
     return [f'{n}={getattr(cfg, n):g}' for n in names if getattr(cfg, n) > 10]
 
 
-def _check_finite(weights: list, desc: str, rate: str):
-    "A `FloatingPointError` if weights are not finite: the last step of an epoch has no loss that would show it."
-    if not torch.stack([w.isfinite().all() for w in weights]).all():
-        raise FloatingPointError(
-            f'{desc}: the loss is not finite (nor are the weights after its last step); lower {rate}'
-        )
-
-
 def fit(
     params: list,  # parameters that learn
     loss_fn,  # (indices, epoch, step) -> dict of scalars over the whole batch; their sum is minimised
@@ -436,8 +431,7 @@ def fit(
         start = time.time()
         order = batches(n, cfg.batch_size, seeded(cfg.seed, epoch), weights)
         name = f'{desc}, epoch {epoch + 1}'
-        means = train_epoch(order, lambda idx, step: loss_fn(idx, epoch, step), t.step, name, progress, rate)
-        _check_finite(t.ema.shadow, name, rate)
+        means = train_epoch(order, lambda idx, step: loss_fn(idx, epoch, step), t.step, name, progress, rate, t.params)
         t.epoch = epoch + 1
         record = dict(phase=desc, epoch=t.epoch, loss=sum(means.values()), **means)
         t.history.append(record | dict(seconds=time.time() - start, mAP=t.best.judge(t.epoch)))
