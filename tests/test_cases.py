@@ -29,6 +29,9 @@ with warnings.catch_warnings():
     from hpdval.predict import Classifier, as_images, run_folder, wanted
     from hpdval.report import plot_per_class, results_table
     from hpdval.sources import Data, from_samples, load_data
+    from hpdval.video import read_frames
+
+from test_video import NO_FILM
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -1454,6 +1457,56 @@ CASES = [
         ['/holiday/1.jpg'],
         '2 of 2 paths in the lists are none of coco-lt (train/holiday/1.jpg, val/holiday/1.jpg): set `image_root` to '
         'the folder that they start from',
+    ),
+]
+
+
+def film(made, given, message):
+    "A file that is no film, as tests/test_video.py makes it."
+    return Case('Films', given, lambda d: read_frames(d / NO_FILM[made](d), 8), message)
+
+
+NOT_KNOWN = 'is no film that FFmpeg knows (~): give a film, such as an .mp4'
+COPY = 'it is cut off; copy it again, or keep what is there (ffmpeg -i FILM -c copy WHOLE.mkv)'
+CASES += [
+    film('a text', 'a text', 'a.txt is a text and no film (~): give a film, such as an .mp4'),
+    film('a text, .mp4', 'a text that is called .mp4', f'a.mp4 {NOT_KNOWN}'),
+    film('a playlist', 'a playlist of a stream', f'a.m3u8 {NOT_KNOWN}'),
+    film('empty', 'an empty file', 'a.mp4 is empty (0 bytes): copy it again'),
+    *(
+        film(kind, f'a still picture ({kind})', f'a.{kind} is a still picture and no film: predict takes pictures')
+        for kind in ('png', 'jpg', 'gif', 'webp')
+    ),
+    film('jpg, .mp4', 'a JPEG called .mp4', 'a.mp4 is a still picture and no film: predict takes pictures'),
+    film('audio', 'sound alone', 'a.m4a has no moving pictures, only sound: give a film'),
+    film(
+        'audio with a cover', 'a song with a cover', 'a.mp3 has no moving pictures, only sound and a cover: give a film'
+    ),
+    film(
+        'no frames, mp4',
+        'an MP4 without a frame',
+        'a.mp4 has neither pictures nor sound: it is cut off or damaged, so copy it again',
+    ),
+    film('no frames, mkv', 'an MKV without a frame', f'a.mkv {NOT_KNOWN}'),
+    film('no frames, avi', 'an AVI without a frame', 'a.avi ~'),
+    film(
+        'cut, index at the end',
+        'half of an MP4 whose index is at its end',
+        'a.mp4 is cut off or damaged: the part that lists its frames is missing; copy or record it again',
+    ),
+    film(
+        'cut, index in front',
+        'half of an MP4 whose index is in front',
+        'a.mp4 is cut off: ~; copy it again',
+    ),
+    film('cut by a byte', 'an MP4 without its last bytes', 'a.mp4 is cut off: ~; copy it again'),
+    film('cut, mkv', 'half of an MKV', f'a.mkv ends at 4.0 s, and its head says 8.0 s: {COPY}'),
+    film('cut, webm', 'half of a WebM', f'a.webm ends at 4.0 s, and its head says 8.0 s: {COPY}'),
+    film('damaged', 'an MP4 with zeros in it', 'a.mp4 is damaged or cut off after ~: copy it again'),
+    film(
+        'without times',
+        'a raw H.264 stream',
+        'a.h264 has frames without a time: ffmpeg -r 25 -i FILM -c copy WHOLE.mp4 gives them times',
     ),
 ]
 

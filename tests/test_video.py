@@ -179,29 +179,29 @@ def test_sound_that_goes_on_after_the_pictures_does_not_cut_them_off(tmp_path):
 
 def text(folder):
     (folder / 'a.txt').write_text('a film about nothing\n' * 50)
-    return 'a.txt', 'is a text and no film'
+    return 'a.txt'
 
 
 def text_under_another_ending(folder):
     (folder / 'a.mp4').write_text('a film about nothing\n' * 50)
-    return 'a.mp4', 'is no film that FFmpeg knows'
+    return 'a.mp4'
 
 
 def playlist(folder):
     write_film(folder / 'a.mp4', [numbered(0)] * 3)
     (folder / 'a.m3u8').write_text('#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n')
-    return 'a.m3u8', 'film'
+    return 'a.m3u8'
 
 
 def empty(folder):
     (folder / 'a.mp4').write_bytes(b'')
-    return 'a.mp4', r'is empty \(0 bytes\)'
+    return 'a.mp4'
 
 
 def picture(ending):
     def make(folder):
         Image.fromarray(numbered(3)).save(folder / f'a.{ending}')
-        return f'a.{ending}', 'is a still picture and no film: predict takes pictures'
+        return f'a.{ending}'
 
     return make
 
@@ -209,13 +209,13 @@ def picture(ending):
 def picture_under_the_ending_of_a_film(folder):
     Image.fromarray(numbered(3)).save(folder / 'a.jpg')
     (folder / 'a.jpg').rename(folder / 'a.mp4')
-    return 'a.mp4', 'is a still picture and no film'
+    return 'a.mp4'
 
 
 def audio_only(folder):
     with av.open(str(folder / 'a.m4a'), 'w') as out:
         out.mux(sound(out, 1))
-    return 'a.m4a', 'has no moving pictures, only sound'
+    return 'a.m4a'
 
 
 def audio_with_a_cover(folder):
@@ -227,27 +227,27 @@ def audio_with_a_cover(folder):
         frame.sample_rate = 44100
         packets = [*song.encode(frame), *song.encode()]
         out.mux([*packets, *cover.encode(av.VideoFrame.from_ndarray(numbered(0), 'rgb24')), *cover.encode()])
-    return 'a.mp3', 'has no moving pictures, only sound and a cover'
+    return 'a.mp3'
 
 
-def no_frames(ending, said):
+def no_frames(ending):
     def make(folder):
         with av.open(str(folder / f'a.{ending}'), 'w') as out:
             stream = out.add_stream('libx264', rate=25)
             stream.height, stream.width, stream.pix_fmt = H, W, 'yuv420p'
             out.start_encoding()
-        return f'a.{ending}', said
+        return f'a.{ending}'
 
     return make
 
 
-def cut(ending, share, said, **how):
+def cut(ending, share, **how):
     def make(folder):
         file = folder / f'a.{ending}'
         write_film(file, noise(200), **how)
         data = file.read_bytes()
         file.write_bytes(data[: int(share * len(data))])
-        return file.name, said
+        return file.name
 
     return make
 
@@ -259,12 +259,12 @@ def damaged(folder):
     data = bytearray(file.read_bytes())
     data[len(data) // 4 :] = bytes(len(data) - len(data) // 4)
     file.write_bytes(data)
-    return 'a.mp4', 'is damaged or cut off'
+    return 'a.mp4'
 
 
 def without_times(folder):
     write_film(folder / 'a.h264', noise(5))
-    return 'a.h264', 'has frames without a time'
+    return 'a.h264'
 
 
 NO_FILM = {
@@ -279,25 +279,20 @@ NO_FILM = {
     'jpg, .mp4': picture_under_the_ending_of_a_film,
     'audio': audio_only,
     'audio with a cover': audio_with_a_cover,
-    'no frames, mp4': no_frames('mp4', 'it is cut off or damaged'),
-    'no frames, mkv': no_frames('mkv', 'no film that FFmpeg knows'),
-    'no frames, avi': no_frames('avi', 'holds no frame|neither pictures'),
-    'cut, index at the end': cut('mp4', 0.5, 'the part that lists its frames is missing'),
-    'cut, index in front': cut('mp4', 0.5, 'is cut off: .* bytes', container=dict(movflags='faststart')),
-    'cut by a byte': cut('mp4', 0.9999, 'is cut off: .* bytes', container=dict(movflags='faststart')),
-    'cut, mkv': cut('mkv', 0.5, 'its head says 8.0 s: it is cut off'),
-    'cut, webm': cut('webm', 0.5, 'its head says 8.0 s: it is cut off', codec='libvpx-vp9'),
+    'no frames, mp4': no_frames('mp4'),
+    'no frames, mkv': no_frames('mkv'),
+    'no frames, avi': no_frames('avi'),
+    'cut, index at the end': cut('mp4', 0.5),
+    'cut, index in front': cut('mp4', 0.5, container=dict(movflags='faststart')),
+    'cut by a byte': cut('mp4', 0.9999, container=dict(movflags='faststart')),
+    'cut, mkv': cut('mkv', 0.5),
+    'cut, webm': cut('webm', 0.5, codec='libvpx-vp9'),
     'damaged': damaged,
     'without times': without_times,
 }
 
 
-@pytest.mark.parametrize('make', NO_FILM.values(), ids=NO_FILM)
-def test_what_is_no_film_is_refused_in_one_line(make, tmp_path):
-    name, said = make(tmp_path)
-    with pytest.raises((ValueError, OSError), match=said) as e:
-        read_frames(tmp_path / name, 8)
-    assert '\n' not in str(e.value) and name in str(e.value)
+# what is said of these is in tests/test_cases.py
 
 
 def test_what_cannot_be_a_path_is_refused(tmp_path):
