@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TABLES', 'OPEN_BENCHMARKS', 'ON_CLIPS', 'LOCAL_VIEWS', 'HERE', 'THERE', 'SIZES', 'quoted', 'printed_elsewhere',
            'table_benchmarks', 'asked', 'row_config', 'one_run', 'table_configs', 'Page', 'page', 'epochs_of',
-           'measured_on', 'beside', 'flat', 'said_difference', 'claims', 'plot_rows', 'plot_curve', 'scatter', 'kept',
-           'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'kept_maps', 'by_size', 'located_ap',
-           'job_words', 'Job', 'jobs']
+           'measured_on', 'beside', 'flat', 'said_difference', 'said_verdict', 'claims', 'plot_rows', 'plot_curve',
+           'scatter', 'kept', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'kept_maps', 'by_size',
+           'located_ap', 'job_words', 'Job', 'jobs']
 
 # %% ../nbs/42_paper.ipynb #33df93b2
 import inspect, io, itertools
@@ -452,8 +452,11 @@ def said_difference(
     return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if len(a) > 1 else '')
 
 
-def _here(a, b) -> tuple:  # two texts
-    "The difference as it is said, and the verdict; of a group without a class, that it was not measured."
+def said_verdict(
+    a,  # numbers, one per seed
+    b,  # likewise
+) -> tuple:  # two texts
+    "`a` less `b` as it is said, and whether it `holds`, is `open` or `reversed`; of NaN, that it was not measured."
     if np.isnan([a, b]).any():
         return '–', 'not measured'
     d = mean_interval(np.subtract(a, b))
@@ -464,7 +467,7 @@ def _claim(results: dict, a: str, b: str, what: str, quotes: pd.DataFrame) -> di
     if _seeds_of(results[a]) != _seeds_of(results[b]):
         raise ValueError(f'{a} has the seeds {_seeds_of(results[a])}, {b} {_seeds_of(results[b])}: give both the same')
     values = [[_value(r, what) for r in results[row]] for row in (a, b)]
-    here, verdict = _here(*values)
+    here, verdict = said_verdict(*values)
     known = what in quotes and {a, b} <= set(quotes.index)
     return {
         'claim': f'{a} over {b}, {what}',
