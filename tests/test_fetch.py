@@ -290,6 +290,14 @@ def test_a_picture_that_changed_is_fetched_again(host, tmp_path, process):
     assert host.requests == 6 + 3 and not wrong(host, folder)
 
 
+def test_a_folder_in_the_place_of_a_picture_is_named(host, tmp_path):
+    lists = serve(host, tmp_path / 'lists', {f'{s}2017/1.jpg': picture(1) for s in ('train', 'val')})
+    (tmp_path / 'data/coco/val2017/1.jpg').mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match='data/coco/val2017/1.jpg is a folder, .*: move it away'):
+        long_tailed('coco-lt', lists, progress=False)
+    assert not host.requests
+
+
 def archive(members):
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode='w') as tar:
