@@ -6,7 +6,7 @@
 __all__ = ['PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'import_extra', 'live', 'say', 'duration', 'watch',
            'refuse_folder', 'atomic_write', 'parse_json', 'as_json', 'write_json', 'file_digest', 'text_digest',
            'write_sealed', 'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything',
-           'get_device', 'to_device', 'autocast', 'source_commit', 'environment']
+           'wanted_device', 'get_device', 'to_device', 'autocast', 'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, secrets, shutil, subprocess, sys
@@ -305,18 +305,24 @@ def seed_everything(seed: int):
     torch.manual_seed(seed)
 
 
+def wanted_device(name='auto'):  # -> as torch names it, or 'auto'
+    "The device that is asked for: `auto` is what the variable HPDVAL_DEVICE says, if it says anything."
+    return (os.environ.get('HPDVAL_DEVICE') or 'auto') if name == 'auto' else name
+
+
 def get_device(name='auto') -> torch.device:
-    """`auto` = what the variable HPDVAL_DEVICE says; without it the first CUDA device, else Apple's, else the CPU. A
-    `ValueError` for a device that is not there."""
-    name = os.environ.get('HPDVAL_DEVICE', 'auto') if name == 'auto' else name
+    """`auto` = `wanted_device`; without that the first CUDA device, else Apple's, else the CPU. A `ValueError` for a
+    device that is not there."""
+    said = ', of HPDVAL_DEVICE,' if name == 'auto' != wanted_device() else ''
+    name = wanted_device(name)
     if name == 'auto':
         name = next((n for n in ('cuda', 'mps') if getattr(torch, n).is_available()), 'cpu')
     if str(name).startswith('meta'):
-        raise ValueError(f'device {name!r} holds no numbers: set it to auto, cpu or cuda')
+        raise ValueError(f'device {name!r}{said} holds no numbers: set it to auto, cpu or cuda')
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError) as e:
-        raise ValueError(f'device {name!r} cannot be used here: {str(e).splitlines()[0]}') from None
+        raise ValueError(f'device {name!r}{said} cannot be used here: {str(e).splitlines()[0]}') from None
 
 
 def to_device(t: torch.Tensor, device) -> torch.Tensor:

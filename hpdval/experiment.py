@@ -475,21 +475,39 @@ def _run(cfg: Config, clip: Clip, data: Data, progress, fresh) -> Result:
 @contextmanager
 def _alone(folder: Path):
     "While the block runs, no other program makes the run of this folder; one that does is waited for."
-    if not is_main():
-        yield
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder.with_name(f'.{folder.name}.lock'))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        say(f'{folder} is being made by another program: waiting for it')
-        lock.acquire()
+    if not from_main(lambda: _taken(lock, 0)):
+        if is_main():
+            say(f'{folder} is being made by another program: waiting for it')
+        while not from_main(lambda: _taken(lock, 60)):  # in steps: processes that hear nothing for long give up
+            pass
     try:
         yield
     finally:
-        lock.release()
+        if is_main():
+            _given_back(lock)
+
+
+def _taken(lock: FileLock, seconds: float) -> bool:
+    "Was the lock free within some seconds? An `OSError` where the disk has no locks."
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout:
+        return False
+    except OSError as e:
+        where = Path(lock.lock_file).parent
+        raise OSError(
+            f'{where} cannot be locked ({e.strerror or e}): set HPDVAL_RUNS to a folder on another disk'
+        ) from None
+    return True
+
+
+def _given_back(lock: FileLock):
+    "Remove its file and release it, in this order: later the file could be that of another program."
+    try:
         Path(lock.lock_file).unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _made(cfg: Config, name: str, clip: Clip, data: Data, model: DualView, progress, fresh) -> Result:

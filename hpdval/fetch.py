@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from .core import atomic_write, parse_json, say, write_json
+from .core import atomic_write, parse_json, refuse_folder, say, write_json
 
 # %% ../nbs/02_fetch.ipynb #b1f02111
 class Remote(NamedTuple):
@@ -246,6 +246,8 @@ def fetch_files(
     progress=True,
 ):
     "Fetch files into the folder of a manifest, whose lock the caller holds. An `OSError` if some could not be had."
+    for p in urls:
+        refuse_folder(manifest.folder / p)
     incoming = manifest.folder / INCOMING
     shutil.rmtree(incoming, ignore_errors=True)  # of a killed process
     for parent in {Path(p).parent for p in urls}:

@@ -60,17 +60,17 @@ PACKAGES = 'site-packages', 'dist-packages'
 
 @functools.lru_cache(None)
 def _installed(folder: str) -> frozenset:
-    "What installed packages put into a folder, by their own lists: the names at its top."
+    "What installed packages put into a folder, by their own lists: the parts of each file's path."
     packages = importlib.metadata.distributions(path=[folder])
-    return frozenset(f.parts[0] for d in packages if d.read_text('RECORD') for f in d.files)
+    return frozenset(f.parts for d in packages if d.read_text('RECORD') for f in d.files)
 
 
 def _of_a_library(file: str) -> bool:
     "Is a file of Python itself or of an installed package, wherever that lies (`pip install --target FOLDER`)?"
-    if file.startswith((LIBRARY, '<frozen')) or any(f'{os.sep}{name}{os.sep}' in file for name in PACKAGES):
+    if file.startswith((LIBRARY + os.sep, '<frozen')) or any(f'{os.sep}{name}{os.sep}' in file for name in PACKAGES):
         return True
     folders = [p for p in map(os.path.abspath, sys.path) if file.startswith(p + os.sep)]
-    return any(file[len(p) + 1 :].split(os.sep)[0] in _installed(p) for p in folders)
+    return any(Path(file[len(p) + 1 :]).parts in _installed(p) for p in folders)
 
 
 def _is_ours(obj) -> bool:

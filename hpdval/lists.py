@@ -472,17 +472,34 @@ def read_list(
     return _given(path, (paths, _multi_hot(rows, n_classes)), f'list of class ids, {name}', notes)
 
 # %% ../nbs/11_lists.ipynb #9722ee33
+def _captioned(where, line, wanted, spaced) -> list:  # of one (path, sentence), or none
+    "A line of captions. A path may have spaces if the list has it. A `ValueError` where two paths begin the line."
+    words = line.split(maxsplit=1)
+    found = [(normal_path(words[0]), words[1])] if len(words) == 2 else []
+    if not spaced:
+        return found
+    found = [f for f in found if f[0] in wanted] or found
+    for at in (i for i, letter in enumerate(line) if letter.isspace()):
+        if (name := normal_path(line[:at])) in spaced and (sentence := line[at:].strip()):
+            found = [f for f in found if f[0] in wanted] + [(name, sentence)]
+    if len({name for name, _ in found}) > 1:
+        raise ValueError(f'{where} may begin with {found[0][0]!r} or with {found[1][0]!r}: rename one of them')
+    return found[:1]
+
+
 def read_captions(
     path,  # text file, one `relative/path.jpg sentence` per line
     paths,  # of the list
 ) -> list:  # a sentence for each of `paths`
-    "Read captions; several of an image are joined, which is said. A `ValueError` if an image has none."
+    """Read captions; several of an image are joined, which is said. A `ValueError` if an image has none, and for a line
+    that two paths begin."""
     text, _ = _text(_existing(path, 'expected one `path sentence` per line'))
-    lines = [l.split(maxsplit=1) for l in text.splitlines()]
-    known = {}
-    for name, sentence in (l for l in lines if len(l) == 2):
-        known.setdefault(normal_path(name), {})[sentence.strip()] = None  # in their order, each once
-    wanted = [*map(normal_path, paths)]
+    wanted, known = [*map(normal_path, paths)], {}
+    listed = {*wanted}
+    spaced = {q for q in listed if len(q.split()) > 1}
+    for number, line in enumerate(text.splitlines(), 1):
+        for name, sentence in _captioned(f'{path}, line {number}', line.strip(), listed, spaced):
+            known.setdefault(name, {})[sentence] = None  # in their order, each once
     if missing := [p for p, q in zip(paths, wanted) if q not in known]:
         raise ValueError(
             f'{path} has no caption for {plural(len(missing), "image")} ({some(missing, 3)}): '
@@ -494,7 +511,7 @@ def read_captions(
             f'{path}: the captions of {plural(len(several), "image")} joined into one each ({some(several, 3)})',
             once=True,
         )
-    if others := known.keys() - set(wanted):
+    if others := known.keys() - listed:
         say(f'{path}: captions of {plural(len(others), "other image")} not read', once=True)
     return [' '.join(known[q]) for q in wanted]
 

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['TABLES', 'OPEN_BENCHMARKS', 'ON_CLIPS', 'LOCAL_VIEWS', 'HERE', 'THERE', 'SIZES', 'quoted', 'printed_elsewhere',
            'table_benchmarks', 'asked', 'row_config', 'one_run', 'table_configs', 'Page', 'page', 'epochs_of',
-           'measured_on', 'beside', 'flat', 'said_difference', 'claims', 'plot_rows', 'plot_curve', 'scatter', 'kept',
-           'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'kept_maps', 'by_size', 'located_ap',
-           'job_words', 'Job', 'jobs']
+           'measured_on', 'beside', 'flat', 'said_difference', 'said_verdict', 'claims', 'plot_rows', 'plot_curve',
+           'scatter', 'kept', 'view_scores', 'sweep', 'box_masks', 'localise', 'score_maps', 'kept_maps', 'by_size',
+           'located_ap', 'job_words', 'Job', 'jobs']
 
 # %% ../nbs/42_paper.ipynb #33df93b2
 import inspect, io, itertools
@@ -370,8 +370,9 @@ def page(
     name: str,  # of the notebook
     rows=(),  # of the table
     own: dict = {},  # further fields of a trial
+    tried=(),  # rows of a trial; () = the first and the last
 ) -> Page:
-    "What the notebooks of the tables and figures share. A trial has the first and the last row, unless rows are given."
+    "What the notebooks of the tables and figures share. A trial has a few rows, unless rows are given."
     params = dict(params)
     wanted = params.pop('rows', None)
     out = params.pop('out', None)
@@ -379,7 +380,7 @@ def page(
     seeds = params.pop('seeds')
     rows = _rows(wanted, rows) if wanted else list(rows)
     if small and rows and not wanted:
-        rows = list(dict.fromkeys([rows[0], rows[-1]]))
+        rows = list(dict.fromkeys(tried or [rows[0], rows[-1]]))
     return Page(params, out_folder(out, _page_folder(name, params, small)), seeds, rows, small)
 
 # %% ../nbs/42_paper.ipynb #44f4cd02
@@ -447,24 +448,31 @@ def said_difference(
     a,  # numbers, one per seed
     b,  # likewise
 ) -> str:
-    "`a` less `b`: the mean over the seeds, and its paired 95 % interval where there is more than one."
+    """`a` less `b`: the mean over the seeds, and its paired 95 % interval where there is more than one; `–` where a
+    number is NaN, as of a group without a class."""
+    if np.isnan([*a, *b]).any():
+        return '–'
     d = mean_interval([x - y for x, y in zip(a, b, strict=True)])
     return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if len(a) > 1 else '')
 
 
-def _here(a, b) -> tuple:  # two texts
-    "The difference as it is said, and the verdict; of a group without a class, that it was not measured."
-    if np.isnan([a, b]).any():
-        return '–', 'not measured'
+def said_verdict(
+    a,  # numbers, one per seed
+    b,  # likewise
+) -> tuple:  # two texts
+    "`a` less `b` as it is said, and whether it `holds`, is `open` or `reversed`; of NaN, that it was not measured."
+    said = said_difference(a, b)
+    if said == '–':
+        return said, 'not measured'
     d = mean_interval(np.subtract(a, b))
-    return said_difference(a, b), _verdict(d['low'], d['high'])
+    return said, _verdict(d['low'], d['high'])
 
 
 def _claim(results: dict, a: str, b: str, what: str, quotes: pd.DataFrame) -> dict:
     if _seeds_of(results[a]) != _seeds_of(results[b]):
         raise ValueError(f'{a} has the seeds {_seeds_of(results[a])}, {b} {_seeds_of(results[b])}: give both the same')
     values = [[_value(r, what) for r in results[row]] for row in (a, b)]
-    here, verdict = _here(*values)
+    here, verdict = said_verdict(*values)
     known = what in quotes and {a, b} <= set(quotes.index)
     return {
         'claim': f'{a} over {b}, {what}',

@@ -12,14 +12,15 @@ from contextlib import contextmanager
 
 import torch
 
-from .core import get_device
+from .core import get_device, wanted_device
 
 # %% ../nbs/01_parallel.ipynb #5afa5722
 def _on_cpu() -> bool:
     "Would processes that are launched now work on the CPU?"
     from accelerate.utils import parse_flag_from_env
 
-    return parse_flag_from_env('ACCELERATE_USE_CPU') or not torch.cuda.is_available()
+    said = parse_flag_from_env('ACCELERATE_USE_CPU') or wanted_device() == 'cpu'
+    return said or not torch.cuda.is_available()
 
 
 def group():
@@ -75,11 +76,12 @@ def local_device(name='auto') -> torch.device:
     g = group()
     if not g:
         return get_device(name)
-    if name in ('auto', g.device.type):
+    asked = wanted_device(name)
+    if asked in ('auto', g.device.type):
         return g.device
     raise ValueError(
-        f'device {name!r} was asked for, but the processes were launched on {g.device.type}: '
-        "leave it at 'auto', and set ACCELERATE_USE_CPU=true to launch on CPUs"
+        f'device {asked!r} was asked for, but the processes were launched on {g.device.type}: '
+        "leave it at 'auto', take HPDVAL_DEVICE away, and set ACCELERATE_USE_CPU=true to launch on CPUs"
     )
 
 # %% ../nbs/01_parallel.ipynb #5806a77c

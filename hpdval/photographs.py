@@ -7,7 +7,7 @@ __all__ = ['COCO', 'VOC', 'COCO_PICTURE', 'VOC_PICTURE', 'VOC_2012', 'VOC_2007',
            'LASO', 'LASO_AT', 'PHOTOGRAPHS', 'Photographs', 'official_lists', 'photographs', 'long_tailed', 'provided']
 
 # %% ../nbs/15_photographs.ipynb #ee18b0cd
-import re
+import os, re
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -111,6 +111,19 @@ def official_lists(
 _FOUND = set()  # what was found whole in this process
 
 
+def _stamps(folder: Path, paths) -> str:  # 12 hex digits
+    "What changes when one of some files does, or goes."
+    texts = []
+    for q in paths:
+        try:
+            s = os.stat(folder / q)
+        except OSError:
+            texts.append(q)
+        else:
+            texts.append(f'{q} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns} {s.st_ino}')
+    return text_digest(*texts)
+
+
 def _archives(p: Photographs, missing) -> list:  # of (archive, paths that it may hold)
     return [
         (archive, [q for q in missing if q.startswith(start)])
@@ -155,8 +168,7 @@ def photographs(
     "The photographs of some lists, fetched where they are missing. An `OSError` in one line where they cannot be had."
     p, paths = lookup(name, PHOTOGRAPHS, 'benchmark of photographs'), sorted(set(paths))
     folder = data_dir() / p.folder
-    found = str(folder), text_digest(*paths)
-    if found in _FOUND:
+    if (str(folder), _stamps(folder, paths)) in _FOUND:
         return str(folder)
     if strange := [q for q in paths if not re.fullmatch(p.form, q)]:
         raise ValueError(
@@ -170,7 +182,7 @@ def photographs(
             manifest.known.pop(q, None)  # gone, or no longer what it was
         if missing:
             _fetch(name, p, manifest, missing, fetch, progress)
-    _FOUND.add(found)
+    _FOUND.add((str(folder), _stamps(folder, paths)))
     return str(folder)
 
 # %% ../nbs/15_photographs.ipynb #265921d8

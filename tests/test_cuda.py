@@ -64,7 +64,8 @@ def test_stage_1_on_the_gpu_is_that_on_the_cpu(method, precision, tolerance):
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch):
-    monkeypatch.delenv('ACCELERATE_USE_CPU', raising=False)
+    for name in ('ACCELERATE_USE_CPU', 'HPDVAL_DEVICE'):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     with pytest.raises(ValueError, match='2 processes need as many GPUs, and there is 1'):

@@ -275,7 +275,8 @@ def test_proxies_of_the_environment_are_used(host, tmp_path, monkeypatch):
     assert host.requests == 2 and not wrong(host, tmp_path / 'data/coco')
 
 
-def test_a_picture_that_changed_is_fetched_again(host, tmp_path):
+@pytest.mark.parametrize('process', ['the same', 'another'])
+def test_a_picture_that_changed_is_fetched_again(host, tmp_path, process):
     lists = serve(
         host, tmp_path / 'lists', {f'{s}2017/{i}.jpg': picture(i) for s in ('train', 'val') for i in range(3)}
     )
@@ -283,9 +284,18 @@ def test_a_picture_that_changed_is_fetched_again(host, tmp_path):
     (Path(folder) / 'val2017/1.jpg').write_bytes(picture(77))  # whole, but another
     (Path(folder) / 'val2017/2.jpg').write_bytes(picture(2)[:-50])
     (Path(folder) / 'train2017/2.jpg').unlink()
-    benchmarks._FOUND.clear()
+    if process == 'another':
+        benchmarks._FOUND.clear()
     long_tailed('coco-lt', lists, progress=False)
     assert host.requests == 6 + 3 and not wrong(host, folder)
+
+
+def test_a_folder_in_the_place_of_a_picture_is_named(host, tmp_path):
+    lists = serve(host, tmp_path / 'lists', {f'{s}2017/1.jpg': picture(1) for s in ('train', 'val')})
+    (tmp_path / 'data/coco/val2017/1.jpg').mkdir(parents=True)
+    with pytest.raises(IsADirectoryError, match='data/coco/val2017/1.jpg is a folder, .*: move it away'):
+        long_tailed('coco-lt', lists, progress=False)
+    assert not host.requests
 
 
 def archive(members):

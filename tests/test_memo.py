@@ -1,12 +1,14 @@
 "An answer is never stale and never somebody else's: what a second reader broke, kept from breaking again."
 
-import importlib, json, os, shutil, sys, types
+import errno, importlib, json, os, shutil, signal, subprocess, sys, threading, types
 from dataclasses import replace
 
 import numpy as np, pytest, torch
+from filelock import FileLock, Timeout
 from PIL import Image
 
 import hpdval
+from hpdval import experiment
 from hpdval.clip import MINI_WEIGHTS
 from hpdval.config import METHODS, Method, make_config, method_config, stages
 from hpdval.data import AUGMENTS, TRANSFORMS, Split, decode_split
@@ -359,6 +361,80 @@ def test_a_package_is_a_library_wherever_it_was_installed(tmp_path, monkeypatch)
                 ours = folder == folders[1] or name == 'my_loss'
                 assert (code_digest(module.word) != before) == ours, (folder.name, name)
                 del sys.modules[name]
+
+
+def test_your_code_in_the_name_space_of_a_library_is_yours(tmp_path, monkeypatch):
+    "What an installation put into a folder is known file by file."
+    for part in ('far', 'mine'):
+        (tmp_path / 'firm' / part).mkdir(parents=True)
+        (tmp_path / 'firm' / part / '__init__.py').write_text('WORD = 1\ndef word(): return WORD\n')
+    listed = tmp_path / 'far-1.0.dist-info'
+    listed.mkdir()
+    (listed / 'METADATA').write_text('Metadata-Version: 2.1\nName: far\nVersion: 1.0\n')
+    (listed / 'RECORD').write_text('firm/far/__init__.py,,\n')
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for part in ('far', 'mine'):
+        module = importlib.import_module(f'firm.{part}')
+        before = code_digest(module.word)
+        module.WORD = 2
+        assert (code_digest(module.word) != before) == (part == 'mine')
+        del sys.modules[f'firm.{part}']
+
+
+def test_whoever_waited_and_who_comes_next_do_not_both_make_a_run(tmp_path, monkeypatch):
+    "The file of a lock goes before the lock does: later it may be that of another program."
+    place, held = tmp_path / '.abc.lock', []
+
+    class Watched(FileLock):
+        def release(self, force=False):
+            super().release(force)
+            if not held:
+                held.append(FileLock(place))
+                held[0].acquire(timeout=0)  # one who waited
+
+    monkeypatch.setattr(experiment, 'FileLock', Watched)
+    with experiment._alone(tmp_path / 'abc'):
+        pass
+    with pytest.raises(Timeout):
+        FileLock(place).acquire(timeout=0)  # who comes next
+    held[0].release()
+
+
+def test_a_run_whose_maker_was_killed_is_made_by_who_waited(tmp_path, capsys):
+    holds = f"""
+import time
+from filelock import FileLock
+with FileLock({str(tmp_path / '.abc.lock')!r}):
+    print('held', flush=True)
+    time.sleep(60)
+"""
+    other = subprocess.Popen([sys.executable, '-c', holds], stdout=subprocess.PIPE, text=True)
+    assert other.stdout.readline() == 'held\n'
+    threading.Timer(0.5, other.send_signal, [signal.SIGKILL]).start()
+    with experiment._alone(tmp_path / 'abc'):
+        assert other.wait() == -signal.SIGKILL
+    assert capsys.readouterr().err == f'{tmp_path}/abc is being made by another program: waiting for it\n'
+    assert not list(tmp_path.iterdir())
+
+
+def test_processes_of_one_run_wait_together(tmp_path, monkeypatch):
+    "The main one alone holds the lock; the others hear of it in steps, or they would give up."
+    told = iter([False, False, True])
+    monkeypatch.setattr(experiment, 'is_main', lambda: False)
+    monkeypatch.setattr(experiment, 'from_main', lambda fn: next(told))
+    with experiment._alone(tmp_path / 'abc'):
+        assert next(told, None) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(FileLock, 'acquire', refuse)
+    with pytest.raises(OSError, match=r'cannot be locked \(No locks available\): set HPDVAL_RUNS'):
+        with experiment._alone(tmp_path / 'abc'):
+            pass
 
 
 @pytest.mark.parametrize('score', ['softmax', 'l2'])

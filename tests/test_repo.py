@@ -349,3 +349,10 @@ def test_a_run_notebook_lists_every_parameter_it_takes(name):
 @each_notebook
 def test_a_notebook_is_valid(path):
     nbformat.validate(nbformat.read(path, as_version=4))
+
+
+@each_notebook
+def test_a_page_that_writes_a_result_says_whether_it_is_a_trial(path):
+    code = '\n'.join(source(c) for c in load(path)['cells'] if c['cell_type'] == 'code')
+    if 'result.json' in code and ' = page(' in code:
+        assert 'dict(trial=' in code

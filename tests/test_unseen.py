@@ -310,3 +310,11 @@ def test_gains_are_of_the_same_classes():
     one, other = (pd.DataFrame(dict(name=names, kind='novel', value=[1.0, 2.0])) for names in (['a', 'b'], ['a', 'c']))
     with pytest.raises(ValueError, match='other novel classes'):
         gains([one], [other], 'novel')
+
+
+def test_the_page_of_open_vocabulary_wants_a_method_to_compare(notebook, tmp_path, monkeypatch):
+    "Before anything is trained or written."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    with pytest.raises(ValueError, match='every method is compared with Zero-shot CLIP, and no other is left'):
+        notebook('open_vocabulary', rows='Zero-shot CLIP', smoke=True, seeds='0')
+    assert not list(tmp_path.glob('runs/*/result.json'))
