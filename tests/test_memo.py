@@ -50,7 +50,7 @@ def data():
 
 
 def test_the_code_that_runs_counts_and_not_its_file(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, 'dont_write_bytecode', True)
     file = tmp_path / 'own_loss.py'
     file.write_text(LOSS.replace('FACTOR', '1.0'))
@@ -210,11 +210,12 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'clip': '_adapted _asked _blank _clip _decide_activation _decide_pixels _from_file _has_twin _is_quick _known '
     'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
     'data': 'Split.at Split.counts check_classes',
-    'experiment': """Result.load Result.save Result.file Result.checked_folder _clip _decisions _found
+    'experiment': """Result.load Result.save Result.file Result.checked_folder _alone _check_several _clip _decisions
+        _found _given_back _made _say_unknown _taken
         _measured _or_nan _run _train _write builds_on cached_clip config_clip drop_checkpoints load_benchmark
         needs_captions run run_code run_name run_parts code_parts _part_name _say_missing _written""",
     'align': 'Head.__init__',
-    'prompts': 'Prompts.__init__ Prompts.restart',  # of prompts that are not used: stage 1 alone
+    'prompts': 'Prompts.__init__ Prompts.restart frame unknown_words',  # of prompts that are not used, and of a check
     'losses': 'parse_terms',
 }
 
@@ -353,7 +354,7 @@ def test_a_package_is_a_library_wherever_it_was_installed(tmp_path, monkeypatch)
     (source / 'SOURCES.txt').write_text('far_library/__init__.py\nmy_loss.py\n')
     for folder in folders:
         with monkeypatch.context() as m:
-            m.syspath_prepend(str(folder))
+            m.setattr(sys, 'path', [str(folder), *sys.path])
             for name in ('far_library', 'my_loss'):
                 module = importlib.import_module(name)
                 before = code_digest(module.word)
@@ -372,7 +373,7 @@ def test_your_code_in_the_name_space_of_a_library_is_yours(tmp_path, monkeypatch
     listed.mkdir()
     (listed / 'METADATA').write_text('Metadata-Version: 2.1\nName: far\nVersion: 1.0\n')
     (listed / 'RECORD').write_text('firm/far/__init__.py,,\n')
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, 'path', [str(tmp_path), *sys.path])
     for part in ('far', 'mine'):
         module = importlib.import_module(f'firm.{part}')
         before = code_digest(module.word)
