@@ -867,13 +867,21 @@ def _parameter(name, value):
     return None if value == 'None' else value
 
 
+def _there_before(namespace: dict) -> dict:
+    "What stood in a kernel before the first cell, such as by a startup file of IPython."
+    shell = namespace['get_ipython']() if 'get_ipython' in namespace else None
+    return getattr(shell, 'user_ns_hidden', {})
+
+
 def notebook_parameters(
     namespace: dict,  # `globals()` of the notebook, right after the parameters
     known,  # names that the notebook understands
 ) -> dict:  # name -> value, without those left at None (the preset's value)
     "The notebook's parameters. Raises `ValueError` on a name that the notebook does not know, with the near ones."
     plain = (bool, int, float, str, type(None), list, tuple, dict, set)
-    given = {k: v for k, v in namespace.items() if isinstance(v, plain) and k not in _IPYTHON and k[0] != '_'}
+    before = _there_before(namespace)
+    own = {k: v for k, v in namespace.items() if k in known or k not in before or before[k] is not v}
+    given = {k: v for k, v in own.items() if isinstance(v, plain) and k not in _IPYTHON and k[0] != '_'}
     constants = [k for k, v in given.items() if k.isupper() and isinstance(v, (tuple, dict))]
     given = {k: v for k, v in given.items() if k not in constants}
     for name in given:
