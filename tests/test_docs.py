@@ -33,6 +33,7 @@ ELSEWHERE = {
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
+    'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'hpdval fetch': ('tests/test_fetch.py', "main, ['fetch', 'coco-lt'"),
     'accelerate launch': ('tests/test_parallel.py', 'def test_two_processes_give_what_one_gives'),
 }
@@ -119,6 +120,17 @@ def test_a_command_of_the_package(c, small):
     done = CliRunner().invoke(command.main, words)
     assert done.exit_code == 0, done.output
     assert done.stdout.strip()
+
+
+def test_pictures_as_own_data_score_as_the_world(monkeypatch, capsys, tmp_path):
+    "Without training, files and tables change nothing."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    words = 'scripts/own_data.py --worlds icon-voc-lt --methods zero-shot --seeds 0,1'.split()
+    monkeypatch.setattr('sys.argv', words)
+    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
+    _, _, preset, own, difference, _ = capsys.readouterr().out.splitlines()[-1].split('|')[1:]
+    assert preset == own and 61 < float(own) < 62
+    assert difference == ' +0.00 [+0.00, +0.00] '
 
 
 def test_the_script_of_transforms(small, monkeypatch, capsys):
