@@ -743,3 +743,18 @@ def test_a_list_with_capitals_in_its_name_is_named(tmp_path):
     (tmp_path / 'train.CSV').write_text('path,labels\n')
     with pytest.raises(FileNotFoundError, match='train.CSV is not read under this name: rename it train.csv'):
         hpdval.sources.find_lists(tmp_path, 'own')
+
+
+def test_captions_beside_tables_of_ones_own_are_read(tmp_path):
+    "captions.txt beside train.csv, a line for each picture, in any order."
+    for split in ('train', 'test'):
+        lines = ['path,dog,cat']
+        for i in range(4):
+            Image.new('RGB', (64, 64), (60 * i, 9, 9 if split == 'train' else 99)).save(tmp_path / f'{split}{i}.png')
+            lines.append(f'{split}{i}.png,{i % 2},{1 - i % 2}')
+        (tmp_path / f'{split}.csv').write_text('\n'.join(lines))
+    said = [f'train{i}.png picture number {i}' for i in (2, 0, 3, 1)]
+    (tmp_path / 'captions.txt').write_text('\n'.join(said))
+    cfg = make_config('zero-shot', 'own', lists=str(tmp_path), image_root=str(tmp_path))
+    data = load_benchmark(cfg, 64, progress=False)
+    assert data.train.captions == [f'picture number {i}' for i in range(4)]

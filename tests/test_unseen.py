@@ -318,3 +318,11 @@ def test_the_page_of_open_vocabulary_wants_a_method_to_compare(notebook, tmp_pat
     with pytest.raises(ValueError, match='every method is compared with Zero-shot CLIP, and no other is left'):
         notebook('open_vocabulary', rows='Zero-shot CLIP', smoke=True, seeds='0')
     assert not list(tmp_path.glob('runs/*/result.json'))
+
+
+def test_measures_of_lists_are_those_of_arrays():
+    rng = np.random.default_rng(0)
+    every, y = rng.random((30, 6)), (rng.random((30, 6)) < 0.4).astype(int)
+    scores = dict(base=every[:, :4], novel=every[:, 4:], all=every)
+    as_lists = {part: s.tolist() for part, s in scores.items()}
+    assert in_parts(as_lists, y.tolist(), 4)[0] == pytest.approx(in_parts(scores, y, 4)[0])

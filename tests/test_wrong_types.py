@@ -3,6 +3,7 @@
 import json, math, re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np, pytest, torch
 from click.testing import CliRunner
@@ -16,7 +17,7 @@ from hpdval.experiment import compare, launch, run
 from hpdval.fewshot import Fewshot, balanced_draws, compare_fewshot, draw_support, fewshot_trial
 from hpdval.losses import LOSSES, Loss, bce, make_loss
 from hpdval.metrics import mean_interval, threshold_metrics
-from hpdval.paper import TABLES, jobs, page, table_configs
+from hpdval.paper import TABLES, jobs, kept_maps, page, table_configs
 from hpdval.train import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -313,3 +314,16 @@ def test_a_folder_in_the_place_of_a_file_is_refused_with_advice(tmp_path):
 def test_weights_that_are_not_there_are_named():
     with pytest.raises(FileNotFoundError, match='no file /nowhere/none.pt: give the file or the folder'):
         load_clip('mini', '/nowhere/none.pt')
+
+
+@pytest.mark.parametrize('age', ['³d', '٣', 'd', '-1d', '1.5d'])
+def test_an_age_that_is_no_number_is_one_line(age):
+    done = CliRunner().invoke(command.main, ['clean', '--older', age])
+    assert done.exit_code == 2 or isinstance(done.exception, (SystemExit, ValueError))
+    assert f'an age is a number and d, h or m, such as 30d; got {age!r}' in done.output + str(done.exception)
+
+
+def test_maps_of_other_data_than_those_of_the_run_are_refused():
+    result, data = SimpleNamespace(data='a 1', folder='runs/x'), SimpleNamespace(digest='b 2')
+    with pytest.raises(ValueError, match='runs/x was made on a 1, and the data are b 2: load those'):
+        kept_maps(result, data)
