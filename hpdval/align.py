@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER_SHARE', 'JOINS', 'SCORES', 'HEADS', 'patches_used', 'topk_mean', 'Join', 'softmax_mean', 'Score',
-           'global_weight', 'dual_view', 'heat_maps', 'Head', 'LinearHead']
+           'needs_several', 'global_weight', 'dual_view', 'heat_maps', 'Head', 'LinearHead']
 
 # %% ../nbs/22_align.ipynb #f49bc2d3
 from typing import NamedTuple
@@ -90,6 +90,12 @@ def _l2(s):
 
 def _softmax(s, scale=100.0):  # CLIP's own temperature at the end of its training
     return (scale * s).softmax(-1)
+
+
+def needs_several(score: str) -> bool:  # a key of `SCORES`
+    "Does the score compare the classes of an image, so that one class alone has the same in every image?"
+    a, b = lookup(score, SCORES, 'score').per_view(torch.tensor([[0.3], [0.1]])).tolist()
+    return a == b
 
 
 SCORES = {'cosine': Score(True, _as_it_is), 'l2': Score(False, _l2), 'softmax': Score(True, _softmax)}

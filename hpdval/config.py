@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'LOOKS', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'Config', 'field_help', 'field_groups',
            'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts',
-           'learns_from_captions', 'stage_names', 'reads_patches', 'reads_fixed', 'reads', 'judged_by', 'run_key',
-           'clip_settings', 'config_hash', 'stage1_config', 'trained_config', 'choices', 'as_type', 'typed',
+           'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed', 'reads', 'judged_by',
+           'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'trained_config', 'choices', 'as_type', 'typed',
            'check_made', 'check', 'without_effect', 'usual_mode', 'layers', 'start_config', 'origins', 'make_config',
            'method_config', 'notebook_parameters', 'parse_names', 'each_once', 'parse_numbers', 'parse_seeds',
            'as_seeds', 'trial', 'folder_name', 'check_folder', 'out_folder']
@@ -431,7 +431,7 @@ def _mixed(cfg) -> set:
     return {'template', 'class_names', 'score', 'alpha', 'alpha_on'} | local
 
 
-def _of_terms(cfg) -> set:
+def read_by_terms(cfg) -> set:
     "What the terms of all stages read of a step: names of fields of `Seen`."
     return {f for s in stage_names(cfg) for term, _ in active_terms(cfg, s).values() for f in term.reads(cfg)}
 
@@ -441,7 +441,7 @@ def reads_fixed(cfg) -> bool:
     names = stage_names(cfg)
     if not names or 'stage1' in names:
         return True
-    by_terms = {'fixed', 'fixed_logits'} & _of_terms(cfg)
+    by_terms = {'fixed', 'fixed_logits'} & read_by_terms(cfg)
     return bool(by_terms) or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
 
 # %% ../nbs/25_config.ipynb #d9280e0c
@@ -465,7 +465,7 @@ def reads(cfg: Config) -> set:
         out |= {*_TRAINED}
     elif cfg.embedding != 'clip':
         out.add('seed')  # its layers are drawn at random
-    if 'stage1' in stage_names(cfg) or 'fixed_logits' in _of_terms(cfg):
+    if 'stage1' in stage_names(cfg) or 'fixed_logits' in read_by_terms(cfg):
         out |= _mixed(cfg)
     if one:
         out |= {*_STAGE1} | ({'train_words'} if cfg.train_text else set())

@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
 from pathlib import Path
-import numpy as np, pandas as pd, torch
+import numpy as np, pandas as pd
 from filelock import FileLock, Timeout
 from safetensors.torch import save
-from .align import HEADS, SCORES, patches_used
+from .align import HEADS, SCORES, needs_several, patches_used
 from .clip import Clip, ImageTower, TextTower, as_clip, load_clip
 from hpdval.config import (
     METHODS,
@@ -34,6 +34,7 @@ from hpdval.config import (
     method_config,
     method_label,
     parse_names,
+    read_by_terms,
     stage1_config,
     stage_names,
     start_config,
@@ -155,10 +156,10 @@ def load_benchmark(
 
 def _check_several(cfg: Config, classes):
     "A `ValueError` for one class alone whose scores would be compared with those of others."
-    own = HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score
+    if len(classes) > 1 or HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score:
+        return
     for kind in (cfg.score, judged_by(cfg)):
-        a, b = SCORES[kind].per_view(torch.tensor([[0.3], [0.1]])).tolist()
-        if len(classes) == 1 and a == b and not own:
+        if needs_several(kind):
             raise ValueError(
                 f'a score by {kind!r} compares the classes of an image, and {classes[0]!r} alone would get the same in '
                 "every image: set score='cosine' and scoring='same'"
@@ -167,8 +168,7 @@ def _check_several(cfg: Config, classes):
 
 def needs_captions(cfg: Config) -> bool:
     "Does a term of the run read captions, or does it learn from them in the place of images?"
-    terms = [t for s in stage_names(cfg) for t, _ in active_terms(cfg, s).values()]
-    return learns_from_captions(cfg) or any('captions' in t.reads(cfg) for t in terms)
+    return learns_from_captions(cfg) or 'captions' in read_by_terms(cfg)
 
 # %% ../nbs/31_experiment.ipynb #2aa46317
 def _or_nan(values: list) -> list:

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['seeded', 'check_apart', 'mean_of_templates', 'LowRank', 'add_lora', 'is_lora', 'tower_params', 'DualView',
-           'build_model', 'model_state', 'restore', 'for_classes', 'check_views', 'check_no_ensemble', 'as_trained']
+           'build_model', 'model_state', 'restore', 'for_classes', 'scores_itself', 'check_views', 'check_no_ensemble',
+           'as_trained']
 
 # %% ../nbs/26_model.ipynb #3968755c
 import copy
@@ -259,9 +260,14 @@ def for_classes(model: DualView, classes) -> DualView:
     return other
 
 # %% ../nbs/26_model.ipynb #000989cf
+def scores_itself(model: DualView) -> bool:
+    "Do a head or prompts score in their own way, and not by a mixture of the two views (eq. 5)?"
+    return model.use_learned and (model.head.learns or model.prompts.own_score)
+
+
 def check_views(model: DualView, advice='take a run of another method, such as hp-dval'):
     "A `ValueError` unless the model's score is a mixture of the two views (eq. 5)."
-    if model.use_learned and (model.head.learns or model.prompts.own_score):
+    if scores_itself(model):
         raise ValueError(
             f'head={model.cfg.head!r} with prompts={model.cfg.prompts!r} does not score by a global and a local view: '
             f'{advice}'

@@ -158,6 +158,11 @@ _DUAL = {
 }
 
 
+def _by_values(*names) -> dict:
+    "Rows of `_DUAL` with the local view by values."
+    return {f'{name}, values': dict(_DUAL[name], local='values') for name in names}
+
+
 TABLES |= {
     'local': {'HP-DVAL': {}}
     | {f'{name}, {local}': dict(row, local=local) for name, row in _DUAL.items() for local in LOCALS},
@@ -168,7 +173,7 @@ TABLES |= {
         'LMPT': dict(method='lmpt'),
         'DVAL': dict(method='dval'),
     }
-    | {f'{name}, values': dict(_DUAL[name], local='values') for name in ('Zero-shot CLIP', 'DVAL', 'HP-DVAL')},
+    | _by_values('Zero-shot CLIP', 'DVAL', 'HP-DVAL'),
 }
 
 
@@ -230,8 +235,7 @@ def table_benchmarks(table: str) -> tuple:
 _OWN = _methods('dval', 'hp-dval')
 _OTHERS = {label: row for label, row in TABLES['table1'].items() if label not in _OWN}
 TABLES['table1'] = _OTHERS | _methods('dualcoop', 'tai-dpt', 'lamm', 'label-graph') | _OWN
-_BY_VALUES = {f'{name}, values': dict(_DUAL[name], local='values') for name in ('DVAL', 'HP-DVAL', 'joint')}
-TABLES['field'] = TABLES['table1'] | _methods('joint') | _BY_VALUES
+TABLES['field'] = TABLES['table1'] | _methods('joint') | _by_values('DVAL', 'HP-DVAL', 'joint')
 
 # %% ../nbs/42_paper.ipynb #ce4e31d3
 ON_CLIPS = ('video',)

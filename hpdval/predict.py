@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from PIL import Image
 
-from .align import SCORES, heat_maps
+from .align import SCORES, heat_maps, needs_several
 from .clip import Clip, load_clip
 from .config import METHODS, clip_settings, each_once, judged_by
 from .core import check_number, get_device, lookup, parse_json, runs_dir, say
@@ -25,7 +25,7 @@ from .decide import DECIDE, Decision
 from .experiment import Result, load_model
 from .labels import SPELLINGS
 from .lists import plural, some
-from .model import DualView, for_classes
+from .model import DualView, for_classes, scores_itself
 from .pooling import POOLINGS, clip_scores
 from .prompts import all_templates, check_template, ensemble, prompt_ids, unknown_words
 from .report import draw_heat
@@ -147,11 +147,6 @@ def template_texts(
     return tuple(ensemble(torch.stack(view)) for view in zip(*several))
 
 # %% ../nbs/41_predict.ipynb #13c77f0e
-def _own_score(model: DualView) -> bool:
-    "Do a head or prompts score in their own way, and not by eq. 5?"
-    return model.use_learned and (model.head.learns or model.prompts.own_score)
-
-
 def _per_view(model: DualView, similarities) -> torch.Tensor:
     "What the judging score makes of the similarities of one view, a row for each image."
     return lookup(judged_by(model.cfg), SCORES, 'score').per_view(torch.tensor(similarities))
@@ -161,16 +156,16 @@ def compares_names(model: DualView) -> bool:
     "Does the score of a name depend on which other names are asked for?"
     if model.use_learned and model.prompts.compares_names:
         return True
-    return not _own_score(model) and _per_view(model, [[0.3, 0.1]]).tolist() != torch.tensor([[0.3, 0.1]]).tolist()
+    return not scores_itself(model) and _per_view(model, [[0.3, 0.1]]).tolist() != torch.tensor([[0.3, 0.1]]).tolist()
 
 
 def check_comparable(model: DualView, look: Wanted):
     """A `ValueError` where a score that compares names has one name alone, which then always gets the same, and where
     names share a sum of 1 and those of one class would take from each other."""
-    if _own_score(model):
+    if scores_itself(model):
         return
-    kind, (a, b) = judged_by(model.cfg), _per_view(model, [[0.3], [0.1]])
-    if len(look.names) == 1 and a == b:
+    kind = judged_by(model.cfg)
+    if len(look.names) == 1 and needs_several(kind):
         raise ValueError(
             f'a score by {kind!r} compares names, and {look.names[0]!r} alone would get the same in every image: give '
             'other names beside it'

@@ -6,7 +6,7 @@
 __all__ = ['STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'Pixels', 'Feed', 'encode_images', 'predict_scores',
            'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best', 'copy_into',
            'Training', 'Checkpoints', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare', 'selection',
-           'wanted_by', 'weighed', 'gathered', 'text_fields', 'logit_fields', 'recorded', 'make_teacher', 'extras',
+           'wanted_by', 'weighed', 'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher', 'extras',
            'label_sentences', 'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'is_whole',
            'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1',
            'train_stage2', 'split_for_selection']
@@ -560,13 +560,14 @@ class _Tower(nn.Module):
             return self.tower(x, *self.how)
 
 
-def recorded(
+def captured(
     tower,  # ImageTower
     device,
     cfg: Config,
     *how,  # what the tower is called with beside the images
 ):  # -> images [B,3,S,S] -> embeddings
-    "The tower in the precision of a run; on a CUDA device it is recorded for the batches of the run, and replayed."
+    """The tower in the precision of a run. On a CUDA device it is captured as a graph for the batches of the run, and
+    replayed."""
     plain = _Tower(tower, cfg, *how)
     if device.type != 'cuda':
         return plain
@@ -575,7 +576,7 @@ def recorded(
     try:
         replayed = torch.cuda.make_graphed_callables(_Tower(tower, cfg, *how), (like,))
     except RuntimeError as e:  # too little memory, or a tower that waits for the device
-        say(f'the image tower is not recorded, and slower for it: {str(e).splitlines()[0]}', once=True)
+        say(f'the image tower is not captured as a CUDA graph, and slower for it: {str(e).splitlines()[0]}', once=True)
         return plain
 
     def run(x):
@@ -591,7 +592,7 @@ def make_teacher(cfg: Config, clip: Clip, pixels: Pixels, names: list):  # -> im
     if not names or cfg.teacher == 'student':
         return None
 
-    look = recorded(clip.visual, pixels.device, cfg, cfg.local)
+    look = captured(clip.visual, pixels.device, cfg, cfg.local)
 
     def teacher(x):
         both = dict(zip(('teacher_g', 'teacher_p'), look(x)))
@@ -668,7 +669,7 @@ def stage1_losses(
     teacher = make_teacher(cfg, clip, pixels, names)
     feed = Feed(train.images, pixels, teacher)
     params = stage1_params(model)
-    student = recorded(model.visual, pixels.device, cfg)
+    student = captured(model.visual, pixels.device, cfg)
     fixed = None if cfg.train_text or cfg.joint else model.texts()
     more = extras(model, clip, train, wanted)
 

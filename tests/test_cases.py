@@ -1461,53 +1461,41 @@ CASES = [
 ]
 
 
-def film(made, given, message):
-    "A file that is no film, as tests/test_video.py makes it."
-    return Case('Films', given, lambda d: read_frames(d / NO_FILM[made](d), 8), message)
-
-
 NOT_KNOWN = 'is no film that FFmpeg knows (~): give a film, such as an .mp4'
-COPY = 'it is cut off; copy it again, or keep what is there (ffmpeg -i FILM -c copy WHOLE.mkv)'
+STILL = 'is a still picture and no film: predict takes pictures'
+HALF = (
+    'ends at 4.0 s, and its head says 8.0 s: it is cut off; copy it again, or keep what is there '
+    '(ffmpeg -i FILM -c copy WHOLE.mkv)'
+)
+LOST = 'is cut off or damaged: the part that lists its frames is missing; copy or record it again'
+EMPTY = 'has neither pictures nor sound: it is cut off or damaged, so copy it again'
+TIMELESS = 'has frames without a time: ffmpeg -r 25 -i FILM -c copy WHOLE.mp4 gives them times'
+FILMS = {  # of tests/test_video.py: the input in words, and the message
+    'a text': ('a text', 'a.txt is a text and no film (~): give a film, such as an .mp4'),
+    'a text, .mp4': ('a text that is called .mp4', f'a.mp4 {NOT_KNOWN}'),
+    'a playlist': ('a playlist of a stream', f'a.m3u8 {NOT_KNOWN}'),
+    'empty': ('an empty file', 'a.mp4 is empty (0 bytes): copy it again'),
+    'png': ('a still picture (png)', f'a.png {STILL}'),
+    'jpg': ('a still picture (jpg)', f'a.jpg {STILL}'),
+    'gif': ('a still picture (gif)', f'a.gif {STILL}'),
+    'webp': ('a still picture (webp)', f'a.webp {STILL}'),
+    'jpg, .mp4': ('a JPEG called .mp4', f'a.mp4 {STILL}'),
+    'audio': ('sound alone', 'a.m4a has no moving pictures, only sound: give a film'),
+    'audio with a cover': ('a song with a cover', 'a.mp3 has no moving pictures, only sound and a cover: give a film'),
+    'no frames, mp4': ('an MP4 without a frame', f'a.mp4 {EMPTY}'),
+    'no frames, mkv': ('an MKV without a frame', f'a.mkv {NOT_KNOWN}'),
+    'no frames, avi': ('an AVI without a frame', 'a.avi ~'),
+    'cut, index at the end': ('half of an MP4 whose index is at its end', f'a.mp4 {LOST}'),
+    'cut, index in front': ('half of an MP4 whose index is in front', 'a.mp4 is cut off: ~; copy it again'),
+    'cut by a byte': ('an MP4 without its last bytes', 'a.mp4 is cut off: ~; copy it again'),
+    'cut, mkv': ('half of an MKV', f'a.mkv {HALF}'),
+    'cut, webm': ('half of a WebM', f'a.webm {HALF}'),
+    'damaged': ('an MP4 with zeros in it', 'a.mp4 is damaged or cut off after ~: copy it again'),
+    'without times': ('a raw H.264 stream', f'a.h264 {TIMELESS}'),
+}
 CASES += [
-    film('a text', 'a text', 'a.txt is a text and no film (~): give a film, such as an .mp4'),
-    film('a text, .mp4', 'a text that is called .mp4', f'a.mp4 {NOT_KNOWN}'),
-    film('a playlist', 'a playlist of a stream', f'a.m3u8 {NOT_KNOWN}'),
-    film('empty', 'an empty file', 'a.mp4 is empty (0 bytes): copy it again'),
-    *(
-        film(kind, f'a still picture ({kind})', f'a.{kind} is a still picture and no film: predict takes pictures')
-        for kind in ('png', 'jpg', 'gif', 'webp')
-    ),
-    film('jpg, .mp4', 'a JPEG called .mp4', 'a.mp4 is a still picture and no film: predict takes pictures'),
-    film('audio', 'sound alone', 'a.m4a has no moving pictures, only sound: give a film'),
-    film(
-        'audio with a cover', 'a song with a cover', 'a.mp3 has no moving pictures, only sound and a cover: give a film'
-    ),
-    film(
-        'no frames, mp4',
-        'an MP4 without a frame',
-        'a.mp4 has neither pictures nor sound: it is cut off or damaged, so copy it again',
-    ),
-    film('no frames, mkv', 'an MKV without a frame', f'a.mkv {NOT_KNOWN}'),
-    film('no frames, avi', 'an AVI without a frame', 'a.avi ~'),
-    film(
-        'cut, index at the end',
-        'half of an MP4 whose index is at its end',
-        'a.mp4 is cut off or damaged: the part that lists its frames is missing; copy or record it again',
-    ),
-    film(
-        'cut, index in front',
-        'half of an MP4 whose index is in front',
-        'a.mp4 is cut off: ~; copy it again',
-    ),
-    film('cut by a byte', 'an MP4 without its last bytes', 'a.mp4 is cut off: ~; copy it again'),
-    film('cut, mkv', 'half of an MKV', f'a.mkv ends at 4.0 s, and its head says 8.0 s: {COPY}'),
-    film('cut, webm', 'half of a WebM', f'a.webm ends at 4.0 s, and its head says 8.0 s: {COPY}'),
-    film('damaged', 'an MP4 with zeros in it', 'a.mp4 is damaged or cut off after ~: copy it again'),
-    film(
-        'without times',
-        'a raw H.264 stream',
-        'a.h264 has frames without a time: ffmpeg -r 25 -i FILM -c copy WHOLE.mp4 gives them times',
-    ),
+    Case('Films', given, lambda d, make=NO_FILM[made]: read_frames(d / make(d), 8), message)
+    for made, (given, message) in FILMS.items()
 ]
 
 

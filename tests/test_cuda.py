@@ -1,4 +1,4 @@
-"What only a GPU shows: nothing waits for it in a step, and what is recorded gives what is computed anew"
+"What only a GPU shows: nothing waits for it in a step, and a captured tower gives what one gives that is computed anew"
 
 from types import SimpleNamespace
 
