@@ -6,8 +6,8 @@
 __all__ = ['DARKEST', 'STEPS', 'SCALES', 'KINDS', 'LARGEST', 'TRANSFORMS', 'BILINEAR', 'SHOWN', 'RECORDED', 'PIXEL_STATS', 'GREY',
            'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'Peak', 'Split', 'Unusable', 'whites', 'rescaled', 'scale_said',
            'to_rgb', 'open_image', 'load_image', 'shown_part', 'decode_splits', 'decode_split', 'to_float',
-           'augment_clip', 'augment_icons', 'augment_official', 'augment_flip', 'augment', 'five_crops', 'holdout',
-           'check_classes', 'load_list', 'load_csv', 'load_coco_json']
+           'augment_clip', 'augment_shift', 'augment_icons', 'augment_official', 'augment_flip', 'augment',
+           'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv', 'load_coco_json']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
 import errno, hashlib, io, json, math, os, random, re, shutil, stat, zlib
@@ -652,29 +652,39 @@ def augment_clip(
     mean = out.mean((1, 2, 3), keepdim=True)
     return (bright * (mean + contrast * (out - mean))).round_().clamp_(0, 255).to(torch.uint8)
 
+# %% ../nbs/12_data.ipynb #d6bff31a
+def _draw(n: int, B: int, generator, device) -> torch.Tensor:  # int64 [B,1]
+    "Whole numbers below n, one for each image."
+    return to_device(torch.randint(n, (B, 1), generator=generator, device=generator.device), device)
+
+
+def augment_shift(
+    batch,  # uint8 [B,3,S,S]
+    generator,
+    most=1 / 8,  # of the side
+) -> torch.Tensor:  # uint8 [B,3,S,S]
+    "Shift by up to `most` of the side each way (the border mirrored), mirror half of the images."
+    B, S = len(batch), batch.shape[-1]
+    pad, how = round(S * most), (B, generator, batch.device)
+    at = torch.arange(S, device=batch.device)[None]
+    moved = [at + _draw(2 * pad + 1, *how) - pad for _ in range(2)]
+    rows, cols = (torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)) for i in moved)
+    cols = torch.where(_draw(2, *how) == 1, cols.flip(1), cols)
+    for dim, index in ((2, rows[:, None, :, None]), (3, cols[:, None, None, :])):
+        batch = batch.gather(dim, index.expand_as(batch))
+    return batch
+
 # %% ../nbs/12_data.ipynb #794789a2
 def augment_icons(
     batch,  # uint8 [B,3,S,S]
     generator,
     most=1 / 8,  # of the side
 ) -> torch.Tensor:  # uint8 [B,3,S,S]
-    "Shift by up to `most` of the side each way (the border mirrored), mirror half of the images, shuffle the channels."
-    B, S = len(batch), batch.shape[-1]
-    pad = round(S * most)
-
-    def draw(n):
-        drawn = torch.randint(n, (B, 1), generator=generator, device=generator.device)
-        return to_device(drawn, batch.device)
-
-    at = torch.arange(S, device=batch.device)[None]
-    moved = [at + draw(2 * pad + 1) - pad for _ in range(2)]
-    rows, cols = (torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)) for i in moved)
-    cols = torch.where(draw(2) == 1, cols.flip(1), cols)
-    order = torch.rand(B, 3, generator=generator, device=generator.device).argsort(1)
+    "`augment_shift`, and the channels shuffled."
+    batch = augment_shift(batch, generator, most)
+    order = torch.rand(len(batch), 3, generator=generator, device=generator.device).argsort(1)
     channels = to_device(order, batch.device)
-    for dim, index in ((1, channels[:, :, None, None]), (2, rows[:, None, :, None]), (3, cols[:, None, None, :])):
-        batch = batch.gather(dim, index.expand_as(batch))
-    return batch
+    return batch.gather(1, channels[:, :, None, None].expand_as(batch))
 
 # %% ../nbs/12_data.ipynb #ddd1692d
 GREY = (128, 128, 128)  # fills what a turned, sheared or moved image leaves free
@@ -739,12 +749,14 @@ def augment_flip(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
     return torch.where(drawn.view(-1, 1, 1, 1) < 0.5, batch.flip(-1), batch)
 
 # %% ../nbs/12_data.ipynb #8c67dfaa
-AUGMENTS = dict(clip=augment_clip, official=augment_official, icons=augment_icons, flip=augment_flip)
+AUGMENTS = dict(
+    clip=augment_clip, official=augment_official, icons=augment_icons, shift=augment_shift, flip=augment_flip
+)
 
 
 def augment(
     batch,  # uint8 [B,3,S,S], on any device
-    how,  # clip | official | icons | flip
+    how,  # clip | official | icons | shift | flip
     generator,  # `torch.Generator`; it is advanced
 ) -> torch.Tensor:  # uint8 [B,3,S,S], on the same device
     "A random variant of each image; `batch` is not changed."

@@ -65,6 +65,7 @@ OTHER = dict(  # another value of every number and text
     templates='an icon of a {}.',
     train_words=True,
     lora_rank=3,
+    adapter_width=3,
 )
 
 
