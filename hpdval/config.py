@@ -290,7 +290,8 @@ METHODS['label-graph-adapter'] = Method(
     dict(prompts='graph', joint=True, epochs2=0, kd='none', tune1='adapter', sc_weight=0.0, **_GLOBAL),
     'after Tang et al., arXiv 2511.20641',
     official=_COSINE,
-    usual=dict(class_ctx=True, loss='db-focal', lr1=2e-3, ensemble='crops'),
+    embedded=dict(lr1=2.5e-3, adapter_width=16),
+    usual=dict(class_ctx=True, loss='db-focal', lr1=2e-3),
 )
 METHODS['tai-dpt'] = Method(
     'TaI-DPT',

@@ -269,7 +269,16 @@ FEWSHOT_USUAL = {
     'label-graph': dict(class_ctx=False),  # one context, which stands before novel names too
     'label-graph-adapter': dict(class_ctx=False),
 }
-TUNED_FEWSHOT = {'coop': dict(adapt_lr2=5e-3, adapt_epochs2=8)}
+TUNED_FEWSHOT = {
+    'coop': dict(adapt_lr2=1.5e-2),
+    'cocoop': dict(adapt_lr2=5e-3, adapt_epochs2=8),
+    'lm-clip': dict(epochs1=4, adapt_lr1=3e-5, adapt_epochs1=4),
+    'dval-lora': dict(adapt_lr1=2e-3),
+    'dualcoop': dict(adapt_lr2=5e-4),
+    'label-graph-adapter': dict(adapt_lr1=6e-4),
+    'tai-dpt': dict(adapt_lr2=1.5e-2, adapt_epochs2=8),
+    'lamm': dict(adapt_lr2=5e-3, adapt_epochs2=8),
+}
 FEWSHOT_BENCHMARKS = {
     'icon-coco-fsl': FewshotBenchmark('icon-coco-lt', _ICON),
     'icon-voc-fsl': FewshotBenchmark('icon-voc-lt', _ICON),

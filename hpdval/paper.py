@@ -183,10 +183,17 @@ TABLES['open'] = _methods(*(m for m in METHODS if abilities(m)['unseen']))
 OPEN_BENCHMARKS = ('icon-coco-half', 'icon-voc-half')  # base and novel classes (14_sources)
 
 
-_TOWERS = dict(method='fine-tuning', train_text=True, train_words=True, scale=0.0)
+_TOWERS = dict(method='fine-tuning', rates_of='lm-clip', train_text=True, train_words=True, scale=0.0)
 _LIKE_LM = dict(method='lm-clip')
 _PLAIN_BAL = dict(_TOWERS, loss='bal', scale=100.0, scoring='softmax', contrast_weight=1 / 5, weight_decay=0.01)
-_VIEWED = {'Zero-shot CLIP': 'zero-shot', 'CoOp': 'coop', 'LM-CLIP': 'lm-clip', 'DVAL': 'dval', 'HP-DVAL': 'hp-dval'}
+_VIEWED = {
+    'Zero-shot CLIP': 'zero-shot',
+    'CoOp': 'coop',
+    'Label-graph prompts, adapters': 'label-graph-adapter',
+    'LM-CLIP': 'lm-clip',
+    'DVAL': 'dval',
+    'HP-DVAL': 'hp-dval',
+}
 
 
 TABLES |= {
@@ -233,9 +240,13 @@ def table_benchmarks(table: str) -> tuple:
 
 # %% ../nbs/42_paper.ipynb #2d5fe4f4
 _OWN = _methods('dval', 'hp-dval')
+_GRAPHS = ('label-graph', 'label-graph-adapter')
 _OTHERS = {label: row for label, row in TABLES['table1'].items() if label not in _OWN}
-TABLES['table1'] = _OTHERS | _methods('dualcoop', 'tai-dpt', 'lamm', 'label-graph') | _OWN
+TABLES['table1'] = _OTHERS | _methods('dualcoop', 'tai-dpt', 'lamm', *_GRAPHS) | _OWN
 TABLES['field'] = TABLES['table1'] | _methods('joint') | _by_values('DVAL', 'HP-DVAL', 'joint')
+TABLES['field'] |= {
+    f'{method_label(m)}, five crops': dict(method=m, ensemble='crops') for m in ('label-graph-adapter', 'hp-dval')
+}
 
 # %% ../nbs/42_paper.ipynb #ce4e31d3
 ON_CLIPS = ('video',)
@@ -265,6 +276,15 @@ def _searched(row: dict, benchmark: str, mode: str) -> dict:
 
 # %% ../nbs/42_paper.ipynb #85af82c6
 _GIVE_WAY = ('epochs1', 'epochs2')
+_RATES = ('lr1', 'epochs1', 'batch_size', 'weight_decay')
+
+
+def _rates(row: dict, benchmark: str, mode: str, clip: str) -> dict:
+    "With what rates a row learns that takes those of another method (`rates_of`)."
+    if 'rates_of' not in row:
+        return {}
+    start = start_config(row['rates_of'], benchmark, mode, clip)
+    return {k: start[k] for k in _RATES if k in start}
 
 
 def row_config(
@@ -278,10 +298,11 @@ def row_config(
         params.get('benchmark', 'icon-coco-lt'),
         params.get('mode', 'paper'),
     )
+    base = benchmark, mode, params.get('clip', 'mini')
     free = {k: typed(lookup(k, list(TYPES), 'parameter'), v) for k, v in params.items()}
     mine = {k: v for k, v in free.items() if k not in METHODS[method].fixes}
-    pins = {k: v for k, v in row.items() if not (k in _GIVE_WAY and k in params)}
-    own = start_config(method, benchmark, mode, params.get('clip', 'mini')) | _searched(row, benchmark, mode)
+    pins = {k: v for k, v in row.items() if k in TYPES and not (k in _GIVE_WAY and k in params)}
+    own = start_config(method, *base) | _rates(row, *base) | _searched(row, benchmark, mode)
     cfg = check(Config(**own | mine | pins | dict(seed=seed)))
     return make_config(method, benchmark, mode, **asked(cfg))
 

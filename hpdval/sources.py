@@ -914,6 +914,7 @@ class Source(NamedTuple):
 
 
 _ICONS = dict(augment='icons', ctx_init='words', loss='db-focal')
+_OWN = dict(augment='shift')  # docs/search.md#your-own-data
 
 
 SMALL = dict(
@@ -941,23 +942,26 @@ SOURCES = {
     'icon-coco-48-17': Source(
         base_classes, '48 base classes of icon-coco-lt, beside 17 novel ones', _ICONS, SMALL, (), True
     ),
-    'own-half': Source(base_classes, 'the base half of the classes of `own`', mode='recommended'),
-    'own-48-17': Source(base_classes, "48 base classes of `own`, which are COCO's", mode='recommended'),
+    'own-half': Source(base_classes, 'the base half of the classes of `own`', _OWN, mode='recommended'),
+    'own-48-17': Source(base_classes, "48 base classes of `own`, which are COCO's", _OWN, mode='recommended'),
     'own': Source(
         listed,
         'train.csv and test.csv, or train.json and test.json, in `lists`; pictures in `image_root`',
+        preset=_OWN,
         mode='recommended',
     ),
     'folder': Source(
         folders,
         '`image_root` with train/ and test/: a folder per class, or metadata.csv or .jsonl',
         reads=('image_root',),
+        preset=_OWN,
         mode='recommended',
     ),
     'memory': Source(
         in_memory,
         'handed over in Python: run(cfg, data=from_samples(train, test))',
         reads=(),
+        preset=_OWN,
         mode='recommended',
     ),
 }

@@ -49,7 +49,7 @@ NOT_TAUGHT = {m: dict(kd='none') for m in ('dval', 'hp-dval', 'joint', 'dval-lor
 
 
 @needs_cuda
-@pytest.mark.parametrize('precision, tolerance', [('fp32', 1e-3), ('bf16', 3e-2)])
+@pytest.mark.parametrize('precision, tolerance', [('fp32', 3e-3), ('bf16', 3e-2)])
 @pytest.mark.parametrize('method', [m for m, d in METHODS.items() if make_config(m, 'icon-voc-lt').epochs1])
 def test_stage_1_on_the_gpu_is_that_on_the_cpu(method, precision, tolerance):
     "Batches of four are replayed; the one of three is computed anew."
