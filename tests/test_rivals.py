@@ -10,7 +10,8 @@ from hpdval.clip import load_clip
 from hpdval.config import make_config, method_config, trained_config
 from hpdval.experiment import Result, load_benchmark, load_model, run
 from hpdval.fewshot import fewshot_config, run_fewshot
-from hpdval.model import add_lora, build_model, model_state
+from hpdval.model import add_adapters, add_lora, build_model, model_state
+from hpdval.paper import table_configs
 from hpdval.predict import Classifier
 from hpdval.train import STAGES
 
@@ -143,3 +144,41 @@ def test_the_declared_parts_of_lm_clip_cannot_be_said_otherwise():
     assert (free.contrast_weight, free.lr1, free.batch_size) == (2.5, 1e-6, 8)
     own = make_config('fine-tuning', 'icon-coco-lt', sampling='balanced', loss='asl', scoring='softmax')
     assert replace(own, scoring='same') == trained_config(own)
+
+
+def test_adapters_are_all_that_is_kept_of_the_tower(data):
+    "A run with adapters beside the MLPs, trained together with a graph of prompts, comes back as it was."
+    r = run_of('label-graph-adapter', data, select='last')
+    clip = load_clip()
+    model = load_model(r, clip)
+    own = clip.visual.state_dict()
+    thin = 0
+    for name, value in model.visual.state_dict().items():
+        if '.beside.' in name:
+            thin += value.numel()
+        else:
+            assert torch.equal(value, own[name.replace('.mlp.inner.', '.mlp.')]), name
+    assert 0 < thin < sum(v.numel() for v in own.values()) / 20
+    found = Classifier.load(r.folder, device='cpu').predict(list(data.test.images[:2].permute(0, 2, 3, 1).numpy()))
+    wanted = r.probabilities[:2]
+    for i, name, p in found.itertuples(index=False):
+        assert p == pytest.approx(wanted[i, r.classes.index(name)], abs=1e-5)
+
+
+def test_a_tower_without_an_mlp_says_so():
+    with pytest.raises(ValueError, match="tune1='adapter' needs blocks with an MLP"):
+        add_adapters(nn.Conv2d(3, 8, 3), 4)
+
+
+def test_prompts_that_need_an_image_are_not_trained_jointly():
+    with pytest.raises(ValueError, match="prompts='conditional' makes its own score"):
+        make_config('cocoop', joint=True, epochs1=1)
+
+
+def test_a_row_takes_the_rates_of_another_method():
+    "A part of LM-CLIP's recipe is measured at LM-CLIP's rates, plain fine-tuning at its own."
+    of = {row: c for row, (c,) in table_configs('lm-clip', [0], benchmark='icon-voc-lt', quiet=True).items()}
+    rates = {row: (c.lr1, c.epochs1) for row, c in of.items()}
+    assert rates['both towers, ASL'] == rates['LM-CLIP'] != rates['image tower, ASL']
+    assert of['both towers, ASL'].loss == 'asl' and of['LM-CLIP'].loss == 'bal'
+    assert of['both towers, ASL'].method == 'fine-tuning'
