@@ -269,8 +269,9 @@ FEWSHOT_USUAL = {
     'label-graph': dict(class_ctx=False),  # one context, which stands before novel names too
     'label-graph-adapter': dict(class_ctx=False),
 }
-FEWSHOT_ROWS = '''zero-shot coop cocoop dualcoop tai-dpt lamm label-graph label-graph-adapter fine-tuning lm-clip dval-lora
-dval hp-dval'''.split()  # the methods that can: of Table II
+# the methods of Table II: all that can
+FEWSHOT_ROWS = '''zero-shot coop cocoop dualcoop tai-dpt lamm label-graph label-graph-adapter
+fine-tuning lm-clip dval-lora dval hp-dval'''.split()
 TUNED_FEWSHOT = {
     'coop': dict(adapt_lr2=1.5e-2),
     'cocoop': dict(adapt_lr2=5e-3, adapt_epochs2=8),

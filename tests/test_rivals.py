@@ -172,7 +172,7 @@ def test_a_tower_without_an_mlp_says_so():
 
 def test_prompts_that_need_an_image_are_not_trained_jointly():
     with pytest.raises(ValueError, match="prompts='conditional' makes its own score"):
-        make_config('cocoop', joint=True, epochs1=1)
+        make_config('joint', prompts='conditional', sc_weight=0.0, alpha=1.0, alpha_on='global')
 
 
 def test_a_row_takes_the_rates_of_another_method():
