@@ -27,6 +27,12 @@ def _constant(value) -> str:
     return repr(value)
 
 
+@functools.lru_cache(None)
+def _steps(code) -> list:  # of (operation, what it is applied to)
+    "The instructions of a code object, decoded once."
+    return [(i.opname, i.argval) for i in dis.get_instructions(code)]
+
+
 _STARS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 
@@ -37,15 +43,15 @@ def instructions(code: types.CodeType) -> str:
     n += bool(code.co_flags & inspect.CO_VARARGS) + bool(code.co_flags & inspect.CO_VARKEYWORDS)
     counts = code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount
     said = [counts, code.co_flags & _STARS, code.co_varnames[:n]]  # the signature
-    for i in dis.get_instructions(code):
-        inner = isinstance(i.argval, types.CodeType)
-        said.append((i.opname, instructions(i.argval) if inner else _constant(i.argval)))
+    for name, value in _steps(code):
+        inner = isinstance(value, types.CodeType)
+        said.append((name, instructions(value) if inner else _constant(value)))
     return repr(said)
 
 
 def _global_names(code) -> frozenset:
     "The names that a code object looks up among the globals; not those of attributes."
-    return frozenset(i.argval for i in dis.get_instructions(code) if i.opname in ('LOAD_GLOBAL', 'LOAD_NAME'))
+    return frozenset(value for name, value in _steps(code) if name in ('LOAD_GLOBAL', 'LOAD_NAME'))
 
 
 def _codes(code) -> list:  # the code object and those inside it
@@ -110,9 +116,9 @@ def _our_module(name: str):
 
 def _imports(code) -> list:  # of (dots before the name, name, what is taken from it)
     "The imports inside the body of a code object."
-    steps = list(dis.get_instructions(code))
+    steps = _steps(code)
     triples = zip(steps, steps[1:], steps[2:])
-    return [(dots.argval, i.argval, names.argval or ()) for dots, names, i in triples if i.opname == 'IMPORT_NAME']
+    return [(dots, value, taken or ()) for (_, dots), (_, taken), (name, value) in triples if name == 'IMPORT_NAME']
 
 
 def _imported(imports, package: str) -> list:  # of modules
