@@ -104,14 +104,14 @@ def _contents(cell):
 # %% ../nbs/03_fingerprint.ipynb #1b046ef1
 def _our_module(name: str):
     "The module of that name if it is ours; otherwise None, and it is not imported."
-    try:
-        spec = importlib.util.find_spec(name)
-    except (ImportError, ValueError, AttributeError):
-        return None
-    origin = (spec and spec.origin) or ''
-    if not origin.endswith('.py') or _of_a_library(origin):
-        return None
-    return importlib.import_module(name)
+    for part in (name.partition('.')[0], name):  # to find `a.b` imports `a`, which may be a library
+        try:
+            spec = importlib.util.find_spec(part)
+        except (ImportError, ValueError, AttributeError):
+            return None
+        if spec is None or _of_a_library(spec.origin or ''):
+            return None
+    return importlib.import_module(name) if (spec.origin or '').endswith('.py') else None
 
 
 def _imports(code) -> list:  # of (dots before the name, name, what is taken from it)
