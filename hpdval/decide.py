@@ -10,7 +10,6 @@ __all__ = ['BINS', 'OWN', 'DECIDE', 'reliability', 'calibration_error', 'calibra
 from typing import NamedTuple
 
 import numpy as np, pandas as pd
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from .core import check_number, lookup, say
@@ -45,6 +44,7 @@ def calibration_error(probabilities, targets, bins=BINS) -> float:  # in 0..1
 # %% ../nbs/27_decide.ipynb #f7e023d0
 def _fit_sigmoid(u, y) -> tuple:  # slope, shift
     "Slope and shift of sigmoid(slope * u + shift) with the greatest likelihood."
+    from scipy.optimize import minimize  # takes long to load, and most commands fit nothing
 
     def loss(ab):
         x = ab[0] * u + ab[1]

@@ -10,7 +10,7 @@ __all__ = ['TIES', 'as_arrays', 'average_precision', 'tie_bounds', 'group_means'
 import math, warnings
 
 import numpy as np, pandas as pd, torch
-from scipy import stats
+from scipy.special import stdtrit
 
 from .core import check_number, lookup, say
 from .labels import LIMITS, groups
@@ -343,5 +343,5 @@ def mean_interval(
         raise ValueError(f'{(~np.isfinite(v)).sum()} of {v.size} values are NaN or infinite')
     n, mean = len(v), float(v.mean())
     std = float(v.std(ddof=1)) if n > 1 else math.nan
-    half = float(stats.t.ppf(0.5 + level / 2, n - 1)) * std / n**0.5
+    half = float(stdtrit(n - 1, 0.5 + level / 2)) * std / n**0.5  # the quantile of Student's t
     return dict(mean=mean, std=std, low=mean - half, high=mean + half)

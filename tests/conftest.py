@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import matplotlib, papermill, pytest
+from IPython.display import display
 from papermill.engines import Engine, papermill_engines
 
 os.environ.setdefault('HPDVAL_DEVICE', 'cpu')  # what is compared to the last digit; tests/test_cuda.py asks for the GPU
@@ -34,7 +35,7 @@ class InProcess(Engine):
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
-        names = dict(__name__='__main__')
+        names = dict(__name__='__main__', display=display)
         for cell in nb_man.nb.cells:
             if cell.cell_type == 'code':
                 exec(compile(cell.source, 'a cell', 'exec'), names)

@@ -188,7 +188,7 @@ def test_the_tokenizer_beside_the_weights_is_in_the_name(tmp_path):
 def test_stage_1_is_a_run_that_its_method_finds(data, runs, handed):
     "Whether the data were handed over or loaded: DVAL is HP-DVAL's stage 1, trained once."
     source = data if handed else None
-    small = TINY if handed else TINY | dict(batch_size=512, empty_classes='error')
+    small = TINY if handed else TINY | dict(batch_size=512, image_size=32, empty_classes='error')
     two = run(make_config('hp-dval', **small), False, source)
     one = run(make_config('dval', **{k: v for k, v in small.items() if k != 'epochs2'}), False, source)
     assert list(two.before) == [one.hash] and len(list(runs.glob('*/result.json'))) == 2

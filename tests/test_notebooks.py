@@ -37,13 +37,16 @@ def test_notebook(name):
 
 
 @pytest.mark.parametrize('name', RUNS)
-def test_a_run_through_papermill_writes_its_result(name, tmp_path):
-    out = tmp_path / 'run'
-    code, printed = call(
-        'papermill', f'nbs/{name}.ipynb', str(tmp_path / 'out.ipynb'), '-p', 'smoke', 'True', '-p', 'out', str(out)
-    )
-    assert code == 0, printed
-    result = json.loads((out / 'result.json').read_text())
+def test_a_run_through_papermill_writes_its_result(name, notebook, tmp_path):
+    "One by papermill's command, in a kernel; the others in this process."
+    out = str(tmp_path / 'run')
+    if name == 'run_voc_fsl':
+        words = f'papermill nbs/{name}.ipynb {tmp_path}/out.ipynb -p smoke True -p out {out}'.split()
+        code, printed = call(*words)
+        assert code == 0, printed
+    else:
+        notebook(name, smoke=True, out=out)
+    result = json.loads(Path(out, 'result.json').read_text())
     assert {'config', 'hash', 'data', 'weights', 'device', 'seconds', 'seeds', 'methods'} <= result.keys()
 
 

@@ -1,10 +1,10 @@
 """The workflow that re-measures the paper: its jobs as Snakemake sees them, and a small part of it run by the local
 executor, interrupted and taken up again, in a copy of the repository."""
 
-import os, re, shutil, subprocess, sys
+import multiprocessing, os, re, shutil, subprocess, sys
 from pathlib import Path
 
-import pytest
+import pytest, snakemake.cli
 
 from hpdval import command
 from hpdval.config import TYPES, config_hash, make_config
@@ -12,7 +12,7 @@ from hpdval.experiment import run_code
 from hpdval.paper import TABLES, jobs
 
 ROOT = Path(__file__).resolve().parents[1]
-SMALL = ('seeds=0', 'epochs=1')
+SMALL = ('seeds=0', 'epochs=1', 'image_size=32')
 
 
 @pytest.fixture(scope='module')
@@ -26,7 +26,7 @@ def copy(tmp_path_factory) -> Path:
 
 
 def call(copy, *args):
-    "Snakemake in the copy: exit status, and what it printed."
+    "Snakemake's command in the copy: exit status, and what it printed."
     tools = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
     env = os.environ | dict(HPDVAL_RUNS='runs', OMP_NUM_THREADS='1', PATH=tools, PYTHONPATH=str(copy))
     command = [sys.executable, '-m', 'snakemake', '--cores', '2', '--nolock', *args]
@@ -36,15 +36,35 @@ def call(copy, *args):
     return done.returncode, done.stdout
 
 
-def snakemake(copy, *args):
-    code, printed = call(copy, *args)
+def _forked(copy, printed, args):
+    os.chdir(copy)
+    os.environ['HPDVAL_RUNS'] = 'runs'
+    with open(printed, 'wb') as f:
+        os.dup2(f.fileno(), 1)
+        os.dup2(f.fileno(), 2)
+    sys.stdout, sys.stderr = os.fdopen(1, 'w'), os.fdopen(2, 'w')
+    snakemake.cli.main(args)
+
+
+def dry_run(copy, *args):
+    "The same of a dry run, in a copy of this process, which has the libraries loaded."
+    printed = copy / 'printed.txt'
+    options = ['--cores', '2', '--nolock', '--dry-run', '--quiet', 'host', *args]
+    child = multiprocessing.get_context('fork').Process(target=_forked, args=(copy, printed, options))
+    child.start()
+    child.join(timeout=300)
+    return child.exitcode, printed.read_text()
+
+
+def succeeds(done) -> str:  # what it printed
+    code, printed = done
     assert code == 0, printed[-3000:]
     return printed
 
 
 def planned(copy, *args) -> dict:  # rule -> jobs
     "What a dry run would do."
-    printed = snakemake(copy, '--dry-run', '--quiet', 'host', *args)
+    printed = succeeds(dry_run(copy, *args))
     return {k: int(n) for k, n in re.findall(r'^(\w+) +(\d+)$', printed, re.M)}
 
 
@@ -56,7 +76,7 @@ def test_the_command_reads_the_words_of_a_job():
 
 
 def test_every_page_of_the_paper_is_planned(copy):
-    printed = snakemake(copy, '--dry-run', '--quiet', 'host')
+    printed = succeeds(dry_run(copy))
     count = {k: int(n) for k, n in re.findall(r'^(\w+) +(\d+)$', printed, re.M)}
     pages = r'table\d|fig\d|field|parts|local_view|open_vocabulary|video'
     notebooks = {p.stem for p in (ROOT / 'nbs').glob('*.ipynb') if re.match(pages, p.stem)}
@@ -67,23 +87,23 @@ def test_every_page_of_the_paper_is_planned(copy):
 
 @pytest.mark.parametrize('option,near', [('tables=tabel1', 'table1'), ('epoch=1', 'epochs')])
 def test_a_mistyped_option_is_an_error(copy, option, near):
-    code, printed = call(copy, '--dry-run', '--config', option)
+    code, printed = dry_run(copy, '--config', option)
     assert code != 0 and f"did you mean '{near}'" in printed
 
 
 def test_a_sweep_goes_on_where_it_stopped_and_makes_again_what_changed(copy):
     runs, page = copy / 'runs', 'table6_prompts/voc_lt/table.md'
-    todo = [f'runs/jobs/{j}.done' for j in jobs([0], ['table6'], ['icon-voc-lt'], epochs1=1, epochs2=1)]
+    todo = [f'runs/jobs/{j}.done' for j in jobs([0], ['table6'], ['icon-voc-lt'], epochs1=1, epochs2=1, image_size=32)]
 
     def wanted(out):
         return '--config', *SMALL, 'tables=table6', f'out={out}', '--', f'{out}/{page}'
 
-    snakemake(copy, '--config', *SMALL, 'tables=table6', '--', *todo)
+    succeeds(call(copy, '--config', *SMALL, 'tables=table6', '--', *todo))
     first = {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')}
     assert len(first) == 4  # stage 1, and three stages 2 on top of it
-    lost = copy / todo[0]
+    lost = copy / todo[-1]
     lost.unlink()  # as if it had been stopped before this mark
-    snakemake(copy, *wanted('a'))
+    succeeds(call(copy, *wanted('a')))
     assert lost.exists()
     table = (copy / 'a' / page).read_text()
     assert 'measured here: total' in table and 'quoted from the paper: total' in table and 'seeds [0]' in table
