@@ -6,7 +6,8 @@
 __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'import_extra', 'live', 'say', 'duration', 'watch',
            'refuse_folder', 'atomic_write', 'parse_json', 'as_json', 'write_json', 'file_digest', 'text_digest',
            'write_sealed', 'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything',
-           'wanted_device', 'get_device', 'to_device', 'autocast', 'in_chunks', 'source_commit', 'environment']
+           'wanted_device', 'get_device', 'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks',
+           'source_commit', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, secrets, shutil, subprocess, sys
@@ -333,9 +334,34 @@ def to_device(t: torch.Tensor, device) -> torch.Tensor:
     return t.to(device, non_blocking=True)
 
 
+@lru_cache(None)
+def _cpu_flags() -> frozenset:
+    "What Linux says that this processor can do; nothing elsewhere."
+    file = Path('/proc/cpuinfo')
+    lines = file.read_text().splitlines() if file.is_file() else []
+    return frozenset(next((line.split(':')[1].split() for line in lines if line.startswith('flags')), ()))
+
+
+def has_bf16(device) -> bool:
+    "Does the device multiply bfloat16 itself: CUDA from Ampere on, a processor with avx512_bf16 or AMX?"
+    device = torch.device(device)
+    if device.type == 'cuda':
+        with torch.cuda.device(device):
+            return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == 'cpu' and bool({'avx512_bf16', 'amx_bf16'} & _cpu_flags())
+
+
+def precision_on(device, precision: str) -> str:  # fp32 | bf16
+    "What a precision means on a device: `auto` is bf16 where it `has_bf16`."
+    if precision != 'auto':
+        return precision
+    return 'bf16' if has_bf16(device) else 'fp32'
+
+
 def autocast(device: torch.device, precision: str, cache=True):
     "The context in which the towers run: bfloat16 where `precision` asks for it. `cache`: a weight is cast once in it."
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == 'bf16', cache_enabled=cache)
+    wanted = precision_on(device, precision) == 'bf16'
+    return torch.autocast(device.type, torch.bfloat16, enabled=wanted, cache_enabled=cache)
 
 # %% ../nbs/00_core.ipynb #554ff733
 HELD = 2e9  # bytes
@@ -346,8 +372,8 @@ def in_chunks(
     row: float,  # bytes that the plain way holds for a row until its backward pass
     *tensors,  # [n,...], at least one row
 ) -> torch.Tensor:  # [n,...]
-    """`fn(*tensors)`; where that would hold more than `HELD`, in chunks of rows that do not, each computed again for its
-    gradient (Chen et al. 2016, by torch's `checkpoint`)."""
+    """`fn(*tensors)`; where that would hold more than `HELD`, in chunks of rows that do not, each computed again for
+    its gradient (Chen et al. 2016, by torch's `checkpoint`)."""
     rows = max(1, int(HELD // row))
     if len(tensors[0]) <= rows:
         return fn(*tensors)
