@@ -42,6 +42,7 @@ from hpdval.config import (
 )
 from hpdval.core import (
     atomic_write,
+    cache_dir,
     check_number,
     environment,
     file_digest,
@@ -65,7 +66,7 @@ from .lists import some
 from .losses import LOSSES, SAMPLINGS, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
-from .parallel import from_main, group, is_main, local_device, main_first, on_cpu, spawn, wait
+from .parallel import check_shared, from_main, group, is_main, local_device, main_first, on_cpu, spawn, wait
 from .photographs import provided
 from .prompts import PROMPTS, all_templates, unknown_words
 from .sources import SOURCES, Data, load_data, once, resize
@@ -561,6 +562,7 @@ def run(
         raise TypeError(f'run takes a Config, such as run(make_config({cfg!r})); got a {type(cfg).__name__}')
     cfg = settled(check_made(cfg))
     progress = progress and is_main()
+    check_shared(HPDVAL_RUNS=runs_dir(), HPDVAL_CACHE=cache_dir())
     clip = config_clip(cfg)
     with main_first():
         data = load_benchmark(cfg, clip.visual.size, progress, data)

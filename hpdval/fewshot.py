@@ -63,7 +63,7 @@ from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_epis
 from .losses import LOSSES
 from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
-from .parallel import from_main, is_main, local_device, main_first, wait
+from .parallel import check_shared, from_main, is_main, local_device, main_first, wait
 from .photographs import official_lists, photographs
 from .prompts import PROMPTS
 from .sources import SOURCES, Data, content_digest, resize, split_digest
@@ -613,6 +613,7 @@ def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] perce
 # %% ../nbs/33_fewshot.ipynb #2b416b5c
 def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     "All episodes of a config; what is in `runs/` is not computed again."
+    check_shared(HPDVAL_RUNS=runs_dir(), HPDVAL_CACHE=cache_dir())
     progress, cfg = progress and is_main(), settled(cfg)
     clip, device = config_clip(cfg), local_device(cfg.device)
     clip.to(device)

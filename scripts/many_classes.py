@@ -1,6 +1,6 @@
 """Memory and time of steps of stage 2 with many classes: `python scripts/many_classes.py --classes 1203` trains prompts
 on noise with a CLIP of random weights, and prints the peak of anonymous memory (pages of mapped files, which the system
-can take back, do not count) and the seconds of a step. `--plain` holds everything, as without chunks."""
+can take back, do not count) and the processor time of a step. `--plain` holds everything, as without chunks."""
 
 import argparse, threading, time
 
@@ -76,13 +76,13 @@ def main():
         training, before = Training(params, given.steps, 1e-4, cfg, None), resident()
         seconds = []
         for step in range(given.steps):
-            start = time.time()
+            start = time.process_time()
             loss = training.step(lambda: losses(torch.arange(given.batch), 0, step))
-            seconds.append(time.time() - start)
+            seconds.append(time.process_time() - start)
     way = 'plain' if given.plain else 'in chunks'
     print(f'{given.clip}, {given.classes} classes, batch {given.batch}, {given.precision}, {way}:', end=' ')
     print(f'{peak.bytes / 1e9:.2f} GB at most, {before / 1e9:.2f} GB before the first step,', end=' ')
-    print(f'{min(seconds):.1f} s a step, loss {sum(loss.values()).item():.4f}')
+    print(f'{min(seconds):.1f} s of processor time a step, loss {sum(loss.values()).item():.4f}')
 
 
 if __name__ == '__main__':
