@@ -8,8 +8,8 @@ from test_parallel import CONFIGS, ROOT, TINY, TOLERANCE, images
 
 from hpdval.experiment import Result
 
-# kept copies of the teacher come from larger batches than the student's, so an L1 would begin with the signs of rounding
-# errors, of which AdamW makes whole steps
+# The kept copies of the teacher come from larger batches than the student's, so an L1 would begin with the signs of
+# rounding errors, of which AdamW makes whole steps.
 WORDS = f'{CONFIGS["stages"]} {TINY} copies=1 kd=l2'.replace('epochs1=2', 'epochs1=3')
 RUN = """
 import sys
