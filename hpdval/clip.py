@@ -78,8 +78,8 @@ class TextTower(nn.Module):
         self.pool = getattr(text, 'text_pool_type', None) or text.pool_type
         self.eos = getattr(text, 'text_eos_id', None) or getattr(text, 'eos_id', None)
         self.causal = self.attn_mask is not None and self.pool in ('argmax', 'eos')
-        # bytes held until the backward pass for a number that comes in: in each block 4 by the attention, 5 to 12 else
-        self.per_number = 4 * 16 * len(self.transformer.resblocks)
+        # bytes held until the backward pass for a number that comes in: of each block at most 17 numbers
+        self.per_number = 4 * 17 * len(self.transformer.resblocks)
 
     def end(self, tokens):  # ids [C,L] -> position of each prompt's end token [C]
         return tokens.argmax(-1) if self.pool == 'argmax' else (tokens == self.eos).int().argmax(-1)
