@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAPER_SHARE', 'JOINS', 'SCORES', 'HEADS', 'patches_used', 'topk_mean', 'Join', 'softmax_mean', 'Score',
-           'needs_several', 'global_weight', 'dual_view', 'heat_maps', 'Head', 'LinearHead']
+           'needs_several', 'global_weight', 'similarity_bytes', 'dual_view', 'heat_maps', 'Head', 'LinearHead']
 
 # %% ../nbs/22_align.ipynb #f49bc2d3
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .clip import Clip
-from .core import lookup
+from .core import in_chunks, lookup
 
 # %% ../nbs/22_align.ipynb #7093d899
 PAPER_SHARE = 0.1633  # 32 of 196
@@ -106,6 +106,11 @@ def global_weight(alpha: float, alpha_on: str) -> float:
     return alpha if alpha_on == 'global' else 1 - alpha
 
 # %% ../nbs/22_align.ipynb #efd79646
+def similarity_bytes(p, text) -> int:  # [B,N,D], [C,D]
+    "What joining its similarities may hold for an image: four times as many numbers as there are, of four bytes."
+    return 16 * p.shape[1] * len(text)
+
+
 def dual_view(
     g: torch.Tensor,  # [B,D] global embeddings
     p: torch.Tensor,  # [B,N,D] patch embeddings
@@ -127,7 +132,8 @@ def dual_view(
     if w > 0:
         out = out + w * per_view(g @ text_g.T)
     if w < 1:
-        sim = lookup(join, JOINS, 'join').fn(p @ text_l.T, topk, join_scale)
+        fn = lookup(join, JOINS, 'join').fn
+        sim = in_chunks(lambda p: fn(p @ text_l.T, topk, join_scale), similarity_bytes(p, text_l), p)
         out = out + (1 - w) * per_view(sim)
     return out
 

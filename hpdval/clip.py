@@ -24,7 +24,7 @@ from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from .core import file_digest, lookup, say, text_digest
+from .core import file_digest, in_chunks, lookup, say, text_digest
 from .data import PIXEL_STATS
 from .lists import plural, some
 from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
@@ -78,6 +78,8 @@ class TextTower(nn.Module):
         self.pool = getattr(text, 'text_pool_type', None) or text.pool_type
         self.eos = getattr(text, 'text_eos_id', None) or getattr(text, 'eos_id', None)
         self.causal = self.attn_mask is not None and self.pool in ('argmax', 'eos')
+        # bytes held until the backward pass for a number that comes in: of each block at most 17 numbers
+        self.per_number = 4 * 17 * len(self.transformer.resblocks)
 
     def end(self, tokens):  # ids [C,L] -> position of each prompt's end token [C]
         return tokens.argmax(-1) if self.pool == 'argmax' else (tokens == self.eos).int().argmax(-1)
@@ -97,7 +99,12 @@ class TextTower(nn.Module):
         x,  # [C,L,W] token embeddings
         end,  # [C] position of the end token
     ):
-        return _projected(_pooled(self.hidden(x), end, self.pool), self.text_projection)
+        "Texts in the joint space; many, with their gradients, in the memory of one chunk (`in_chunks`)."
+
+        def encode(x, end):
+            return _projected(_pooled(self.hidden(x), end, self.pool), self.text_projection)
+
+        return in_chunks(encode, x[0].numel() * self.per_number, x, end)
 
     def with_tokens(self, tokens):  # ids [C,L] -> [C,D], [C,l,D]
         "Texts in the joint space, and each of their tokens there, through the same last layers."

@@ -120,7 +120,7 @@ class Config:
     schedule: str = 'cosine'  # cosine (to 0, after 5 % linear warm-up) | onecycle (#row-22) | constant; open
     schedule_epochs: int = 0  # length of the schedule; 0 = the epochs of the stage (#row-22: the authors: 80)
     ema: float = 0.998  # decay per step of the weights that are evaluated, 0 = none (docs/paper_and_code.md#row-24)
-    precision: str = 'fp32'  # fp32 | bf16
+    precision: str = 'fp32'  # of the towers: fp32 | bf16 | auto (bf16 where the device has it)
     device: str = 'auto'  # auto | cpu | cuda | cuda:1 | mps; not part of a run's name
 
 
@@ -582,7 +582,7 @@ CHOICES = dict(
     teacher=('frozen', 'student'),
     stage2_from=('stage1', 'clip'),
     schedule=('cosine', 'onecycle', 'constant'),
-    precision=('fp32', 'bf16'),
+    precision=('fp32', 'bf16', 'auto'),
 )
 
 

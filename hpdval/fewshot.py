@@ -56,14 +56,14 @@ from hpdval.core import (
     write_sealed,
 )
 from .data import Split, check_classes, decode_splits
-from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, run_name
+from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, run_name, settled
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix, read_arrays
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
 from .losses import LOSSES
 from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
-from .parallel import from_main, is_main, local_device, main_first, wait
+from .parallel import check_shared, from_main, is_main, local_device, main_first, wait
 from .photographs import official_lists, photographs
 from .prompts import PROMPTS
 from .sources import SOURCES, Data, content_digest, resize, split_digest
@@ -631,7 +631,8 @@ def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] perce
 # %% ../nbs/33_fewshot.ipynb #2b416b5c
 def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     "All episodes of a config; what is in `runs/` is not computed again."
-    progress = progress and is_main()
+    check_shared(HPDVAL_RUNS=runs_dir(), HPDVAL_CACHE=cache_dir())
+    progress, cfg = progress and is_main(), settled(cfg)
     clip, device = config_clip(cfg), local_device(cfg.device)
     clip.to(device)
     with main_first():

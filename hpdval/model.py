@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from .align import HEADS, dual_view, patches_used
 from .clip import Clip, make_student
 from .config import Config, judged_by, stages
-from .core import autocast
+from .core import autocast, precision_on
 from .data import ENSEMBLES
 from .prompts import PROMPTS, all_templates, ensemble, prompt_ids
 
@@ -244,6 +244,7 @@ class DualView(nn.Module):
 # %% ../nbs/26_model.ipynb #bf234fd5
 def build_model(cfg: Config, clip: Clip, classes, device) -> DualView:
     "The untrained model of a config; the same config gives the same numbers."
+    cfg = replace(cfg, precision=precision_on(device, cfg.precision))
     return DualView(clip, classes, cfg, seeded(cfg.seed)).to(device).requires_grad_(False)
 
 # %% ../nbs/26_model.ipynb #85595490

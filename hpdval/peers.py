@@ -17,8 +17,9 @@ import open_clip, torch
 import torch.nn.functional as F
 from torch import nn
 
+from .align import similarity_bytes
 from .clip import Clip, TextTower
-from .core import lookup, say
+from .core import in_chunks, lookup, say
 from .icons import SYNONYMS
 from .labels import SPELLINGS, VOC_TO_COCO, readable, spaced
 from .lists import plural, some
@@ -102,7 +103,8 @@ class PairPrompts(ClassContexts):
     def score(self, text: TextTower, g, p, texts=()) -> torch.Tensor:
         "The difference of both prompts where the positive one fits."
         pos, _, neg = texts
-        return pair_score(p, pos, neg, self.cfg.join_scale)
+        scale = self.cfg.join_scale
+        return in_chunks(lambda p: pair_score(p, pos, neg, scale), 2 * similarity_bytes(p, pos), p)
 
 
 def apart(ctx, anew: bool, generator=None) -> torch.Tensor:  # [2,...,M,W], of noise?
