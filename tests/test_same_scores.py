@@ -17,7 +17,7 @@ from hpdval.fewshot import fewshot_config, run_fewshot
 RECORDED = Path(__file__).parent / 'recorded_scores.npz'
 SMALL = dict(benchmark='icon-voc-lt', epochs1=2, epochs2=2, batch_size=32, device='cpu', select='last')
 OFFICIAL = dict(SMALL, mode='official', schedule_epochs=0)
-known = np.load(RECORDED).files if RECORDED.is_file() else METHODS
+known = [*np.load(RECORDED).files, *sys.argv[1:]] if RECORDED.is_file() else METHODS
 CASES = {m: (m, {}) for m in METHODS if m in known}  # a new method is recorded when it is measured
 CASES |= {
     'views': ('hp-dval', dict(copies=1)),
