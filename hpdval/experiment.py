@@ -290,14 +290,13 @@ def settled(cfg: Config) -> Config:
         return cfg
     device = local_device(cfg.device)
     found = precision_on(device, 'auto')
-    if cfg.precision == 'auto' and is_main():
+    if cfg.precision == 'fp32':
+        if found == 'bf16' and cfg.clip != 'mini' and stage_names(cfg) and is_main():
+            say(f'this {device.type} device multiplies bfloat16 itself: precision=auto may halve the time', once=True)
+        return cfg
+    if is_main():
         say(f'precision=auto: {found}, on this {device.type} device', once=True)
-    elif found == 'bf16' and cfg.clip != 'mini' and stage_names(cfg) and is_main():
-        say(
-            f'this {device.type} device multiplies bfloat16 itself: precision=auto or bf16 may halve the time',
-            once=True,
-        )
-    return replace(cfg, precision=precision_on(device, cfg.precision))
+    return replace(cfg, precision=found)
 
 # %% ../nbs/31_experiment.ipynb #9dde44dd
 def run_parts(cfg: Config) -> list:

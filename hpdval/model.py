@@ -244,7 +244,8 @@ class DualView(nn.Module):
 # %% ../nbs/26_model.ipynb #bf234fd5
 def build_model(cfg: Config, clip: Clip, classes, device) -> DualView:
     "The untrained model of a config; the same config gives the same numbers."
-    cfg = replace(cfg, precision=precision_on(device, cfg.precision))
+    if cfg.precision == 'auto':
+        cfg = replace(cfg, precision=precision_on(device, 'auto'))
     return DualView(clip, classes, cfg, seeded(cfg.seed)).to(device).requires_grad_(False)
 
 # %% ../nbs/26_model.ipynb #85595490
