@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DARKEST', 'STEPS', 'SCALES', 'KINDS', 'LARGEST', 'TRANSFORMS', 'BILINEAR', 'SHOWN', 'RECORDED', 'PIXEL_STATS', 'GREY',
-           'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'Peak', 'Split', 'Unusable', 'whites', 'rescaled', 'scale_said',
-           'to_rgb', 'open_image', 'load_image', 'shown_part', 'decode_splits', 'decode_split', 'to_float',
-           'augment_clip', 'augment_icons', 'augment_official', 'augment_flip', 'augment', 'five_crops', 'holdout',
-           'check_classes', 'load_list', 'load_csv', 'load_coco_json']
+           'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'Peak', 'Split', 'Rows', 'some_rows', 'Unusable', 'whites', 'rescaled',
+           'scale_said', 'to_rgb', 'open_image', 'load_image', 'shown_part', 'reserve', 'allocate', 'decode_splits',
+           'decode_split', 'to_float', 'augment_clip', 'augment_icons', 'augment_official', 'augment_flip', 'augment',
+           'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv', 'load_coco_json']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
 import errno, hashlib, io, json, math, os, random, re, shutil, stat, zlib
@@ -39,7 +39,7 @@ class Peak(NamedTuple):
 class Split(NamedTuple):
     "The images and labels of a split."
 
-    images: torch.Tensor  # uint8 [N,3,S,S]; may lie in a memory-mapped file
+    images: torch.Tensor  # uint8 [N,3,S,S], or `Rows` of one; may lie in a memory-mapped file
     targets: torch.Tensor  # uint8 [N,C], multi-hot
     classes: tuple  # C names
     paths: list  # N paths, as in the list
@@ -53,10 +53,86 @@ class Split(NamedTuple):
         return self.targets.sum(0, dtype=torch.int64)  # int64 [C], images per class
 
     def at(self, idx):
-        "The split of the rows `idx`; it has no digest."
+        "The split of the rows `idx`, whose images are not copied; it has no digest."
         paths, captions, files = ([x[i] for i in idx] if x else x for x in (self.paths, self.captions, self.files))
         known = dict(files=files, transform=self.transform, peak=self.peak)
-        return Split(self.images[idx], self.targets[idx], self.classes, paths, captions, **known)
+        return Split(some_rows(self.images, idx), self.targets[idx], self.classes, paths, captions, **known)
+
+# %% ../nbs/12_data.ipynb #adfe5ce9
+class Rows:
+    """The rows `idx` of a tensor, not copied. `rows[i]` reads what it names, and a slice is `Rows` again; for any other
+    use (torch.equal, rows / 255, rows.max()) they are copied into a tensor. Never changed in place."""
+
+    __hash__ = object.__hash__
+
+    def __init__(self, whole: torch.Tensor, idx):
+        self.whole, self.idx = whole, torch.as_tensor(idx)
+
+    @property
+    def shape(self):
+        return torch.Size((len(self.idx), *self.whole.shape[1:]))
+
+    def __len__(self):
+        return len(self.idx)
+
+    def __getitem__(self, at):
+        if isinstance(at, slice):
+            return Rows(self.whole, self.idx[at])
+        first, *rest = at if isinstance(at, tuple) else (at,)
+        found = self.whole[self.idx[first]]
+        return found[(slice(None),) * (found.ndim == self.whole.ndim) + tuple(rest)]
+
+    def __iter__(self):
+        return (self.whole[i] for i in self.idx)
+
+    def split(self, size: int):  # -> tensors of `size` rows, one after the other
+        "As of a tensor, but one part at a time is in memory."
+        return (self.whole[i] for i in self.idx.split(size))
+
+    def tensor(self) -> torch.Tensor:
+        "A copy of all rows."
+        return self.whole[self.idx]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self.tensor().numpy(), dtype)
+
+    def __getattr__(self, name):  # of a tensor
+        if name.startswith('__') or name in ('whole', 'idx'):
+            raise AttributeError(name)
+        if name.endswith('_'):
+            raise TypeError(f'{name} changes rows in place, and these are another tensor\'s: take .tensor() first')
+        return getattr(self.tensor(), name)
+
+    @classmethod
+    def __torch_function__(cls, fn, types, args=(), kwargs=None):
+        return fn(*map(_as_tensor, args), **{k: _as_tensor(v) for k, v in (kwargs or {}).items()})
+
+
+def _as_tensor(x):
+    "`Rows` as a tensor, also in a list; anything else as it is."
+    if isinstance(x, (list, tuple)):
+        return type(x)(map(_as_tensor, x))
+    return x.tensor() if isinstance(x, Rows) else x
+
+
+def _operator(name):
+    def apply(self, *others):
+        return getattr(self.tensor(), name)(*map(_as_tensor, others))
+
+    return apply
+
+
+for _name in 'eq ne lt le gt ge add radd sub rsub mul rmul truediv rtruediv invert'.split():
+    setattr(Rows, f'__{_name}__', _operator(f'__{_name}__'))
+
+
+def some_rows(images, idx):  # -> tensor, or `Rows`
+    "The rows `idx` of a tensor or of `Rows`, without a copy."
+    idx = torch.as_tensor(idx if isinstance(idx, torch.Tensor) else np.asarray(idx, int))
+    first = int(idx[0]) if len(idx) else 0
+    if 0 <= first <= len(images) - len(idx) and torch.equal(idx, torch.arange(first, first + len(idx))):
+        return images[first : first + len(idx)]
+    return Rows(images.whole, images.idx[idx]) if isinstance(images, Rows) else Rows(images, idx)
 
 # %% ../nbs/12_data.ipynb #fb9b3e0b
 class Unusable(ValueError):
@@ -411,8 +487,12 @@ def _report(root, paths, errors):
     )
 
 # %% ../nbs/12_data.ipynb #2bd592a7
-def _reserve(f, n):
-    "Take `n` bytes of disk space for the open file `f`."
+def reserve(
+    f,  # open file
+    n,  # bytes
+    what='decoded images',  # for the message
+):
+    "Take `n` bytes of disk space. An `OSError` that says how much is free where there are too few."
     room = shutil.disk_usage(Path(f.name).parent).free
     try:
         if room < n:
@@ -422,17 +502,27 @@ def _reserve(f, n):
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise OSError(
-                f'decoded images need {n / 1e6:,.1f} MB in {Path(f.name).parent}, {room / 1e6:,.1f} MB are free '
+                f'{what} need {n / 1e6:,.1f} MB in {Path(f.name).parent}, {room / 1e6:,.1f} MB are free '
                 f'({e.strerror}): make room, or set HPDVAL_CACHE to a folder on another disk'
             ) from None
     f.truncate(n)  # a file system that cannot take space ahead still knows the length
 
 
-def _allocate(f, shape):
-    "Make the open file `f` an .npy array of uint8 of `shape`, its disk space taken; the array, mapped to memory."
-    write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=shape))
+def allocate(
+    f,  # open file
+    shape,
+    dtype=np.uint8,
+    what='decoded images',  # for messages
+) -> np.ndarray:  # mapped to memory
+    "Make an open file an .npy array, its disk space taken first; what takes a GB or more is said."
+    dtype = np.dtype(dtype)
+    write_array_header_1_0(f, dict(descr=dtype.str, fortran_order=False, shape=tuple(shape)))
     f.flush()
-    _reserve(f, f.tell() + math.prod(shape))
+    n = math.prod(shape) * dtype.itemsize
+    if n >= 1e9:
+        folder = Path(f.name).parent
+        say(f'{what}: {n / 1e9:.1f} GB in {folder}, {shutil.disk_usage(folder).free / 1e9:.1f} GB are free')
+    reserve(f, f.tell() + n, what)
     return open_memmap(f.name, 'r+')
 
 # %% ../nbs/12_data.ipynb #7adac3b9
@@ -489,7 +579,7 @@ def _record(paths, done, peak: Peak) -> dict:
 def _decode_all(files, paths, root, size, transform, peak, file, progress):
     "Decode into `file`, and write what is known of it beside it."
     with atomic_write(file) as f:
-        out = _allocate(f, (len(files), 3, size, size))
+        out = allocate(f, (len(files), 3, size, size))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             done = pool.map(lambda i: _decode_one(files[i], size, transform, peak, out[i]), range(len(files)))
             done = list(tqdm(done, 'decode images', len(files), disable=not progress, leave=False))
@@ -778,6 +868,24 @@ def _ten_crops(x):
 ENSEMBLES = dict(none=_as_it_is, mirror=_and_mirrored, crops=five_crops, ten=_ten_crops)
 
 # %% ../nbs/12_data.ipynb #8d3707fc
+def _hold_out(c, rows, Y, n, quota, have, val):
+    """Hold out images of class `c`, of which `rows` are all: `have` and `val` are changed. Which image is next changes
+    only when a class gets its share, or is down to its last image; until then they are taken in one order."""
+    image, label = Y[rows].nonzero()
+    while have[c] < quota[c]:
+        met, last = have >= quota, have >= n - 1
+        pushed = np.bincount(image, (met / np.maximum(quota, 1))[label], len(rows))
+        free = ~val[rows] & (np.bincount(image, last[label], len(rows)) == 0)  # and no class loses its last image
+        if not free.any():
+            return
+        free = np.flatnonzero(free)
+        for i in rows[free[np.argsort(pushed[free], kind='stable')]]:
+            val[i] = True
+            have += Y[i]
+            if have[c] >= quota[c] or ((have >= quota) != met).any() or ((have >= n - 1) != last).any():
+                break
+
+
 def holdout(
     targets,  # [N,C] multi-hot
     fraction,  # share of the images of each class to hold out, 0..1
@@ -791,14 +899,8 @@ def holdout(
     quota = np.where(n > 1, np.clip(np.round(fraction * n), 1, np.maximum(n - 1, 1)), 0) * (fraction > 0)
     have, val = np.zeros(len(n)), np.zeros(len(Y), bool)
     for c in np.argsort(n, kind='stable'):
-        rows = order[Y[order, c]]
-        while have[c] < quota[c]:
-            rows = rows[~val[rows] & ~(Y[rows] & (have >= n - 1)).any(1)]  # free, and no class loses its last image
-            if not len(rows):
-                break
-            i = rows[(Y[rows] @ ((have >= quota) / np.maximum(quota, 1))).argmin()]
-            val[i] = True
-            have += Y[i]
+        if have[c] < quota[c]:
+            _hold_out(c, order[Y[order, c]], Y, n, quota, have, val)
     return np.flatnonzero(~val), np.flatnonzero(val)
 
 # %% ../nbs/12_data.ipynb #0fa3107a
