@@ -13,6 +13,7 @@ __all__ = ['DARKEST', 'STEPS', 'SCALES', 'KINDS', 'LARGEST', 'TRANSFORMS', 'BILI
 # %% ../nbs/12_data.ipynb #6ecc73df
 import errno, hashlib, io, json, math, os, random, re, secrets, shutil, stat, zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +60,7 @@ class Split(NamedTuple):
         known = dict(files=files, transform=self.transform, peak=self.peak)
         return Split(some_rows(self.images, idx), self.targets[idx], self.classes, paths, captions, **known)
 
-# %% ../nbs/12_data.ipynb #0e9646f9
+# %% ../nbs/12_data.ipynb #1910d8b5
 class Rows:
     """The rows `idx` of a tensor, not copied. `rows[i]` reads what it names, and a slice is `Rows` again; for any other
     use (torch.equal, rows / 255, rows.max()) they are copied into a tensor. Never changed in place."""
@@ -526,7 +527,7 @@ def allocate(
     reserve(f, f.tell() + n, what)
     return open_memmap(f.name, 'r+')
 
-# %% ../nbs/12_data.ipynb #6d44b4bf
+# %% ../nbs/12_data.ipynb #f31a2bff
 IN_MEMORY = 2**28  # bytes of a data set that are kept in memory, as they are; more is kept in a file
 
 
@@ -574,9 +575,9 @@ def _decode_one(file, size, transform, peak, out) -> _Decoded:
         e.add_note(f'while decoding {file}')
         raise
     out[:] = planes
-    plain = bool((planes == planes[:, :1, :1]).all())
-    crc = zlib.crc32(np.ascontiguousarray(planes))
-    return _Decoded(None, crc, hashlib.sha256(data).hexdigest(), plain, Peak().join(*peaks))
+    first = planes[:, :1, :1]
+    plain = bool((planes[:, 0] == first[:, 0]).all() and (planes == first).all())  # nearly all differ in a line
+    return _Decoded(None, zlib.crc32(out), hashlib.sha256(data).hexdigest(), plain, Peak().join(*peaks))
 
 
 def _record(paths, done, peak: Peak) -> dict:
@@ -591,22 +592,97 @@ def _record(paths, done, peak: Peak) -> dict:
     record |= dict(dark=[p for p, d in zip(paths, done) if rescaled(d.peak, Peak(), own.join(peak))])
     return record | dict(crc32=_checksum([d.crc for d in done], record))
 
+# %% ../nbs/12_data.ipynb #2588ac14
+def _is_mine(journal, path) -> bool:
+    "Has this process the journal for itself, and is it still the one of that name?"
+    try:
+        import fcntl
+
+        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(journal.fileno()).st_ino == os.stat(path).st_ino
+    except BlockingIOError:
+        return False
+    except (ImportError, OSError):  # no locks here: nobody has one
+        Path(path).unlink(missing_ok=True)
+        return False
+
+
+def _written(journal, out) -> dict:  # position -> _Decoded
+    "The images that a journal knows and that are in `out` as it says."
+    done = {}
+    journal.seek(0)
+    for line in journal:
+        try:
+            i, crc, sha, plain, own = parse_json(line)
+            if zlib.crc32(out[i]) == crc:
+                done[i] = _Decoded(None, crc, sha, plain, Peak(*own))
+        except (ValueError, TypeError, IndexError):  # the last line of one that was killed
+            continue
+    return done
+
+
+@contextmanager
+def _in_progress(file, shape):
+    """The array that becomes `file` when the block ends, what is decoded of it, and its journal. An error takes them
+    away; who is killed or stopped finds them again."""
+    part, log = (file.with_name(f'.{file.name}.{end}') for end in ('part', 'log'))
+    with open(log, 'a+') as journal:
+        if not _is_mine(journal, log):
+            with atomic_write(file) as f:
+                yield allocate(f, shape), {}, io.StringIO()
+            return
+        try:
+            out = _mapped(part, shape)
+            if out is None:
+                with open(part, 'wb') as f:
+                    out = allocate(f, shape)
+            yield out, _written(journal, out), journal
+            out.flush()
+            os.replace(part, file)
+            log.unlink()
+        except Exception:
+            part.unlink(missing_ok=True)
+            log.unlink(missing_ok=True)
+            raise
+
+
+def _mapped(part, shape):
+    "The array of a file that was begun, or None."
+    try:
+        out = open_memmap(part, 'r+')
+    except (OSError, ValueError, SyntaxError):
+        return None
+    return out if out.shape == shape and out.dtype == np.uint8 else None
+
 # %% ../nbs/12_data.ipynb #c1034610
+def _decoded_rows(rows, files, size, transform, peak, out, pool):  # -> position, _Decoded
+    "Decode some files, a thousand at a time: a million would be a million waiting tasks."
+    for at in range(0, len(rows), 1024):
+        part = rows[at : at + 1024]
+        yield from zip(part, pool.map(lambda i: _decode_one(files[i], size, transform, peak, out[i]), part))
+
+
 def _decode_all(files, paths, root, size, transform, peak, file, progress):
     "Decode into `file`, and write what is known of it beside it."
-    with atomic_write(file) as f:
-        out = allocate(f, (len(files), 3, size, size))
+    with _in_progress(file, (len(files), 3, size, size)) as (out, done, journal):
+        if done:
+            say(f'{len(done)} of {plural(len(files), "image")} under {root} were decoded before: the rest follows')
+        rest = [i for i in range(len(files)) if i not in done]
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(lambda i: _decode_one(files[i], size, transform, peak, out[i]), range(len(files)))
-            done = list(tqdm(done, 'decode images', len(files), disable=not progress, leave=False))
+            where = out, pool
+            rows = _decoded_rows(rest, files, size, transform, peak, *where)
+            for i, d in tqdm(rows, 'decode images', len(rest), disable=not progress, leave=False):
+                done[i] = d
+                if not d.error:
+                    journal.write(json.dumps([i, d.crc, d.sha, d.plain, d.peak]) + '\n')
+            done = [done[i] for i in range(len(files))]
             every = peak.join(*(d.peak for d in done))
             again = [i for i, d in enumerate(done) if rescaled(d.peak, peak, every)]
-            for i, d in zip(again, pool.map(lambda i: _decode_one(files[i], size, transform, every, out[i]), again)):
+            for i, d in _decoded_rows(again, files, size, transform, every, *where):
                 done[i] = d
         errors = {i: d.error for i, d in enumerate(done) if d.error}
         if errors:
             raise _report(root, paths, errors)
-        out.flush()
     record = _record(paths, done, peak)
     write_json(file.with_suffix('.json'), record)
     return record
