@@ -20,7 +20,8 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from .core import lookup, say, text_digest
-from .data import Peak, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said, whites
+from .data import Peak, Rows, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said
+from .data import scratch_array, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
 from .labels import BENCHMARKS, CLASS_SPLITS, ClassSplit
 from .moving import ICON_CLIPS, load_clips
@@ -73,7 +74,10 @@ def split_digest(split: Split) -> str:  # 12 hex digits
     "Names a split: classes, labels and its files' bytes, or its pixels if it is not from files."
     if not split.digest:
         return content_digest(split)
-    return text_digest(split.digest, '\n'.join(split.classes), split.targets.numpy().tobytes().hex())
+    h = hashlib.sha256('\0'.join([split.digest, '\n'.join(split.classes), '']).encode())
+    for rows in split.targets.split(4096):
+        h.update(rows.contiguous().numpy().tobytes().hex().encode())
+    return h.hexdigest()[:12]
 
 
 def content_digest(*splits: Split) -> str:  # 12 hex digits
@@ -261,10 +265,10 @@ def same_pictures(
 def contradictions(split: Split) -> list:  # (path, earlier path)
     "The images of a split that are there before, with other labels."
     first, found = {}, []
-    for p, f, labels in zip(split.paths, split.files or (), split.targets.tolist()):
-        before, known = first.setdefault(f, (p, labels))
-        if labels != known:
-            found.append((p, before))
+    for i, f in enumerate(split.files or ()):
+        before = first.setdefault(f, i)
+        if before != i and not torch.equal(split.targets[i], split.targets[before]):
+            found.append((split.paths[i], split.paths[before]))
     return found
 
 
@@ -736,7 +740,7 @@ def _pixels(im, size, cfg, peak: Peak, out) -> tuple:  # its own Peak, error or 
 
 def _all_pixels(parts: dict, size, cfg) -> tuple:  # {part: uint8 [N,3,S,S]}, Peak
     "The images of all parts, values of more than 8 bits by one rule, which is said; an error says which sample it is."
-    pixels = {n: np.empty((len(p.images), 3, size, size), np.uint8) for n, p in parts.items()}
+    pixels = {n: scratch_array((len(p.images), 3, size, size), what=f'{n} images') for n, p in parts.items()}
     done = {
         (n, i): _pixels(im, size, cfg, Peak(), pixels[n][i]) for n, p in parts.items() for i, im in enumerate(p.images)
     }
@@ -1001,7 +1005,7 @@ SOURCES |= {
 def _tensor(x, what) -> torch.Tensor:
     "An array or a list as a tensor; a `ValueError` for anything else."
     try:
-        return torch.as_tensor(x)
+        return x if isinstance(x, Rows) else torch.as_tensor(x)
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f'{what} must be a tensor or an array, got {type(x).__name__}') from None
 
@@ -1021,7 +1025,7 @@ def _check_targets(targets, name, n, n_classes):
     if tuple(targets.shape) != (n, n_classes):
         wanted = f'[{n},{n_classes}], a row for each image and a column for each class'
         raise ValueError(f'the {name} targets must be {wanted}, got {list(targets.shape)}')
-    if not ((targets == 0) | (targets == 1)).all():
+    if not all(((rows == 0) | (rows == 1)).all() for rows in targets.split(4096)):
         raise ValueError(
             f'the {name} targets must be 0 and 1, got {targets.min().item():g} to {targets.max().item():g}'
         )

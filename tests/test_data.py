@@ -194,6 +194,85 @@ def test_two_at_a_time_do_not_disturb_each_other(tmp_path, cache):
     assert len(list(cache.iterdir())) == 2
 
 
+class Stopped(BaseException):
+    "As Ctrl-C."
+
+
+@pytest.fixture
+def stop_after(monkeypatch):
+    "Decoding stops behind so many images, as by Ctrl-C; a list of the images that are decoded."
+    import hpdval.data as module
+
+    one = module._decode_one
+    monkeypatch.setattr(
+        sys, 'decoded_files', [], raising=False
+    )  # not here: the cache's name holds what a function sees
+
+    def counted(file, *args):
+        sys.decoded_files.append(file.name)
+        return one(file, *args)
+
+    def stopping(after):
+        def bar(items, *args, **kwargs):
+            for i, item in enumerate(items):
+                if i == after:
+                    raise Stopped
+                yield item
+
+        monkeypatch.setattr(module, 'tqdm', bar)
+        return sys.decoded_files
+
+    monkeypatch.setattr(module, '_decode_one', counted)
+    return stopping
+
+
+def test_decoding_that_was_stopped_goes_on(tmp_path, cache, stop_after, capsys):
+    names = pictures(tmp_path / 'a', 40)
+    whole = decoded(tmp_path / 'a', names)
+    right, digest = whole.images.numpy().copy(), whole.digest
+    for f in cache.iterdir():
+        f.unlink()
+    with pytest.raises(Stopped):
+        stop_after(25)
+        decoded(tmp_path / 'a', names)
+    part, log = (next(cache.glob(f'.images-*.npy.{end}')) for end in ('part', 'log'))
+    held = np.lib.format.open_memmap(part, 'r+')
+    held[3] = 0  # what a failing power supply leaves
+    held.flush()
+    log.write_text(log.read_text() + '[39, 12')  # a line that was not written to its end
+    seen = stop_after(99)
+    seen.clear()
+    again = decoded(tmp_path / 'a', names)
+    assert '24 of 40 images under' in capsys.readouterr().err
+    assert sorted(seen) == sorted(['3.bmp', *names[25:]])
+    assert (again.images.numpy() == right).all() and again.digest == digest and again.files == whole.files
+    assert sorted(f.suffix for f in cache.iterdir()) == ['.json', '.npy']
+
+
+def test_who_finds_another_at_it_decodes_in_a_file_of_its_own(tmp_path, cache, stop_after):
+    fcntl = pytest.importorskip('fcntl')
+    names = pictures(tmp_path / 'a', 12)
+    with pytest.raises(Stopped):
+        stop_after(5)
+        decoded(tmp_path / 'a', names)
+    log = next(cache.glob('.images-*.npy.log'))
+    seen = stop_after(99)
+    seen.clear()
+    with open(log) as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        split = decoded(tmp_path / 'a', names)
+    assert sorted(seen) == sorted(names) and log.exists()  # which is the other's
+    assert (split.images.numpy() == np.stack([load_image(tmp_path / 'a' / n, 8) for n in names])).all()
+
+
+def test_an_image_that_cannot_be_used_leaves_nothing_to_go_on_from(tmp_path, cache):
+    names = pictures(tmp_path / 'a', 12)
+    (tmp_path / 'a/7.bmp').write_bytes(b'GIF87a')
+    with pytest.raises(ValueError, match='1 of 12 images'):
+        decoded(tmp_path / 'a', names)
+    assert [*cache.iterdir()] == []
+
+
 SMALL_FILES_ALONE = '''
 import resource, sys
 import numpy as np

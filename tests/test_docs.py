@@ -33,6 +33,7 @@ ELSEWHERE = {
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
+    'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
     'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'python scripts/many_classes.py': ('tests/test_docs.py', 'def test_the_script_of_many_classes'),
     'python scripts/precision.py': ('tests/test_docs.py', 'def test_the_script_of_precision'),
@@ -163,6 +164,19 @@ def test_the_script_of_precision(monkeypatch, capsys, tmp_path):
     *_, fp32, bf16, difference, _ = capsys.readouterr().out.splitlines()[-1].split('|')
     assert 57 < float(fp32) < 58 and fp32 != bf16
     assert abs(float(difference.split()[0])) < 0.2
+
+
+def test_the_script_of_scale(monkeypatch, capsys):
+    for words, columns in (('--images 40 --classes 3', 6), ('--decode 8 --rounds 1', 4)):
+        monkeypatch.setattr('sys.argv', ['scripts/scale.py', *words.split()])
+        runpy.run_path(str(ROOT / 'scripts/scale.py'), run_name='__main__')
+        title, line, row = capsys.readouterr().out.splitlines()
+        assert title.count('|') == row.count('|') == columns + 1
+        numbers = [float(cell) for cell in row.strip('|').split('|') if cell.strip() != 'new']
+        assert len(numbers) > 3 and min(numbers) > 0
+        if columns == 6:
+            after_import, peak = numbers[2:4]
+            assert after_import < peak < after_import + 2000
 
 
 PYTHON = [(p, b) for p in PAGES if str(p.relative_to(ROOT)) not in BLOCKS_ELSEWHERE for b in blocks(p, 'python')]
