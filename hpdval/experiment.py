@@ -47,6 +47,7 @@ from hpdval.core import (
     environment,
     file_digest,
     get_device,
+    has_bf16,
     lookup,
     parse_json,
     precision_on,
@@ -289,11 +290,11 @@ def settled(cfg: Config) -> Config:
     if cfg.precision == 'bf16':
         return cfg
     device = local_device(cfg.device)
-    found = precision_on(device, 'auto')
     if cfg.precision == 'fp32':
-        if found == 'bf16' and cfg.clip != 'mini' and stage_names(cfg) and is_main():
+        if has_bf16(device) and cfg.clip != 'mini' and stage_names(cfg) and is_main():
             say(f'this {device.type} device multiplies bfloat16 itself: precision=auto may halve the time', once=True)
         return cfg
+    found = from_main(lambda: precision_on(device, 'auto'))  # one for all machines
     if is_main():
         say(f'precision=auto: {found}, on this {device.type} device', once=True)
     return replace(cfg, precision=found)
