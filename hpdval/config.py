@@ -266,52 +266,51 @@ METHODS = {
         '#029e73',
         official=dict(loss='db-focal', kd_weight=0.5, sc_weight=0.5, train_text=False),  # docs/paper_and_code.md#row-28
     ),
-}
-
-METHODS['dualcoop'] = Method(
-    'DualCoOp',
-    dict(prompts='pairs', **_NO_STAGE1, **_GLOBAL),
-    'Sun et al., NeurIPS 2022',
-    official=_COSINE | dict(loss2=''),
-    embedded=dict(ctx_init='words', lr2=5e-3, epochs2=20),
-    usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
-)
-METHODS['label-graph'] = Method(
-    'Label-graph prompts',
-    dict(prompts='graph', **_NO_STAGE1, **_GLOBAL),
-    'after Tang et al., arXiv 2511.20641',
-    official=_COSINE | dict(loss2=''),
-    embedded=dict(lr2=5e-3),
-    usual=dict(class_ctx=True, loss='db-focal', lr2=2e-3),
-)
-METHODS['tai-dpt'] = Method(
-    'TaI-DPT',
-    dict(prompts='hierarchical', **_NO_STAGE1),
-    'Guo et al., CVPR 2023',
-    official=dict(loss2=''),
-    embedded=dict(batch_size=128, ctx_init='words', lr2=1e-3),
-    usual=dict(
-        train_on='texts',
-        n_ctx=16,
-        ctx_init='noise',
-        score='cosine',
-        alpha=0.5,
-        local='values',
-        join='softmax',
-        join_scale=40.0,
-        loss='ranking',
-        scale=4.0,
-        lr2=1e-4,
+    'dualcoop': Method(
+        'DualCoOp',
+        dict(prompts='pairs', **_NO_STAGE1, **_GLOBAL),
+        'Sun et al., NeurIPS 2022',
+        official=_COSINE | dict(loss2=''),
+        embedded=dict(ctx_init='words', lr2=5e-3, epochs2=20),
+        usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
     ),
-)
-METHODS['lamm'] = Method(
-    'LAMM',
-    dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
-    'Gao et al., AAAI 2024',
-    official=_COSINE | dict(loss2=''),
-    embedded=dict(lr2=5e-3, epochs2=12),
-    usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
-)
+    'label-graph': Method(
+        'Label-graph prompts',
+        dict(prompts='graph', **_NO_STAGE1, **_GLOBAL),
+        'after Tang et al., arXiv 2511.20641',
+        official=_COSINE | dict(loss2=''),
+        embedded=dict(lr2=5e-3),
+        usual=dict(class_ctx=True, loss='db-focal', lr2=2e-3),
+    ),
+    'tai-dpt': Method(
+        'TaI-DPT',
+        dict(prompts='hierarchical', **_NO_STAGE1),
+        'Guo et al., CVPR 2023',
+        official=dict(loss2=''),
+        embedded=dict(batch_size=128, ctx_init='words', lr2=1e-3),
+        usual=dict(
+            train_on='texts',
+            n_ctx=16,
+            ctx_init='noise',
+            score='cosine',
+            alpha=0.5,
+            local='values',
+            join='softmax',
+            join_scale=40.0,
+            loss='ranking',
+            scale=4.0,
+            lr2=1e-4,
+        ),
+    ),
+    'lamm': Method(
+        'LAMM',
+        dict(prompts='names', **_NO_STAGE1, **_GLOBAL),
+        'Gao et al., AAAI 2024',
+        official=_COSINE | dict(loss2=''),
+        embedded=dict(lr2=5e-3, epochs2=12),
+        usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
+    ),
+}
 
 
 def method_label(name: str) -> str:
