@@ -29,7 +29,7 @@ from hpdval.config import (
     config_hash,
     each_once,
     learns_from_captions,
-    judged_by,
+    inference_score,
     make_config,
     method_config,
     method_label,
@@ -161,7 +161,7 @@ def _check_several(cfg: Config, classes):
     "A `ValueError` for one class alone whose scores would be compared with those of others."
     if len(classes) > 1 or HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score:
         return
-    for kind in (cfg.score, judged_by(cfg)):
+    for kind in (cfg.score, inference_score(cfg)):
         if needs_several(kind):
             raise ValueError(
                 f'a score by {kind!r} compares the classes of an image, and {classes[0]!r} alone would get the same in '
@@ -304,7 +304,7 @@ def run_parts(cfg: Config) -> list:
     "The functions and classes that a run goes through."
     parts = [load_image, resize, Pixels, build_model, as_clip, Clip, ImageTower, TextTower, predict_scores]
     parts += [
-        SCORES[judged_by(cfg)],
+        SCORES[inference_score(cfg)],
         ENSEMBLES[cfg.ensemble],
         TRANSFORMS.get(cfg.transform),
         restore,

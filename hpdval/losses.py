@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['REDUCTIONS', 'DB_PARAMS', 'LOSSES', 'DISTANCES', 'SAMPLINGS', 'VIEWS', 'PROMPTED', 'TERMS', 'bce', 'mls',
            'focal_mean', 'focal', 'asl', 'class_counts', 'rebalance_weight', 'class_bias', 'positive_weight',
-           'negative_tolerant', 'distribution_balanced', 'DBParams', 'db_params', 'effective_weight', 'rarity',
-           'balanced_asymmetric', 'Loss', 'make_loss', 'distill', 'semantic_consistency', 'class_specific',
-           'contrastive', 'rare_first', 'image_weights', 'Seen', 'Term', 'parse_terms', 'active_terms']
+           'negative_tolerant', 'distribution_balanced', 'DBParams', 'db_params', 'effective_weight',
+           'inverse_frequency', 'balanced_asymmetric', 'Loss', 'make_loss', 'distill', 'semantic_consistency',
+           'class_specific', 'contrastive', 'rare_first', 'image_weights', 'Seen', 'Term', 'parse_terms',
+           'active_terms']
 
 # %% ../nbs/23_losses.ipynb #7e563f33
 from functools import partial
@@ -136,10 +137,10 @@ class DBParams(NamedTuple):
     kappa: float = 0.05  # eq. 13
     lam: float = 2.0  # eq. 13
     pos_scale: float = 5.0  # authors' code only (docs/paper_and_code.md#row-11)
-    rarity: float = 1.6  # LM-CLIP's exponent s, of its loss and of its drawing of images
+    freq_exponent: float = 1.6  # LM-CLIP's exponent s, of its loss and of its drawing of images
 
 
-DB_PARAMS = {'coco-lt': DBParams(), 'voc-lt': DBParams(mu=0.3, lam=5.0, pos_scale=10.0, rarity=1.35)}
+DB_PARAMS = {'coco-lt': DBParams(), 'voc-lt': DBParams(mu=0.3, lam=5.0, pos_scale=10.0, freq_exponent=1.35)}
 
 
 def db_params(
@@ -154,7 +155,7 @@ def effective_weight(counts, beta=0.9):  # -> [C]
     return (1 - beta) / (1 - beta**counts)
 
 # %% ../nbs/23_losses.ipynb #277a8aa6
-def rarity(counts, n, s):  # -> [C], in 0..1
+def inverse_frequency(counts, n, s):  # -> [C], in 0..1
     "How rare each class is, (n/n_c)^s over the largest of it (LM-CLIP)."
     w = (n / counts) ** s
     return w / w.max()
@@ -163,7 +164,7 @@ def rarity(counts, n, s):  # -> [C], in 0..1
 def balanced_asymmetric(
     x,  # [B,C] logits
     y,  # [B,C] 0/1
-    weight,  # [C] rarity of each class
+    weight,  # [C] `inverse_frequency` of each class
     gamma_neg=9.8,
     gamma_pos=0.0,
     clip=0.05,  # added to the probability that a class is absent
@@ -240,7 +241,7 @@ def _cb_official(counts, n, p):
 
 # %% ../nbs/23_losses.ipynb #80f7291a
 def _bal(counts, n, p):
-    return Loss(balanced_asymmetric, weight=rarity(counts, n, p.rarity))
+    return Loss(balanced_asymmetric, weight=inverse_frequency(counts, n, p.freq_exponent))
 
 
 _focal = dict(divide=True, gamma=2.0, balance=2.0)
@@ -351,7 +352,7 @@ def rare_first(
     p: DBParams,
 ) -> torch.Tensor:  # float64 [N], in proportion to how often an image is drawn
     "LM-CLIP's weights of the training images. An image without a label is never drawn."
-    return (targets.double().cpu() @ (n / counts)) ** p.rarity
+    return (targets.double().cpu() @ (n / counts)) ** p.freq_exponent
 
 
 SAMPLINGS = {'plain': _equally, 'balanced': rare_first}

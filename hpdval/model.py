@@ -21,7 +21,7 @@ import torch.nn.functional as F
 
 from .align import HEADS, dual_view, patches_used
 from .clip import Clip, make_student
-from .config import Config, judged_by, stages
+from .config import Config, inference_score, stages
 from .core import autocast, precision_on
 from .data import ENSEMBLES
 from .prompts import PROMPTS, all_templates, ensemble, prompt_ids
@@ -220,7 +220,7 @@ class DualView(nn.Module):
     def mixed(self, g, p, texts) -> torch.Tensor:  # [B,C]
         "The score of both views (eq. 5 and 9) with these class embeddings, two times [C,D]."
         c = self.cfg
-        kind = judged_by(c) if self.judged else c.score
+        kind = inference_score(c) if self.judged else c.score
         return dual_view(g, p, *texts, c.alpha, self.topk, kind, c.alpha_on, c.join, c.join_scale)
 
     def logits(self, score):  # [B,C] -> [B,C]

@@ -28,7 +28,7 @@ from hpdval.config import (
     check,
     config_hash,
     each_once,
-    judged_by,
+    inference_score,
     make_config,
     method_label,
     out_folder,
@@ -698,7 +698,7 @@ def view_scores(
     patches = model.visual.grid[0] * model.visual.grid[1]
     ks = [check_number('k', k, 1, patches, whole=True) for k in each_once('k', ks)]
     check_number('batch', batch, 1, whole=True)
-    unit, per_view = SCORES[judged_by(model.cfg)]
+    unit, per_view = SCORES[inference_score(model.cfg)]
 
     def ready(embeddings):
         return F.normalize(embeddings.float(), dim=-1) if unit else embeddings.float()

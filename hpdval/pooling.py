@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from .align import dual_view, global_weight
-from .config import judged_by, reads_patches
+from .config import inference_score, reads_patches
 from .core import check_number, lookup
 from .model import DualView, check_no_ensemble, check_views
 
@@ -35,7 +35,7 @@ def _space_time(model, g, p, texts, k, over_frames=torch.mean):
     if not reads_patches(model.cfg):
         raise ValueError("this run scores by the global view alone and has no patches to join: pool by 'mean' or 'max'")
     c, frames = model.cfg, g.shape[1]
-    how = dict(score=judged_by(c), join=c.join, join_scale=c.join_scale)
+    how = dict(score=inference_score(c), join=c.join, join_scale=c.join_scale)
     weight = global_weight(c.alpha, c.alpha_on)
     if k and c.join != 'topk':
         raise ValueError(f'k={k} has no effect on join={c.join!r}, which reads every patch: leave it out')

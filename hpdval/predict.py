@@ -18,7 +18,7 @@ from PIL import Image
 
 from .align import SCORES, heat_maps, needs_several
 from .clip import Clip, load_clip
-from .config import METHODS, clip_settings, each_once, judged_by
+from .config import METHODS, clip_settings, each_once, inference_score
 from .core import check_number, get_device, lookup, parse_json, runs_dir, say
 from .data import ENSEMBLES, Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
@@ -149,7 +149,7 @@ def template_texts(
 # %% ../nbs/41_predict.ipynb #13c77f0e
 def _per_view(model: DualView, similarities) -> torch.Tensor:
     "What the judging score makes of the similarities of one view, a row for each image."
-    return lookup(judged_by(model.cfg), SCORES, 'score').per_view(torch.tensor(similarities))
+    return lookup(inference_score(model.cfg), SCORES, 'score').per_view(torch.tensor(similarities))
 
 
 def compares_names(model: DualView) -> bool:
@@ -164,7 +164,7 @@ def check_comparable(model: DualView, look: Wanted):
     names share a sum of 1 and those of one class would take from each other."""
     if scores_itself(model):
         return
-    kind = judged_by(model.cfg)
+    kind = inference_score(model.cfg)
     if len(look.names) == 1 and needs_several(kind):
         raise ValueError(
             f'a score by {kind!r} compares names, and {look.names[0]!r} alone would get the same in every image: give '

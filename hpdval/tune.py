@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
 
 from .align import patches_used
 from hpdval.config import (
-    LOOKS,
+    INFERENCE_ONLY,
     METHODS,
     TYPES,
     Config,
@@ -174,7 +174,7 @@ def _why_not(name: str, axis, cfg: Config, patches) -> str:
         return 'fixed by the method'
     if axis.of == 'start' and not getattr(cfg, name):
         return 'is 0 at the start'
-    if name in LOOKS:
+    if name in INFERENCE_ONLY:
         return 'is read after training, and settings are chosen by what validation images give in training'
     if axis.of == 'patches' and not patches:
         return 'the number of patches of this student is not known here'

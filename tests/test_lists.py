@@ -1,6 +1,7 @@
-"Properties of the list formats that hold for any content; the examples are in nbs/11_lists.ipynb."
+"Properties of the list formats that hold for any content, and many files with what each is answered."
 
-import hashlib, http.server, json, random, threading
+import contextlib, hashlib, http.server, json, random, threading
+from functools import partial
 
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
@@ -139,27 +140,62 @@ def test_restrict_keeps_what_shows_a_kept_class(rows, data):
     assert len(paths) == Y[:, columns].any(1).sum()
 
 
-def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys):
-    body = b'1.jpg 0\n' * 10000
+class Host(http.server.BaseHTTPRequestHandler):
+    "The place where a list is published: it fails some times, then gives the same bytes for one path."
 
-    class Host(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header('Content-Length', str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    fail, asked, body, path_of_it = 0, 0, b'', '/o/r/' + 'c' * 40 + '/a.txt'
 
-        def log_message(self, *args):
-            pass
+    def do_GET(self):
+        Host.asked += 1
+        Host.fail -= 1
+        ok = Host.fail < 0 and self.path == self.path_of_it
+        self.send_response(200 if ok else 503)
+        self.send_header('Content-Length', str(len(self.body) * ok))
+        self.end_headers()
+        self.wfile.write(self.body * ok)
 
+    def log_message(self, *args):
+        pass
+
+
+@contextlib.contextmanager
+def published(body, folder, monkeypatch):
+    "What `fetch_lists` does with a list of these bytes, and what it knows of it."
     monkeypatch.setenv('no_proxy', '127.0.0.1')
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Host) as server:
+    Host.fail, Host.asked, Host.body = 0, 0, body
+    sources = {'a.txt': Origin('o/r', 'c' * 40, 'a.txt', hashlib.sha256(body).hexdigest())}
+    with http.server.ThreadingHTTPServer(('127.0.0.1', 0), Host) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        sources = {'a.txt': Origin('o/r', 'c' * 40, 'a.txt', hashlib.sha256(body).hexdigest())}
-        fetch_lists(tmp_path / 'new/folder', ['a.txt'], sources, f'http://127.0.0.1:{server.server_port}')
+        yield partial(fetch_lists, folder, ['a.txt'], sources, f'http://127.0.0.1:{server.server_port}'), sources
         server.shutdown()
+
+
+def test_fetch_shows_progress_and_places_the_file(tmp_path, monkeypatch, capsys):
+    with published(b'1.jpg 0\n' * 10000, tmp_path / 'new/folder', monkeypatch) as (fetch, sources):
+        fetch()
     check_list(tmp_path / 'new/folder/a.txt', sources)
     assert 'a.txt' in capsys.readouterr().err
+
+
+def test_fetch_tries_three_times_and_leaves_nothing_half_written(tmp_path, monkeypatch):
+    body, file = b'1.jpg 0\n2.jpg 1 2\n', tmp_path / 'got/a.txt'
+    with published(body, tmp_path / 'got', monkeypatch) as (fetch, _):
+        fetch = partial(fetch, pause=0.01, progress=False)
+        Host.fail = 2
+        fetch()
+        assert (file.read_bytes(), Host.asked) == (body, 3)
+        fetch()
+        assert Host.asked == 3  # what is there is not asked for again
+        file.unlink()
+        Host.fail = 9
+        with pytest.raises(OSError, match=r'\(HTTP Error 503 Service Unavailable, 3 tries\)'):
+            fetch()
+        Host.fail, Host.body = 0, b'1.jpg 7\n'  # tampered with
+        with pytest.raises((OSError, ValueError), match=r'\(sha256 of what came is not'):
+            fetch()
+        assert not list((tmp_path / 'got').iterdir())
+    with pytest.raises(OSError, match='check the connection, or put a.txt into'):
+        fetch()
 
 
 def test_coco_annotations_say_what_pycocotools_says(tmp_path):
@@ -246,3 +282,161 @@ def test_lines_of_json_that_are_refused(line, message, tmp_path):
     (tmp_path / 'a.jsonl').write_text(line)
     with pytest.raises(ValueError, match=message):
         read_jsonl(tmp_path / 'a.jsonl')
+
+
+@pytest.fixture
+def as_csv(tmp_path):
+    "A function (text, ...): what `read_csv` makes of it."
+
+    def read(text, **how):
+        (tmp_path / 'case.csv').write_text(text)
+        return read_csv(tmp_path / 'case.csv', **how)
+
+    return read
+
+
+CHEXPERT = 'Path,No Finding,Edema\na.png,1.0,\nb.png,,1.0\nc.png,0,-1\n'
+TWO = 'path,labels\na.png,cat\nb.png,dog\n'
+PLUS = 'path,labels\na.png,cat+dog\nb.png,owl\n'
+SHINY = 'path,cat,dog,shiny\na.png,1,0,0\nb.png,0,1,1\n'
+PAIR = ['cat', 'dog']
+
+
+@pytest.mark.parametrize(
+    'text, how, message',
+    [
+        (CHEXPERT, {}, "3 of 3 lines cannot be used (line 2: a blank: '' in column 'Edema'"),
+        (CHEXPERT, {}, 'write 0 if a blank means'),
+        (CHEXPERT, dict(blanks=0), '1 of 3 lines cannot be used (line 4: -1'),
+        (CHEXPERT, dict(blanks='0'), "blanks must be 0, 1 or None, got '0'"),
+        ('path,labels\na.png,Cat\nb.png,cat\n', {}, "1 class in two ways ('Cat' and 'cat')"),
+        ('path,labels\na.png,0 1 0\nb.png,1 0 0\n', {}, '2 of 2 cells look like a 0/1 vector'),
+        ('path,labels\na.png,cat\nb.png,nan\n', {}, "line 3: 'nan' stands for no value"),
+        ('image_name,tags\na,haze primary\nb,primary\n', {}, "tell whether 'haze primary' in line 2 is one class"),
+        (TWO, dict(classes={'cat', 'dog'}), 'a set has no order'),
+        (PLUS, {}, "'cat+dog' may be several names"),
+        (SHINY, dict(classes=PAIR, others='error'), "shows 1 class not among the 2 given ('shiny' in 1 image)"),
+    ],
+)
+def test_what_a_table_may_not_mean(text, how, message, as_csv):
+    with pytest.raises(ValueError) as e:
+        as_csv(text, **how)
+    assert message in str(e.value)
+
+
+@pytest.mark.parametrize(
+    'text, how, targets, classes',
+    [
+        ('path,labels\na.png,cat\nb.png,nan\n', dict(blanks=0), [[1], [0]], ['cat']),
+        (TWO, dict(classes={'dog': 0, 'cat': 1}), [[0, 1], [1, 0]], ['dog', 'cat']),
+        (TWO, dict(classes=['dog', 'cat']), [[0, 1], [1, 0]], ['dog', 'cat']),
+        (PLUS, dict(sep='+'), [[1, 1, 0], [0, 0, 1]], ['cat', 'dog', 'owl']),
+        (PLUS, dict(classes=['cat+dog', 'owl']), [[1, 0], [0, 1]], ['cat+dog', 'owl']),
+        ('path,cat,fold\na.png,1,0\nb.png,0,1\n', dict(classes=['fold', 'cat']), [[0, 1], [1, 0]], ['fold', 'cat']),
+    ],
+)
+def test_what_a_table_means_once_it_is_said(text, how, targets, classes, as_csv):
+    read = as_csv(text, **how)
+    assert read[1].tolist() == targets and read[2] == classes
+
+
+SPLITS = [
+    ('is_valid', 'True', 'False'),
+    ('split', 'train', 'test'),
+    ('IsTrain', '1', '0'),
+    ('fold', '0', '1'),
+    ('cv_fold_2', '0', '4'),
+    ('set', 'Train', 'val'),
+]
+
+
+@pytest.mark.parametrize('labels', ['labels', 'cat'])
+@pytest.mark.parametrize('column, one, other', SPLITS)
+def test_a_table_of_several_splits_is_refused(column, one, other, labels, as_csv):
+    first = 1 if labels == 'cat' else 'cat'
+    with pytest.raises(ValueError, match=f"column '{column}' says that its lines are of several splits"):
+        as_csv(f'path,{labels},{column}\na.png,{first},{one}\nb.png,0,{other}\n')
+
+
+def test_a_column_that_names_one_split_is_no_class(as_csv):
+    read = as_csv('path,cat,dog,fold\na.png,1,0,1\nb.png,0,1,1\n')
+    assert (read[2], read.notes) == (PAIR, ('1 column left out, which names a split (fold)',))
+
+
+LINE, NEXT = dict(file_name='a.png', labels=PAIR), dict(file_name='b.png', labels=['dog'])
+
+
+def as_jsonl(tmp_path, *rows):
+    "What `read_jsonl` makes of these objects, or texts, as lines."
+    file = tmp_path / 'metadata.jsonl'
+    file.write_text('\n'.join(r if isinstance(r, str) else json.dumps(r) for r in rows) + '\n')
+    return read_jsonl(file)
+
+
+def test_lines_of_json_without_labels_and_with_a_comma_in_a_name(tmp_path):
+    assert as_jsonl(tmp_path, LINE, NEXT, dict(file_name='c.png', labels=None))[1].tolist() == [[1, 1], [0, 1], [0, 0]]
+    assert as_jsonl(tmp_path, LINE, NEXT, dict(file_name='c.png', labels=['a, b']))[2] == ['a, b', *PAIR]
+
+
+@pytest.mark.parametrize(
+    'rows, message',
+    [
+        ([LINE, '{'], '1 of 2 lines cannot be used (line 2: no JSON object)'),
+        ([LINE, dict(file_name='b.png')], 'line 2: another list of keys than in line 1'),
+        ([LINE, NEXT | dict(labels='dog')], "'labels' holds lists in some lines and texts in others"),
+        ([LINE, NEXT | dict(labels=[3])], "'labels' in line 2 holds something else than names"),
+        ([LINE, NEXT | dict(labels=dict(name='cat'))], "'labels' in line 2 holds something else than names"),
+        ([LINE, NEXT | dict(labels=['Cat'])], "1 class in two ways ('cat' and 'Cat')"),
+        ([''], 'has no lines'),
+        ([dict(name='a.png', labels=['cat'])], 'has no paths (name, labels)'),
+        ([dict(file_name='a.png', text='a cat', width=9)], 'cannot be used (line 1: a value other than 0 and 1'),
+    ],
+)
+def test_objects_that_are_no_labels(rows, message, tmp_path):
+    with pytest.raises(ValueError) as e:
+        as_jsonl(tmp_path, *rows)
+    assert message in str(e.value)
+
+
+IMAGES = [dict(id=7, file_name='7.jpg'), dict(id=3, file_name='3.jpg')]
+CATEGORIES = [dict(id=90, name='hair drier'), dict(id=2, name='cat')]
+
+
+def ann(image_id, category_id, w=9, **more):
+    "An annotation without an id."
+    return dict(image_id=image_id, category_id=category_id, bbox=[0, 0, w, 9], area=9 * w) | more
+
+
+UNKNOWN = '2 of 3 annotations cannot be used (annotation 2: unknown image 8; annot'
+SECOND = 'Cat', ' cat', 'hair_drier', 'HAIR-DRIER'  # names of a category that there is
+
+
+@pytest.mark.parametrize(
+    'parts, message',
+    [
+        (([ann(7, 2), ann(8, 2), ann(7, 3)],), UNKNOWN),
+        (([ann(7, 2, bbox=[1, 2])],), 'annotation 1: its box is not [x, y, width, height]'),
+        (([],), 'is not a COCO detection file: no annotations'),
+        (([ann(7, 2, w=0)],), '1 annotation, and every box is empty'),
+        (([ann(7, 2)], [*IMAGES, dict(id=7, file_name='b/7.jpg')]), "1 image id for two entries each (7: '7.jpg'"),
+        (([ann(7, 2)], [*IMAGES, dict(id=8, file_name='./7.jpg')]), '1 file under two image ids each (7.jpg)'),
+        (([ann(7, 2)], [dict(id=7)]), '1 of 1 images cannot be used (image 1: no id or no file_name)'),
+        *[
+            (([ann(7, 2)], IMAGES, [*CATEGORIES, dict(id=5, name=n)]), '1 name for two categories each (')
+            for n in SECOND
+        ],
+    ],
+)
+def test_annotations_that_are_refused(parts, message, tmp_path):
+    annotations, images, categories = [*parts, *(IMAGES, CATEGORIES)[len(parts) - 1 :]]
+    said = dict(images=images, categories=categories, annotations=annotations)
+    (tmp_path / 'coco.json').write_text(json.dumps(said))
+    with pytest.raises(ValueError) as e:
+        read_coco_json(tmp_path / 'coco.json')
+    assert message in str(e.value)
+
+
+def test_a_file_that_is_cut_off_is_no_json(tmp_path):
+    (tmp_path / 'coco.json').write_text('{"images": [')
+    with pytest.raises(ValueError, match=r'coco.json is no JSON \(line 1, column 13'):
+        read_coco_json(tmp_path / 'coco.json')
