@@ -146,7 +146,7 @@ class Pixels:
         "`bytes_of`, normalised."
         return self.normalised(self.bytes_of(images, idx, generator))
 
-# %% ../nbs/30_train.ipynb #cfb9546f
+# %% ../nbs/30_train.ipynb #3549cd5f
 def shared_array(shape, dtype, what: str) -> np.ndarray:
     "An array in a file that all processes of this machine share, and that is gone with them."
     name = from_main(lambda: secrets.token_hex(6))

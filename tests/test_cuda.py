@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import pytest, torch
 
+from hpdval import train
 from hpdval.clip import load_clip
 from hpdval.config import METHODS, make_config
 from hpdval.data import Split
@@ -27,13 +28,16 @@ def stage(name, method='hp-dval', device='cuda', **changes):
     cfg = make_config(method, 'icon-voc-lt', batch_size=4, **changes)
     model = build_model(cfg, clip, classes, device)
     params, losses, _ = (stage1_losses if name == 1 else stage2_losses)(model, clip, data, progress=False)
-    return SimpleNamespace(params=params, losses=losses, training=Training(params, 100, 1e-3, cfg, None))
+    return SimpleNamespace(cfg=cfg, params=params, losses=losses, training=Training(params, 100, 1e-3, cfg, None))
 
 
 @needs_cuda
 @pytest.mark.parametrize('name', [1, 2])
 @pytest.mark.parametrize('copies', [0, 2])
-def test_no_step_waits_for_the_device(name, copies):
+@pytest.mark.parametrize('most', [train.IN_MEMORY, 0])  # 0: what is kept lies in files, and is sent ahead
+def test_no_step_waits_for_the_device(name, copies, most, monkeypatch, tmp_path):
+    monkeypatch.setattr(train, 'IN_MEMORY', most)
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path))
     s = stage(name, copies=copies)
     for step in range(2):
         s.training.step(lambda: s.losses(torch.arange(4), 0, step))
@@ -70,3 +74,20 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'device_count', lambda: 1)
     with pytest.raises(ValueError, match='2 processes need as many GPUs, and there is 1'):
         spawn(print, processes=2)
+
+
+@needs_cuda
+@pytest.mark.parametrize('copies', [0, 2])
+def test_what_is_sent_ahead_is_what_is_kept_on_the_device(copies, monkeypatch, tmp_path):
+    "Losses of both stages, once with everything in files: what differs is rounded to float16, or nothing."
+    for name, tolerance in ((1, 1e-5), (2, 1e-3)):
+        found = []
+        for most in (2**28, 0):
+            monkeypatch.setattr(train, 'IN_MEMORY', most)
+            monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / f'{name}-{most}'))
+            s = stage(name, copies=copies, kd='none')
+            order = train.epoch_batches(s.cfg, 8, 0)
+            found.append(
+                [float(sum(s.training.step(lambda: s.losses(idx, 0, i)).values())) for i, idx in enumerate(order)]
+            )
+        assert found[1] == pytest.approx(found[0], rel=tolerance)
