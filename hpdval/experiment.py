@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result', 'settled', 'run_parts',
-           'run_code', 'code_parts', 'run_name', 'builds_on', 'drop_checkpoints', 'images_to_decide', 'run',
+           'run_code', 'code_parts', 'run_name', 'builds_on', 'drop_checkpoints', 'images_to_decide', 'alone', 'run',
            'other_code', 'load_model', 'table_name', 'joined', 'summed', 'conditions', 'check_before',
            'compare_configs', 'compare', 'launch']
 
@@ -71,7 +71,7 @@ from .parallel import check_shared, from_main, group, is_main, local_device, mai
 from .photographs import provided
 from .prompts import PROMPTS, all_templates, unknown_words
 from .sources import SOURCES, Data, load_data, once, resize
-from .train import STAGES, Pixels, predict_scores, split_for_selection
+from .train import STAGES, Pixels, let_go, predict_scores, split_for_selection
 from .weights import files_read
 
 # %% ../nbs/31_experiment.ipynb #9206758a
@@ -382,6 +382,7 @@ def _train(cfg: Config, model: DualView, clip: Clip, data: Data, folder: Path, f
         if first and stage == 'stage1':
             continue
         table = STAGES[stage](model, clip, train, select, folder / f'{stage}.pt', progress)
+        let_go(model.centre.device)
         history += table.to_dict('records')
     return history
 
@@ -486,13 +487,13 @@ def _run(cfg: Config, clip: Clip, data: Data, progress, fresh) -> Result:
     seed_everything(cfg.seed)
     clip.to(device)
     model = build_model(cfg, clip, data.classes, device)  # says what does not fit, before anything is written
-    with _alone(folder):
+    with alone(folder):
         found = None if fresh else from_main(lambda: _found(cfg, folder))
         return found or _made(cfg, name, clip, data, model, progress, fresh)
 
 
 @contextmanager
-def _alone(folder: Path):
+def alone(folder: Path):
     "While the block runs, no other program makes the run of this folder; one that does is waited for."
     lock = FileLock(folder.with_name(f'.{folder.name}.lock'))
     if not from_main(lambda: _taken(lock, 0)):

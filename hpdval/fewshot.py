@@ -56,7 +56,7 @@ from hpdval.core import (
     write_sealed,
 )
 from .data import Split, check_classes, decode_splits
-from .experiment import REGISTRIES, conditions, config_clip, joined, run_code, run_name, settled
+from .experiment import REGISTRIES, alone, conditions, config_clip, joined, run_code, run_name, settled
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix, read_arrays
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -68,7 +68,7 @@ from .photographs import official_lists, photographs
 from .prompts import PROMPTS
 from .sources import SOURCES, Data, content_digest, resize, split_digest
 from .fingerprint import code_digest
-from .train import STAGES, Pixels, is_whole, predict_scores, save_array, split_for_selection
+from .train import STAGES, Pixels, is_whole, let_go, predict_scores, save_array, split_for_selection
 
 # %% ../nbs/33_fewshot.ipynb #1cca833b
 @dataclass(frozen=True)
@@ -461,6 +461,7 @@ def train_stages(
     history, learned = [], model.use_learned
     for stage in stage_names(model.cfg):
         table = STAGES[stage](model, clip, train, select, f'{file}.{stage}.pt', progress)
+        let_go(model.centre.device)
         history += table.to_dict('records')
     model.use_learned = model.use_learned or learned
     return history
@@ -494,6 +495,14 @@ def train_base(cfg: Config, data: FewshotData, progress=True) -> Path:  # folder
     folder = runs_dir() / run_name(cfg, clip, 'few-shot base', data.digests[0])
     if from_main(lambda: _whole_base(folder) is not None):
         return folder
+    with alone(folder):
+        if not from_main(lambda: _whole_base(folder) is not None):
+            _make_base(cfg, clip, device, data, folder, progress)
+    return folder
+
+
+def _make_base(cfg: Config, clip: Clip, device, data: FewshotData, folder: Path, progress):
+    "Train the base model and write it down; `base.json` comes last."
     start = time.time()
     seed_everything(cfg.seed)
     clip.to(device)
@@ -510,7 +519,6 @@ def train_base(cfg: Config, data: FewshotData, progress=True) -> Path:  # folder
         write_sealed(folder / 'base.json', record)
         drop_checkpoints(folder / 'base')
     wait()
-    return folder
 
 # %% ../nbs/33_fewshot.ipynb #a945bf1a
 def novel_model(
@@ -648,7 +656,8 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     said = read_sealed(base / 'base.json')
     setting = Setting(adapted, fs, clip, base, data.test, device, said['files'])
     bar = watch(todo, f'{cfg.method}, {fs.shots} shots', progress)
-    episodes = [_episode(setting, runs_dir() / name / f, s) for f, s in bar]
+    with alone(runs_dir() / name):
+        episodes = [_episode(setting, runs_dir() / name / f, s) for f, s in bar]
     ap, balanced = _test_ap(episodes, data.test, fs)
     records = [said, *(r for _, r in episodes)]
     return FewshotResult(

@@ -10,10 +10,10 @@ __all__ = ['PAIRS', 'AT_ONCE', 'STAGES', 'EMA', 'make_optimizer', 'make_schedule
            'selection', 'wanted_by', 'weighed', 'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher',
            'extras', 'label_sentences', 'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'save_rows',
            'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses',
-           'train_stage1', 'train_stage2', 'split_for_selection']
+           'train_stage1', 'train_stage2', 'let_go', 'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
-import hashlib, math, secrets, time, zipfile, zlib
+import gc, hashlib, math, secrets, time, zipfile, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -1062,6 +1062,13 @@ def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True
         history = fit(params, losses, evaluate, n, *when, drawn)
     model.requires_grad_(False)
     return history
+
+# %% ../nbs/30_train.ipynb #492407e0
+def let_go(device):
+    "Give the memory of what was captured on a CUDA device back to it."
+    if device.type == 'cuda':
+        gc.collect()
+        torch.cuda.empty_cache()
 
 # %% ../nbs/30_train.ipynb #cd48504b
 STAGES = {'stage1': train_stage1, 'joint': train_stage1, 'stage2': train_stage2}

@@ -11,7 +11,7 @@ from hpdval.data import Split
 from hpdval.icons import ICON_BENCHMARKS
 from hpdval.model import build_model
 from hpdval.parallel import spawn
-from hpdval.train import Training, stage1_losses, stage2_losses
+from hpdval.train import Training, let_go, stage1_losses, stage2_losses
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 
@@ -91,3 +91,16 @@ def test_what_is_sent_ahead_is_what_is_kept_on_the_device(copies, monkeypatch, t
                 [float(sum(s.training.step(lambda: s.losses(idx, 0, i)).values())) for i, idx in enumerate(order)]
             )
         assert found[1] == pytest.approx(found[0], rel=tolerance)
+
+
+@needs_cuda
+def test_a_stage_that_is_over_holds_no_memory():
+    "What was captured goes, run after run."
+    held = []
+    for _ in range(3):
+        s = stage(1, 'dval', 'cuda')
+        s.training.step(lambda: s.losses(torch.arange(4), 0, 0))
+        del s
+        let_go(torch.device('cuda'))
+        held.append(torch.cuda.memory_reserved())
+    assert held[2] <= held[0]

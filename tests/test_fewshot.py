@@ -1,15 +1,25 @@
 """Few-shot settings: every change that is accepted has an effect on the answer or on its name, whatever is refused has
 none, and what stands for a list is read or refused."""
 
-import itertools
+import itertools, time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from types import SimpleNamespace
 
 import numpy as np, pytest
 
 from hpdval import fewshot
 from hpdval.config import METHODS, abilities
-from hpdval.core import read_sealed, write_sealed
-from hpdval.fewshot import FEWSHOT_PARAMETERS, Fewshot, compare_fewshot, fewshot_config, fewshot_preset, run_fewshot
+from hpdval.core import file_digest, read_sealed, write_sealed
+from hpdval.fewshot import (
+    FEWSHOT_PARAMETERS,
+    Fewshot,
+    compare_fewshot,
+    fewshot_config,
+    fewshot_preset,
+    run_fewshot,
+    train_base,
+)
 from hpdval.report import changed
 
 NAMEABLE = [m for m in METHODS if abilities(m)['unseen']]
@@ -251,3 +261,23 @@ def test_scores_of_another_base_model_are_made_again(trial, capsys):
     again = run_fewshot(*configs, progress=False)
     assert 'was adapted from another base model: thrown away, and made again' in capsys.readouterr().err
     assert np.array_equal(again.ap, right.ap) and read_sealed(record)['trained'] == before['trained']
+
+
+def test_two_programs_make_one_base_model(tmp_path, monkeypatch):
+    "The second waits, and finds what the first wrote."
+    made = []
+
+    def make(cfg, clip, device, data, folder, progress):
+        made.append(folder)
+        time.sleep(0.3)
+        folder.mkdir()
+        (folder / 'model.safetensors').write_bytes(b'weights')
+        digest = file_digest(folder / 'model.safetensors')
+        write_sealed(folder / 'base.json', dict(files={'model.safetensors': digest}))
+
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    monkeypatch.setattr(fewshot, '_make_base', make)
+    cfg, _ = fewshot_config('dval', 0, WORLD)
+    with ThreadPoolExecutor(2) as pool:
+        folders = [*pool.map(lambda _: train_base(cfg, SimpleNamespace(digests=['a', 'b', 'c']), False), range(2))]
+    assert made == [folders[0]] and folders[0] == folders[1]

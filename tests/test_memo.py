@@ -210,10 +210,11 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'clip': '_adapted _asked _blank _clip _decide_activation _decide_pixels _from_file _has_twin _is_quick _known '
     'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
     'data': 'Rows.__getitem__ Rows.__init__ Rows.__len__ Split.at Split.counts check_classes some_rows',
-    'experiment': """Result.load Result.save Result.file Result.checked_folder _alone _check_several _clip _decisions
+    'experiment': """Result.load Result.save Result.file Result.checked_folder alone _check_several _clip _decisions
         _found _given_back _made _say_unknown _taken
         _measured _or_nan _run _train _write builds_on cached_clip config_clip drop_checkpoints load_benchmark
-        needs_captions run run_code run_name run_parts code_parts _part_name _say_missing _written""",
+        needs_captions run run_code run_name run_parts code_parts _part_name _say_missing _written settled""",
+    'train': 'let_go',
     'align': 'Head.__init__',
     'prompts': 'Prompts.__init__ Prompts.restart frame unknown_words',  # of prompts that are not used, and of a check
     'losses': 'parse_terms',
@@ -394,7 +395,7 @@ def test_whoever_waited_and_who_comes_next_do_not_both_make_a_run(tmp_path, monk
                 held[0].acquire(timeout=0)  # one who waited
 
     monkeypatch.setattr(experiment, 'FileLock', Watched)
-    with experiment._alone(tmp_path / 'abc'):
+    with experiment.alone(tmp_path / 'abc'):
         pass
     with pytest.raises(Timeout):
         FileLock(place).acquire(timeout=0)  # who comes next
@@ -412,7 +413,7 @@ with FileLock({str(tmp_path / '.abc.lock')!r}):
     other = subprocess.Popen([sys.executable, '-c', holds], stdout=subprocess.PIPE, text=True)
     assert other.stdout.readline() == 'held\n'
     threading.Timer(0.5, other.send_signal, [signal.SIGKILL]).start()
-    with experiment._alone(tmp_path / 'abc'):
+    with experiment.alone(tmp_path / 'abc'):
         assert other.wait() == -signal.SIGKILL
     assert capsys.readouterr().err == f'{tmp_path}/abc is being made by another program: waiting for it\n'
     assert not list(tmp_path.iterdir())
@@ -423,7 +424,7 @@ def test_processes_of_one_run_wait_together(tmp_path, monkeypatch):
     told = iter([False, False, True])
     monkeypatch.setattr(experiment, 'is_main', lambda: False)
     monkeypatch.setattr(experiment, 'from_main', lambda fn: next(told))
-    with experiment._alone(tmp_path / 'abc'):
+    with experiment.alone(tmp_path / 'abc'):
         assert next(told, None) is None
     assert not list(tmp_path.iterdir())
 
@@ -434,7 +435,7 @@ def test_a_disk_without_locks_is_said(tmp_path, monkeypatch):
 
     monkeypatch.setattr(FileLock, 'acquire', refuse)
     with pytest.raises(OSError, match=r'cannot be locked \(No locks available\): set HPDVAL_RUNS'):
-        with experiment._alone(tmp_path / 'abc'):
+        with experiment.alone(tmp_path / 'abc'):
             pass
 
 

@@ -9,7 +9,7 @@ import pytest, snakemake.cli
 from hpdval import command
 from hpdval.config import TYPES, config_hash, make_config
 from hpdval.experiment import run_code
-from hpdval.paper import TABLES, jobs
+from hpdval.paper import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ('seeds=0', 'epochs=1', 'image_size=32')
