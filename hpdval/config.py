@@ -234,6 +234,14 @@ METHODS = {
         '#d55e00',
         official=_COSINE | dict(earliest1=1),
     ),
+    'fine-tuning-both': Method(
+        'Full fine-tuning, both towers',
+        dict(**_BOTH_TOWERS, **_GLOBAL),
+        'the ablation of LM-CLIP, IEEE Access 2025',
+        official=_COSINE | dict(earliest1=1),
+        embedded=dict(lr1=1.25e-4, epochs1=4),
+        usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8),
+    ),
     'lm-clip': Method(
         'LM-CLIP',
         dict(loss='bal', sampling='balanced', scale=100.0, **_BOTH_TOWERS, **_GLOBAL),

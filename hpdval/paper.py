@@ -100,7 +100,17 @@ _LOSSES = {
 
 TABLES = {
     'table1': _methods(
-        'zero-shot', 'linear-probe', 'fine-tuning', 'lm-clip', 'coop', 'cocoop', 'lmpt', 'dval-lora', 'dval', 'hp-dval'
+        'zero-shot',
+        'linear-probe',
+        'fine-tuning',
+        'fine-tuning-both',
+        'lm-clip',
+        'coop',
+        'cocoop',
+        'lmpt',
+        'dval-lora',
+        'dval',
+        'hp-dval',
     ),
     'table3': {label: _with_loss(loss) for label, loss in _LOSSES.items()},
     'table4': {
