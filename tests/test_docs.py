@@ -33,29 +33,7 @@ ELSEWHERE = {
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
-    'python scripts/own_data.py': ('tests/test_docs.py', '@pytest.mark.parametrize('plain', [False, True])
-def test_the_script_of_many_classes(plain, monkeypatch, capsys):
-    words = 'scripts/many_classes.py --clip mini --classes 80 --batch 4 --steps 1'.split() + ['--plain'] * plain
-    monkeypatch.setattr('sys.argv', words)
-    monkeypatch.setattr('hpdval.core.HELD', hpdval.core.HELD)
-    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
-    said = capsys.readouterr().out
-    assert said.startswith('mini, 80 classes, batch 4, fp32, ' + ('plain' if plain else 'in chunks'))
-    peak, before = map(float, re.findall(r'([\d.]+) GB', said))
-    assert 0.1 < before <= peak < 4
-
-
-def test_the_script_of_precision(monkeypatch, capsys, tmp_path):
-    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
-    words = 'scripts/precision.py --worlds icon-voc-lt --methods zero-shot-dual --seeds 0,1 --device cpu'.split()
-    monkeypatch.setattr('sys.argv', words)
-    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
-    *_, fp32, bf16, difference, _ = capsys.readouterr().out.splitlines()[-1].split('|')
-    assert 57 < float(fp32) < 58 and fp32 != bf16
-    assert abs(float(difference.split()[0])) < 0.2
-
-
-def test_pictures_as_own_data_score_as_the_world'),
+    'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'python scripts/many_classes.py': ('tests/test_docs.py', 'def test_the_script_of_many_classes'),
     'python scripts/precision.py': ('tests/test_docs.py', 'def test_the_script_of_precision'),
     'hpdval fetch': ('tests/test_fetch.py', "main, ['fetch', 'coco-lt'"),
@@ -144,6 +122,28 @@ def test_a_command_of_the_package(c, small):
     done = CliRunner().invoke(command.main, words)
     assert done.exit_code == 0, done.output
     assert done.stdout.strip()
+
+
+@pytest.mark.parametrize('plain', [False, True])
+def test_the_script_of_many_classes(plain, monkeypatch, capsys):
+    words = 'scripts/many_classes.py --clip mini --classes 80 --batch 4 --steps 1'.split() + ['--plain'] * plain
+    monkeypatch.setattr('sys.argv', words)
+    monkeypatch.setattr('hpdval.core.HELD', hpdval.core.HELD)
+    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
+    said = capsys.readouterr().out
+    assert said.startswith('mini, 80 classes, batch 4, fp32, ' + ('plain' if plain else 'in chunks'))
+    peak, before = map(float, re.findall(r'([\d.]+) GB', said))
+    assert 0.1 < before <= peak < 4
+
+
+def test_the_script_of_precision(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    words = 'scripts/precision.py --worlds icon-voc-lt --methods zero-shot-dual --seeds 0,1 --device cpu'.split()
+    monkeypatch.setattr('sys.argv', words)
+    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
+    *_, fp32, bf16, difference, _ = capsys.readouterr().out.splitlines()[-1].split('|')
+    assert 57 < float(fp32) < 58 and fp32 != bf16
+    assert abs(float(difference.split()[0])) < 0.2
 
 
 def test_pictures_as_own_data_score_as_the_world(monkeypatch, capsys, tmp_path):
