@@ -42,7 +42,6 @@ from hpdval.config import (
 )
 from hpdval.core import (
     atomic_write,
-    cache_dir,
     check_number,
     environment,
     file_digest,
@@ -563,7 +562,7 @@ def run(
         raise TypeError(f'run takes a Config, such as run(make_config({cfg!r})); got a {type(cfg).__name__}')
     cfg = settled(check_made(cfg))
     progress = progress and is_main()
-    check_shared(HPDVAL_RUNS=runs_dir(), HPDVAL_CACHE=cache_dir())
+    check_shared(HPDVAL_RUNS=runs_dir())
     clip = config_clip(cfg)
     with main_first():
         data = load_benchmark(cfg, clip.visual.size, progress, data)

@@ -639,7 +639,7 @@ def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] perce
 # %% ../nbs/33_fewshot.ipynb #2b416b5c
 def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     "All episodes of a config; what is in `runs/` is not computed again."
-    check_shared(HPDVAL_RUNS=runs_dir(), HPDVAL_CACHE=cache_dir())
+    check_shared(HPDVAL_RUNS=runs_dir())
     progress, cfg = progress and is_main(), settled(cfg)
     clip, device = config_clip(cfg), local_device(cfg.device)
     clip.to(device)

@@ -125,25 +125,6 @@ def test_a_command_of_the_package(c, small):
     assert done.stdout.strip()
 
 
-def test_pictures_as_own_data_score_as_the_world(monkeypatch, capsys, tmp_path):
-    "Without training, files and tables change nothing."
-    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
-    words = 'scripts/own_data.py --worlds icon-voc-lt --methods zero-shot --seeds 0,1'.split()
-    monkeypatch.setattr('sys.argv', words)
-    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
-    _, _, preset, own, difference, _ = capsys.readouterr().out.splitlines()[-1].split('|')[1:]
-    assert preset == own and 61 < float(own) < 62
-    assert difference == ' +0.00 [+0.00, +0.00] '
-
-
-def test_the_script_of_transforms(small, monkeypatch, capsys):
-    words = 'scripts/transforms.py --images 24 --worlds icon-voc-lt --methods zero-shot'.split()
-    monkeypatch.setattr('sys.argv', words)
-    runpy.run_path(str(ROOT / words[0]), run_name='__main__')
-    title, line, row = capsys.readouterr().out.splitlines()
-    assert title.split('|')[3:7] == [' clip ', ' squash ', ' pad ', ' official '] and row.count('|') == 7
-
-
 @pytest.mark.parametrize('plain', [False, True])
 def test_the_script_of_many_classes(plain, monkeypatch, capsys):
     words = 'scripts/many_classes.py --clip mini --classes 80 --batch 4 --steps 1'.split() + ['--plain'] * plain
