@@ -107,7 +107,9 @@ def everywhere(fn) -> bool:  # () -> bool
         return bool(fn())
     from accelerate.utils import gather_object
 
-    return all(gather_object([bool(fn()) if g.is_local_main_process else True]))
+    own = bool(fn()) if g.is_local_main_process else True
+    with talking():
+        return all(gather_object([own]))
 
 # %% ../nbs/01_parallel.ipynb #af98936b
 def local_device(name='auto') -> torch.device:
