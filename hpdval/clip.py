@@ -28,7 +28,7 @@ from .core import file_digest, in_chunks, lookup, say, text_digest
 from .data import PIXEL_STATS
 from .lists import plural, some
 from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
-from .weights import tokenizer_files, weights_file
+from .weights import tokenizer_files, weights_digest
 
 # %% ../nbs/20_clip.ipynb #25e772c1
 def _vit_tokens(vit, x):
@@ -807,7 +807,7 @@ def load_clip(
     model = _at_size(model, arch, image_size) if image_size else model
     _decide_activation(model, arch, weights, quick, name)
     pixels = _decide_pixels(arch, weights, asked, name)
-    digest = file_digest(weights_file(place)) if local else f'{arch}/{pretrained}'
+    digest = weights_digest(place) if local else f'{arch}/{pretrained}'
     return as_clip(model, arch, name, digest, pixels, weights.folder)
 
 # %% ../nbs/20_clip.ipynb #3105f741

@@ -26,8 +26,14 @@ CONFIGS = dict(
     cocoop='method=cocoop select=last',
     # both towers, rare images more often, images and sentences
     towers='method=lm-clip select=last',
+    # what is kept lies in files: one process writes them, both read
+    files='method=hp-dval select=val kd_weight=.2 kept=files',
+    copies_in_files='method=hp-dval copies=1 select=last kd_weight=.2 kd_on=both kept=files',
 )
-TINY = 'benchmark=own mode=paper epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 device=cpu'
+TINY = (
+    'benchmark=own mode=paper augment=clip epochs1=2 epochs2=2 batch_size=8 lr1=2e-4 lr2=2e-3 ema=.5 val_fraction=.2 '
+    'device=cpu'
+)
 
 
 def images(folder, rng):
@@ -47,15 +53,20 @@ def images(folder, rng):
 
 RUN_ALL = """
 import runpy, sys
+from hpdval import train
 from hpdval.config import TYPES, method_config
 from hpdval.experiment import run
 from hpdval.parallel import is_main
 
+MOST = train.IN_MEMORY
 for words in sys.argv[1:]:
-    params = {k: TYPES[k](v) for k, v in (w.split('=') for w in words.split())}
+    given = dict(w.split('=') for w in words.split())
+    train.IN_MEMORY = 0 if given.pop('kept', '') else MOST
+    params = {k: TYPES[k](v) for k, v in given.items()}
     result = run(method_config(params.pop('method'), 0, **params))
     if is_main():
         print(f"{result.folder} mAP {result.mAP['total']:.2f}", flush=True)
+train.IN_MEMORY = MOST  # it is in the name of a run
 method, *options = [w.split('=') for w in sys.argv[1].split()]
 sys.argv = ['hpdval', 'run', method[1], *(f'--{name}={value}' for name, value in options)]
 runpy.run_module('hpdval.command', run_name='__main__')  # the command itself; the result is there
@@ -90,6 +101,7 @@ def folders(tmp_path_factory):
     one, two = one.result(), two.result()
     assert len(one) == len(two) == len(words) + 1  # only the main process prints
     assert one.pop() == one[0] and two.pop() == two[0]
+    assert not [*data.glob('**/.features-*')]  # they go with the processes
     return {name: [Path(line.split()[0]) for line in pair] for name, *pair in zip(CONFIGS, one, two)}
 
 

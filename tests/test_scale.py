@@ -5,13 +5,12 @@ import re
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from test_data import labels
-from test_parallel import RUN_ALL, TINY, TOLERANCE, TWO, images, start
 
 from hpdval import metrics, train
 from hpdval.clip import load_clip
 from hpdval.config import make_config
 from hpdval.data import Split, holdout
-from hpdval.experiment import Result, load_benchmark, run
+from hpdval.experiment import load_benchmark, run
 from hpdval.lists import read_list
 from hpdval.losses import bce
 from hpdval.metrics import average_precision, bootstrap_ci, threshold_metrics
@@ -235,21 +234,3 @@ def test_a_part_of_a_split_copies_no_pixels(tmp_path):
     assert rss_anon() - before < 20
     assert bright == [20, 16, 20, 16]
     assert torch.equal(parts[2].images[:3], images[[998, 996, 994]])
-
-
-def test_two_processes_share_the_files(tmp_path):
-    "As in test_parallel, with everything in files: one process writes them, both read."
-    images(tmp_path, np.random.default_rng(0))
-    (tmp_path / 'run_all.py').write_text('import hpdval.train\nhpdval.train.IN_MEMORY = 0\n' + RUN_ALL)
-    changes = ('copies=0 select=val', 'copies=1 select=last kd_weight=.1 kd_on=both')
-    words = [f'method=hp-dval {c} {TINY} image_root={tmp_path} lists={tmp_path}' for c in changes]
-    for name, command in (('one', ['run_all.py']), ('two', ['-m', *TWO, 'run_all.py'])):
-        start(tmp_path, tmp_path / name, *command, *words)
-    one, two = (sorted((tmp_path / name).glob('*/result.json')) for name in ('one', 'two'))
-    assert [f.parent.name for f in one] == [f.parent.name for f in two] and len(one) == 2 * len(
-        words
-    )  # with their stage 1
-    for a, b in zip(one, two):
-        a, b = Result.load(a.parent), Result.load(b.parent)
-        assert b.environment['processes'] == 2 and np.abs(a.scores - b.scores).max() < TOLERANCE
-    assert not [*(tmp_path / 'cache').glob('.*')]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np, open_clip, packaging, pytest, torch
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from hpdval import weights
 from hpdval.clip import MINI_WEIGHTS, activations, load_clip
@@ -147,6 +147,25 @@ def as_folder(p, folder, monkeypatch):
     return folder
 
 
+def as_parts(p, folder, monkeypatch):
+    "A folder of `transformers` whose tensors lie in parts, with an index."
+    as_folder(p, folder, monkeypatch)
+    in_parts(folder)
+    return folder
+
+
+def in_parts(folder, n=3):
+    "The tensors of a folder in n files, and the index that `transformers` writes."
+    state = load_file(folder / 'model.safetensors')
+    (folder / 'model.safetensors').unlink()
+    where = {name: f'model-{i % n + 1:05d}-of-{n:05d}.safetensors' for i, name in enumerate(state)}
+    for part in set(where.values()):
+        save_file({k: v for k, v in state.items() if where[k] == part}, folder / part)
+    said = dict(metadata=dict(total_size=0), weight_map=where)
+    (folder / 'model.safetensors.index.json').write_text(json.dumps(said))
+    return where
+
+
 def as_bare_file(p, folder, monkeypatch):
     "The tensors alone, away from the files that lay beside them."
     p.write(folder / 'all')
@@ -208,6 +227,7 @@ def forms():
         ]
     resnet, siglip = 'RN50', 'ViT-B-16-SigLIP'
     return out + [
+        Form("`transformers`, folder, in parts", 'transformers', 'ViT-B-16', as_parts),
         Form('the tag `openai`', 'openai', resnet, as_tag),
         Form("OpenAI's archive", 'openai', resnet, as_archive),
         Form("OpenAI's state dict", 'openai', resnet, as_openai_dict),
@@ -392,6 +412,52 @@ def test_a_size_that_the_architecture_does_not_take_is_refused(tmp_path):
     assert load_clip('mini', str(tmp_path), image_size=96).visual.size == 96
     clip = load_clip('mini', str(tmp_path), image_size=64)
     assert (clip.mean, clip.std, clip.resize) == ((0.5,) * 3, (0.25,) * 3, 'clip')
+
+
+@pytest.fixture
+def parts(tmp_path):
+    "MiniCLIP's weights in three files with an index."
+    shutil.copy(MINI_WEIGHTS, tmp_path / 'model.safetensors')
+    return tmp_path, in_parts(tmp_path)
+
+
+def test_weights_in_parts_are_those_in_one_file(parts):
+    folder, _ = parts
+    clip, whole = load_clip('mini', str(folder)), load_clip()
+    for a, b in ((clip.visual, whole.visual), (clip.text, whole.text)):
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values()))
+    assert [f.name for f in weights.files_read(folder)][:2] == [
+        'model.safetensors.index.json',
+        'model-00001-of-00003.safetensors',
+    ]
+    part = folder / 'model-00002-of-00003.safetensors'
+    save_file({k: v + 1e-3 for k, v in load_file(part).items()}, part)
+    assert load_clip('mini', str(folder)).digest != clip.digest
+
+
+def other_map(index, change):
+    "The index with another map of tensors."
+    index.write_text(json.dumps(dict(weight_map=change(json.loads(index.read_text())['weight_map']))))
+
+
+@pytest.mark.parametrize(
+    'change, said',
+    [
+        (lambda where: {}, 'names no weights'),
+        (lambda where: [*where], 'names no weights'),
+        (lambda where: where | {'more': '../model.safetensors'}, "outside its folder, '../model.safetensors'"),
+        (lambda where: where | {'more': '/model.safetensors'}, "outside its folder, '/model.safetensors'"),
+        (lambda where: where | {'more': 'model-00004.safetensors'}, 'names 4 parts, and missing are: model-00004'),
+        (lambda where: where | {'more': 'model-00001-of-00003.safetensors'}, 'lacks more: it is not the part'),
+        (lambda where: dict([*where.items()][1:]), 'holds .*, too: it is not the part'),
+    ],
+)
+def test_an_index_that_does_not_fit_its_parts_is_refused(parts, change, said):
+    folder, _ = parts
+    other_map(folder / 'model.safetensors.index.json', change)
+    with pytest.raises((ValueError, FileNotFoundError), match=said) as e:
+        load_clip('mini', str(folder))
+    assert '\n' not in str(e.value)
 
 
 PHOTOGRAPHS = ('train2017', 'val2017')
