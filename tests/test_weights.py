@@ -148,9 +148,11 @@ def as_folder(p, folder, monkeypatch):
 
 
 def as_parts(p, folder, monkeypatch):
-    "A folder of `transformers` whose tensors lie in parts, with an index."
+    "A folder of `transformers` whose tensors lie in parts, with an index, as it writes large models."
     as_folder(p, folder, monkeypatch)
-    in_parts(folder)
+    (folder / 'model.safetensors').unlink()
+    p.model.save_pretrained(folder, max_shard_size='100MB')
+    assert len([*folder.glob('model-*-of-*.safetensors')]) > 3
     return folder
 
 
