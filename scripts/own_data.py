@@ -10,7 +10,7 @@ from PIL import Image
 from hpdval import compare
 from hpdval.config import METHODS, method_label, parse_names, parse_seeds
 from hpdval.icons import ICON_BENCHMARKS, load_icons
-from hpdval.metrics import mean_interval
+from hpdval.paper import said_difference
 
 
 def write(folder: Path, world: str):
@@ -47,10 +47,7 @@ def main():
         _, preset = compare(methods, seeds, False, benchmark=world, mode=given.mode)
         for m in methods:
             a, b = ([r.mAP['total'] for r in rs[m]] for rs in (own, preset))
-            said = f'{np.mean(b):.2f} | {np.mean(a):.2f} | {np.mean(a) - np.mean(b):+.2f}'
-            if len(seeds) > 1:
-                d = mean_interval(np.subtract(a, b).tolist())
-                said += f' [{d["low"]:+.2f}, {d["high"]:+.2f}]'
+            said = f'{np.mean(b):.2f} | {np.mean(a):.2f} | {said_difference(a, b)}'
             print(f'| {world} | {method_label(m)} | {said} |', flush=True)
 
 

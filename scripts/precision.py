@@ -8,7 +8,7 @@ import numpy as np
 from hpdval import compare
 from hpdval.config import METHODS, method_label, parse_names, parse_seeds
 from hpdval.icons import ICON_BENCHMARKS
-from hpdval.metrics import mean_interval
+from hpdval.paper import said_difference
 
 
 def main():
@@ -29,10 +29,7 @@ def main():
         }
         for m in methods:
             fp32, bf16 = ([r.mAP['total'] for r in found[p][m]] for p in ('fp32', 'bf16'))
-            said = f'{np.mean(fp32):.2f} | {np.mean(bf16):.2f} | {np.mean(bf16) - np.mean(fp32):+.2f}'
-            if len(seeds) > 1:
-                d = mean_interval(np.subtract(bf16, fp32).tolist())
-                said += f' [{d["low"]:+.2f}, {d["high"]:+.2f}]'
+            said = f'{np.mean(fp32):.2f} | {np.mean(bf16):.2f} | {said_difference(bf16, fp32)}'
             print(f'| {world} | {method_label(m)} | {said} |', flush=True)
 
 
