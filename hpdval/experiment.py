@@ -620,11 +620,11 @@ def table_name(hashes) -> str:  # 12 hex digits
 
 
 def joined(environments) -> dict:
-    "The first of the environments, with the commits and the devices of all."
+    "The first of the environments, with the commits, the devices and the packages of all."
     first, *rest = environments
     said = {}
-    for key in ('commit', 'device'):
-        parts = [p for e in (first, *rest) if e[key] for p in e[key].split('; ')]
+    for key in ('commit', 'device', 'package'):
+        parts = [p for e in (first, *rest) if e.get(key) for p in e[key].split('; ')]
         said[key] = '; '.join(dict.fromkeys(parts)) or None
     return first | said
 
