@@ -645,6 +645,7 @@ def summed(results: list) -> dict:
         var_population=float(np.mean([r.var_population for r in results])),
         var_between_groups=float(np.mean([r.var_between_groups for r in results])),
         ap=dict(zip(results[0].classes, ap)),
+        by_seed=[r.mAP for r in results],
         decided=_mean_std([r.decided for r in results])[0] if all(r.decided for r in results) else {},
         reported=[r.reported for r in results],
         hashes=[r.hash for r in results],
