@@ -17,7 +17,7 @@ from hpdval.fewshot import FEWSHOT_ROWS
 from hpdval.paper import LOCAL_VIEWS, TABLES, jobs
 
 WORLDS = {'icon-coco-fsl': 'icon-coco-lt', 'icon-voc-fsl': 'icon-voc-lt'}
-LIVES = 40  # runs of a process, before another takes its place
+LIVES = 40  # runs of a process on average, before another takes its place
 
 
 class Task(NamedTuple):
@@ -75,14 +75,17 @@ def silent():
 
 
 def made(tasks: list, processes: int) -> dict:  # name -> error
-    "Make all; what failed, and why."
+    "Make all; what failed, and why. Processes are replaced now and then, and what breaks one is named."
     spawn = multiprocessing.get_context('spawn')
-    failed = {}
-    with ProcessPoolExecutor(processes, spawn, silent, max_tasks_per_child=LIVES) as pool:
-        left = {pool.submit(done, t): t.name for t in tasks}
-        for future in tqdm(as_completed(left), 'runs', len(left)):
-            if error := future.exception():
-                failed[left[future]] = f'{type(error).__name__}: {error}'
+    failed, many = {}, LIVES * processes
+    with tqdm(desc='runs', total=len(tasks)) as bar:
+        for start in range(0, len(tasks), many):
+            with ProcessPoolExecutor(processes, spawn, silent) as pool:
+                left = {pool.submit(done, t): t.name for t in tasks[start : start + many]}
+                for future in as_completed(left):
+                    bar.update()
+                    if error := future.exception():
+                        failed[left[future]] = f'{type(error).__name__}: {error}'
     return failed
 
 
