@@ -432,7 +432,7 @@ def said_beside(file: Path) -> dict:
     for part in (file, beside):
         if not part.is_file():
             raise FileNotFoundError(
-                f'no file {part}: an export is {file.name} and {beside.name}, which lie together; `hpdval export` '
+                f'no file {part}: an export is {file.name} and {beside.name}, which lie together; hpdval export '
                 'writes both'
             )
     said = read_sealed(beside)

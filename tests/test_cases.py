@@ -1430,7 +1430,7 @@ CASES = [
         'Exported runs',
         '`Classifier.load` of an ONNX file without what an export writes beside it',
         lambda f: Classifier.load(put(f, 'model.onnx', b'onnx')),
-        'no file model.json: an export is model.onnx and model.json, which lie together; `hpdval export` writes both',
+        'no file model.json: an export is model.onnx and model.json, which lie together; hpdval export writes both',
     ),
     Case(
         'Exported runs',
