@@ -308,20 +308,35 @@ class Classifier:
                 rows += found or [(name, None, np.nan)]
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
+    def thresholds(self, classes=None) -> pd.Series:  # by label, in 0..1
+        "The probability that a label must reach to be decided for; `classes` as for `predict`."
+        look = wanted(self.classes if classes is None else classes)
+        return pd.Series(np.broadcast_to(self._decision(look, None, None).passes, len(look.labels)), look.labels)
+
+    def _local_texts(self, label, classes) -> torch.Tensor:  # [n,D]
+        "The local prompts of the names of a label."
+        if classes is None:
+            return self.model.local_texts()[[self.classes.index(lookup(label, self.classes, 'class'))]]
+        look, model, _ = self._look_for(classes, None)
+        c = look.labels.index(lookup(label, look.labels, 'class'))
+        return model.local_texts()[[i for i, of in enumerate(look.of) if of == c]]
+
     @torch.inference_mode()
     def heatmap(
         self,
         image,  # as for `predict`
-        label: str,  # a class of the run
+        label: str,  # a class of the run, or one of `classes`
+        classes=None,  # names to look for, as for `predict`
+        local=None,  # what a patch is embedded by, a key of `hpdval.clip.LOCALS`; None = as the run was trained
     ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
-        "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
-        c = self.classes.index(lookup(label, self.classes, 'class'))
-        text = self.model.local_texts()[[c]]
+        """Cosine of every place of the image with the local prompt of `label`, the largest of those of its names. A
+        `ValueError` where there is none."""
+        texts = self._local_texts(label, classes)
         given = as_images(image)[0] if _is_one(image) else image
         image = open_image(given, Peak(*self.result.peak))  # a file object can be read once
         W, H = image.size
-        _, p = self.model.visual(self.pixels(self._image(image)[None]))
-        seen = heat_maps(p[0].float(), text, self.model.visual.grid, self.clip.visual.size)
+        _, p = self.model.visual(self.pixels(self._image(image)[None]), local)
+        seen = heat_maps(p[0].float(), texts, self.model.visual.grid, self.clip.visual.size).amax(0, keepdim=True)
         left, top, right, bottom = shown_part(W, H, self.transform)
         enlarged = F.interpolate(seen[None], size=(bottom - top, right - left), mode='bilinear')[0, 0]
         out = np.full((H, W), np.nan, np.float32)
