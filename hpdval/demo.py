@@ -25,7 +25,7 @@ from .core import import_extra, runs_dir
 from .data import Peak, open_image
 from .experiment import Result
 from .icons import ICON_BENCHMARKS, load_icons
-from .labels import readable
+from .labels import spaced
 from .predict import Classifier
 from .report import draw_heat
 
@@ -114,7 +114,7 @@ def answer(
 ) -> Answer:
     "Probabilities, decided labels and maps. A `ValueError` for a word that the run, or its CLIP, cannot name."
     word = ' '.join(word.split())
-    word = next((n for n in c.classes if readable(n).lower() == readable(word).lower()), word)
+    word = next((n for n in c.classes if spaced(n).lower() == spaced(word.lower())), word)
     new = '' if word in c.classes else word
     classes = [*c.classes, new] if new else None
     table = c.predict(image, classes).drop(columns='image')
@@ -143,18 +143,18 @@ def draw_answer(a: Answer, picture: Picture) -> bytes:  # a PNG file
     "The picture, and the maps of a label beside it."
     step = max(1, max(picture.image.size) // ENLARGED)
     image = np.asarray(picture.image)[::step, ::step]
-    maps = {local: heat[::step, ::step] for local, heat in a.maps.items()}
-    height = 3.1 * min(max(image.shape[0] / image.shape[1], 0.5), 1.4)
-    fig = Figure(figsize=(3 * (1 + len(maps)) + 0.5, height + 0.35), dpi=110, layout='constrained')
-    axs = fig.subplots(1, 1 + len(maps), squeeze=False)[0]
-    axs[0].imshow(image)
-    axs[0].set_title('picture', fontsize=11)
-    for ax, (local, heat) in zip(axs[1:], maps.items()):
-        drawn = draw_heat(ax, heat)
-        fig.colorbar(drawn, ax=ax, location='bottom', fraction=0.05, pad=0.02, label='cosine')
-        ax.set_title(f'{readable(a.label)}, by {local}', fontsize=11)
-    for ax in axs:
+    n, tall = 1 + len(a.maps), min(max(image.shape[0] / image.shape[1], 0.5), 1.4)
+    fig = Figure(figsize=(2.5 * n, 2.4 * tall + 0.6), dpi=130, layout='constrained')
+    axs = fig.subplots(2, n, squeeze=False, height_ratios=(2.4 * tall, 0.08))  # scales below
+    axs[0, 0].imshow(image)
+    axs[0, 0].set_title('picture', fontsize=10)
+    for (local, heat), ax, below in zip(a.maps.items(), axs[0, 1:], axs[1, 1:]):
+        drawn = draw_heat(ax, heat[::step, ::step])
+        ax.set_title(f'{spaced(a.label)}, by {local}', fontsize=10)
+        fig.colorbar(drawn, cax=below, orientation='horizontal').ax.tick_params(labelsize=8)
+    for ax in (*axs[0], axs[1, 0]):
         ax.axis('off')
+    for ax in axs[0]:
         for name, box in picture.boxes:
             if name == a.label:
                 _box(ax, box, picture.image.width, image.shape[1])
@@ -169,7 +169,7 @@ INK = 'var(--jp-content-font-color1, #212121)'
 
 
 def _named(names) -> str:  # HTML
-    return ', '.join(f'<b>{escape(readable(n))}</b>' for n in names)
+    return ', '.join(f'<b>{escape(spaced(n))}</b>' for n in names)
 
 
 def in_words(a: Answer, truth=None) -> str:  # HTML
@@ -178,19 +178,16 @@ def in_words(a: Answer, truth=None) -> str:  # HTML
     out = [f'Decided: {_named(said)}.' if said else 'Decided: nothing, no label reaches its threshold.']
     if truth is not None:
         known = [n for n in truth if n in {*a.table.label}]
-        parts = dict(
-            Right=[n for n in said if n in known],
-            Missed=[n for n in known if n not in said],
-            Wrong=[n for n in said if n not in known],
-        )
-        out += [f'{name}: {_named(names)}.' for name, names in parts.items() if names]
+        parts = dict(Missed=[n for n in known if n not in said], Wrong=[n for n in said if n not in known])
+        wrong = [f'{name}: {_named(names)}.' for name, names in parts.items() if names]
+        out += wrong or ['Nothing is missed, and nothing wrong.']
     return ' '.join(out)
 
 
 def _bar(row, bold: bool) -> str:  # HTML
     "A line of `bars`: name, bar with threshold, probability."
     p, colour = 100 * row.probability, DECIDED if row.decided else OTHER
-    name = escape(readable(row.label))
+    name = escape(spaced(row.label))
     line = (
         f'position:absolute;left:calc({100 * row.threshold:.1f}% - 1px);top:-2px;width:2px;height:18px;background:{INK}'
     )
@@ -213,8 +210,8 @@ def bars(a: Answer, n=BARS) -> str:  # HTML
 
 # %% ../nbs/46_demo.ipynb #978bdbcd
 LEGEND = (
-    'Blue: decided, the probability reaches the threshold (the line across the bar), chosen on validation images. '
-    'Maps: cosine of each place with the prompt of the label, from the same weights; the run was trained by {}.'
+    'Blue: decided, the probability reaches the threshold (the line across the bar). Maps: cosine of each place with '
+    'the prompt of the label, both from the same weights; the run was trained by {}.'
 )
 
 
@@ -226,7 +223,7 @@ def as_html(
 ) -> str:  # HTML
     "An answer, as it stands in the page."
     png = base64.b64encode(draw_answer(a, picture)).decode()
-    seen = f'{picture.title}; maps of {readable(a.label)}'
+    seen = f'{picture.title}; maps of {spaced(a.label)}'
     lines = [LEGEND.format(local), *notes]
     if a.missing:
         lines += [f'A map is missing: {a.missing}.']
@@ -283,7 +280,7 @@ class Demo:
         self.upload = w.FileUpload(description='upload a file', tooltip=UPLOAD, **wide)
         self.label = w.Dropdown(options=[LIKELIEST], **wide)
         self.word = w.Text(placeholder='a word, and Enter', continuous_update=False, **wide)
-        self.message, self.view = w.HTML(), w.HTML()
+        self.message, self.view = w.HTML(layout=dict(min_height='28px')), w.HTML()
 
     def _place(self):
         "Choices at the left, answers at the right."
@@ -351,7 +348,7 @@ class Demo:
         self.notes = [*told.getvalue().splitlines(), *[missing] * bool(missing)]
         self.scene.max = len(_scenes(world_of(c.classes)).images) - 1
         label = self.label.value
-        self.label.options = [LIKELIEST, *((readable(n), n) for n in c.classes)]
+        self.label.options = [LIKELIEST, *((spaced(n), n) for n in c.classes)]
         self.label.value = label if label in c.classes else None
 
     def _answer(self) -> str:  # HTML
