@@ -620,11 +620,11 @@ def table_name(hashes) -> str:  # 12 hex digits
 
 
 def joined(environments) -> dict:
-    "The first of the environments, with the commits and the devices of all."
+    "The first of the environments, with the commits, the devices and the packages of all."
     first, *rest = environments
     said = {}
-    for key in ('commit', 'device'):
-        parts = [p for e in (first, *rest) if e[key] for p in e[key].split('; ')]
+    for key in ('commit', 'device', 'package'):
+        parts = [p for e in (first, *rest) if e.get(key) for p in e[key].split('; ')]
         said[key] = '; '.join(dict.fromkeys(parts)) or None
     return first | said
 
@@ -645,6 +645,7 @@ def summed(results: list) -> dict:
         var_population=float(np.mean([r.var_population for r in results])),
         var_between_groups=float(np.mean([r.var_between_groups for r in results])),
         ap=dict(zip(results[0].classes, ap)),
+        by_seed=[r.mAP for r in results],
         decided=_mean_std([r.decided for r in results])[0] if all(r.decided for r in results) else {},
         reported=[r.reported for r in results],
         hashes=[r.hash for r in results],
