@@ -6,13 +6,15 @@
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Commands', 'show',
            'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main', 'show_settings', 'run',
            'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'check_sheet',
-           'save_sheet', 'predicted', 'predict', 'fetch', 'list_', 'old_files', 'clean']
+           'save_sheet', 'predicted', 'predict', 'export', 'fetch', 'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, time
 from pathlib import Path
 
 import click
+
+from . import __version__
 
 # %% ../nbs/43_command.ipynb #85bb8f53
 EXPECTED = (ValueError, TypeError, OSError, FloatingPointError)
@@ -115,7 +117,7 @@ SETUP = dict(help_option_names=['-h', '--help'], max_content_width=110, token_no
 
 
 @click.group(cls=Commands, context_settings=SETUP)
-@click.version_option(package_name='hpdval')
+@click.version_option(__version__, prog_name='hpdval')
 def main():
     """Multi-label image classification with few examples of most classes: HP-DVAL and what it is compared with."""
 
@@ -328,6 +330,27 @@ def predict(folder, images, classes, join, templates, top, parts, decide, sheet,
     if sheet:
         save_sheet(table, sheet)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
+
+# %% ../nbs/43_command.ipynb #240b802b
+@main.command(short_help='A trained run as files to carry away: ONNX, safetensors, a card.')
+@click.argument('run')
+@click.argument('folder', required=False)
+@click.option('--method', help='Which of the methods in the folder of a run notebook.')
+@click.option('--pretrained', help="Where the CLIP's weights lie now, if elsewhere than at training.")
+@json_option
+def export(run, folder, method, pretrained, as_json):
+    """Write RUN (a folder that `hpdval run` prints, or example) into FOLDER, by default export-NAME: model.onnx, which
+    ONNX Runtime was seen to compute as torch does, model.json, model.safetensors and README.md. `hpdval predict FOLDER`
+    answers from it. Needs the extra export."""
+    from hpdval.experiment import Result
+    from hpdval.export import export_run
+    from hpdval.predict import run_folder
+
+    result = Result.load(run_folder(run, method))
+    written = export_run(result, folder or f'export-{result.hash}', pretrained)
+    files = {f.name: f.stat().st_size for f in sorted(written.iterdir())}
+    text = '\n'.join(f'{written / name} {size / 1e6:.2f} MB' for name, size in files.items())
+    show(dict(folder=str(written), files=files), as_json, text)
 
 # %% ../nbs/43_command.ipynb #596fbd44
 @main.command(short_help='Lists and photographs of a benchmark.')
