@@ -213,7 +213,7 @@ def bars(a: Answer, n=BARS) -> str:  # HTML
 # %% ../nbs/46_demo.ipynb #978bdbcd
 LEGEND = (
     'Blue: decided, the probability reaches the threshold (the line across the bar). Maps: cosine of each place with '
-    'the prompt of the label, both from the same weights; the run was trained by {}.'
+    'the prompt of the label, from the same weights; the run was trained by {}.'
 )
 
 
