@@ -19,7 +19,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn.utils import parametrize
 
-from . import __version__
+from . import __version__, align, peers
 from .clip import load_clip
 from .config import Config, clip_settings, method_label, reads
 from .core import as_json, atomic_write, file_digest, import_extra, lookup, read_sealed, say, wanted_device
@@ -146,6 +146,23 @@ def _quiet():
         logging.disable(before)
 
 
+@contextmanager
+def _in_one_piece():
+    "While the block runs, the scores of a batch are not computed in chunks."
+
+    def whole(fn, row, *tensors):
+        return fn(*tensors)
+
+    before = {module: module.in_chunks for module in (align, peers)}
+    try:
+        for module in before:
+            module.in_chunks = whole
+        yield
+    finally:
+        for module, fn in before.items():
+            module.in_chunks = fn
+
+
 def as_onnx(baked: Baked, images, about: str):  # -> torch.onnx.ONNXProgram
     """The model as ONNX, with a text in its metadata. A `ValueError` where the packages are missing, or a part of the
     model has no form in ONNX."""
@@ -153,8 +170,8 @@ def as_onnx(baked: Baked, images, about: str):  # -> torch.onnx.ONNXProgram
         import_extra(package, 'export', 'a run is written as ONNX by onnx and onnxscript')
     names = dict(input_names=['images'], output_names=baked.outputs, dynamic_shapes=({0: 'batch'},))
     try:
-        with torch.no_grad(), _quiet():
-            seen = torch.export.export(baked, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},), strict=True)
+        with torch.no_grad(), _quiet(), _in_one_piece():
+            seen = torch.export.export(baked, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
             program = torch.onnx.export(seen, (), dynamo=True, verbose=False, **names)
     except Exception as e:
         why = (str(e).strip() or type(e).__name__).splitlines()[0]

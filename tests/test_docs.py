@@ -37,6 +37,7 @@ ELSEWHERE = {
     'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'python scripts/many_classes.py': ('tests/test_docs.py', 'def test_the_script_of_many_classes'),
     'python scripts/precision.py': ('tests/test_docs.py', 'def test_the_script_of_precision'),
+    'python scripts/example.py': ('tests/test_export.py', 'def test_the_script_finds_the_same'),
     'hpdval fetch': ('tests/test_fetch.py', "main, ['fetch', 'coco-lt'"),
     'accelerate launch': ('tests/test_parallel.py', 'def test_two_processes_give_what_one_gives'),
 }
