@@ -1,12 +1,12 @@
 """Every run of the tables, in processes that live on: `python scripts/all_runs.py --processes 12`.
 
 Where a run takes seconds, as on a GPU, starting a process for each takes longer than the runs. What is made here is
-what `snakemake` asks for, and it then makes the pages alone. What is there is not made again; what fails is named at
-the end, and the rest goes on.
+what `snakemake` asks for, and it then makes the pages alone; `--pages` makes them here, as many at a time. What is
+there is not made again; what fails is named at the end, and the rest goes on.
 """
 
-import argparse, multiprocessing, os, sys, time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import argparse, multiprocessing, os, shlex, subprocess, sys, time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,10 @@ from tqdm import tqdm
 from hpdval.config import parse_names, parse_seeds
 from hpdval.fewshot import FEWSHOT_ROWS
 from hpdval.paper import LOCAL_VIEWS, TABLES, jobs
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'workflow'))
+from pages import ALONE, NOTEBOOKS, page_words, pages_of  # noqa: E402
 
 WORLDS = {'icon-coco-fsl': 'icon-coco-lt', 'icon-voc-fsl': 'icon-voc-lt'}
 LIVES = 40  # runs of a process on average, before another takes its place
@@ -89,6 +93,32 @@ def made(tasks: list, processes: int) -> dict:  # name -> error
     return failed
 
 
+def write_page(file: str, page, seeds, out, short) -> str:  # what went wrong; '' = nothing
+    "Run a page's notebook; the copy with its outputs lies where Snakemake would put it."
+    copy = Path(os.environ.get('HPDVAL_RUNS', 'runs'), 'pages', f'{file}.ipynb')
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    words = [
+        str(ROOT / f'nbs/{page.notebook}.ipynb'),
+        str(copy),
+        *shlex.split(page_words(file, page, seeds, out, **short)),
+    ]
+    command = [sys.executable, '-m', 'papermill', *words]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = done.stderr.strip().splitlines() or ['it said nothing']
+    return said[-1] if done.returncode else ''
+
+
+def written(pages: dict, processes: int, *how) -> dict:  # name -> what went wrong
+    "Make all pages."
+    failed = {}
+    with ThreadPoolExecutor(processes) as pool:
+        left = {pool.submit(write_page, file, page, *how): file for file, page in pages.items()}
+        for future in tqdm(as_completed(left), 'pages', len(left)):
+            if why := future.result():
+                failed[left[future]] = why
+    return failed
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, help='at a time; on a GPU as many as fit')
@@ -96,6 +126,8 @@ def main():
     parser.add_argument('--tables', default='', help='names with commas; without it all, and the few-shot runs')
     parser.add_argument('--epochs', type=int, help='of each stage, for a trial')
     parser.add_argument('--image-size', type=int, help='for a trial')
+    parser.add_argument('--pages', action='store_true', help='make the pages too')
+    parser.add_argument('--out', default='paper_figures', help='their folder')
     args = parser.parse_args()
     seeds = parse_seeds(args.seeds)
     tables = parse_names(args.tables, TABLES, 'table') if args.tables else None
@@ -111,6 +143,12 @@ def main():
     start = time.perf_counter()
     failed = made(tasks, args.processes)
     print(f'{len(tasks) - len(failed)} of {len(tasks)} runs in {time.perf_counter() - start:.0f} s')
+    if args.pages:
+        pages = pages_of(t for t in tables or NOTEBOOKS if t in NOTEBOOKS) | ({} if tables or short else ALONE)
+        start = time.perf_counter()
+        wrong = written(pages, args.processes, seeds, args.out, short)
+        print(f'{len(pages) - len(wrong)} of {len(pages)} pages in {time.perf_counter() - start:.0f} s')
+        failed |= wrong
     for name, why in failed.items():
         print(f'failed: {name}: {why}')
     sys.exit(bool(failed))

@@ -33,6 +33,7 @@ ELSEWHERE = {
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
+    'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
     'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
     'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'python scripts/many_classes.py': ('tests/test_docs.py', 'def test_the_script_of_many_classes'),
