@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
-from tqdm.auto import tqdm
+from tqdm.asyncio import tqdm  # a text bar everywhere: that of tqdm.auto depends on what else is installed
 
 
 def testing() -> bool:

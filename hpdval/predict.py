@@ -166,6 +166,12 @@ def check_comparable(model: DualView, look: Wanted):
         )
 
 
+def _names_of(look: Wanted, label: str) -> list:  # of numbers
+    "Which of the names are those of a label."
+    c = look.labels.index(lookup(label, look.labels, 'class'))
+    return [i for i, of in enumerate(look.of) if of == c]
+
+
 class Classifier:
     "Probabilities and heat maps for any image, by a trained run."
 
@@ -303,11 +309,19 @@ class Classifier:
                 rows += found or [(name, None, np.nan)]
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
-    def _square_map(self, pixels, c: int) -> torch.Tensor:  # uint8 [1,3,S,S], class number -> [1,S,S]
+    def thresholds(self, classes=None) -> pd.Series:  # by label, in 0..1
+        "The probability that a label must reach to be decided for; `classes` as for `predict`."
+        look = wanted(self.classes if classes is None else classes)
+        return pd.Series(np.broadcast_to(self._decision(look, None, None).passes, len(look.labels)), look.labels)
+
+    def _square_map(self, pixels, label, classes, local) -> torch.Tensor:  # uint8 [1,3,S,S] -> [1,S,S]
         "The heat map of the picture as the model takes it."
-        text = self.model.local_texts()[[c]]
-        _, p = self.model.visual(self.pixels(pixels))
-        return heat_maps(p[0].float(), text, self.model.visual.grid, self.size)
+        look, model = wanted(self.classes), self.model
+        if classes is not None:
+            look, model, _ = self._look_for(classes, None)
+        texts = model.local_texts()[_names_of(look, label)]
+        _, p = self.model.visual(self.pixels(pixels), local)
+        return heat_maps(p[0].float(), texts, self.model.visual.grid, self.size).amax(0, keepdim=True)
 
     def _film_scores(self, frames, T: int, model, texts, pooling) -> torch.Tensor:  # uint8 [B*T,3,S,S] -> [B,n]
         "Scores of parts of a film, T frames each."
@@ -321,14 +335,16 @@ class Classifier:
     def heatmap(
         self,
         image,  # as for `predict`
-        label: str,  # a class of the run
+        label: str,  # a class of the run, or one of `classes`
+        classes=None,  # names to look for, as for `predict`
+        local=None,  # what a patch is embedded by, a key of `hpdval.clip.LOCALS`; None = as the run was trained
     ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
-        "Cosine of every place of the image with the local prompt of `label`. A `ValueError` where there is none."
-        c = self.classes.index(lookup(label, self.classes, 'class'))
+        """Cosine of every place of the image with the local prompt of `label`, the largest of those of its names. A
+        `ValueError` where there is none."""
         given = as_images(image)[0] if _is_one(image) else image
         image = open_image(given, Peak(*self.result.peak))  # a file object can be read once
         W, H = image.size
-        seen = self._square_map(self._image(image)[None], c)
+        seen = self._square_map(self._image(image)[None], label, classes, local)
         left, top, right, bottom = shown_part(W, H, self.transform)
         enlarged = F.interpolate(seen[None], size=(bottom - top, right - left), mode='bilinear')[0, 0]
         out = np.full((H, W), np.nan, np.float32)
@@ -441,9 +457,14 @@ class ExportedClassifier(Classifier):
             )
         return look, self.model, [self.classes.index(n) for n in look.names]
 
-    def _square_map(self, pixels, c: int) -> torch.Tensor:
-        maps = self.model.run('maps', pixels)[:, [c]]
-        return F.interpolate(maps, size=(self.size, self.size), mode='bilinear', align_corners=False)[0]
+    def _square_map(self, pixels, label, classes, local) -> torch.Tensor:
+        own = self.result.config['local']
+        if local not in (None, own):
+            raise ValueError(f'{self.model.file} has maps by {own}: leave local={local!r} out, or take the run itself')
+        look, _, numbers = self._look_for(classes, None)
+        maps = self.model.run('maps', pixels)[:, [numbers[i] for i in _names_of(look, label)]]
+        enlarged = F.interpolate(maps, size=(self.size, self.size), mode='bilinear', align_corners=False)
+        return enlarged[0].amax(0, keepdim=True)
 
     def _film_scores(self, frames, T: int, model, texts, pooling) -> torch.Tensor:
         ways = dict(mean=torch.mean, max=torch.amax)

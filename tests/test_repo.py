@@ -182,7 +182,8 @@ def test_the_extras_hold_what_the_commands_need():
     extras = {
         k: requirements([r for r in v if 'hpdval[' not in r]) for k, v in project['optional-dependencies'].items()
     }
-    assert {'papermill', 'jupyterlab'} <= extras['notebooks']
+    assert {'papermill', 'jupyterlab', 'ipywidgets'} <= extras['notebooks']
+    assert extras['browser'] == {'selenium'} and 'browser' not in str(project['optional-dependencies']['dev'])
     assert 'snakemake' in extras['sweep'] and {'nbdev', 'pytest'} <= extras['dev']
     assert 'transformers' in extras['siglip'] and {'onnx', 'onnxscript', 'onnxruntime'} == extras['export']
     assert 'hpdval[notebooks]' in str(project) and 'hpdval[sweep,siglip]' in str(project)
