@@ -33,10 +33,12 @@ ELSEWHERE = {
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
+    'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
     'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
     'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'python scripts/many_classes.py': ('tests/test_docs.py', 'def test_the_script_of_many_classes'),
     'python scripts/precision.py': ('tests/test_docs.py', 'def test_the_script_of_precision'),
+    'python scripts/example.py': ('tests/test_export.py', 'def test_the_script_finds_the_same'),
     'hpdval fetch': ('tests/test_fetch.py', "main, ['fetch', 'coco-lt'"),
     'accelerate launch': ('tests/test_parallel.py', 'def test_two_processes_give_what_one_gives'),
 }
