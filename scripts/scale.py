@@ -1,6 +1,7 @@
 """How much memory a run takes of how many images, and how long decoding takes: `python scripts/scale.py` generates
 photographs, runs HP-DVAL on them with a small CLIP of random weights, one epoch a stage, each size in a process of its
-own, and prints the peak of its anonymous memory. `--decode 2000` compares decoding with Pillow alone instead."""
+own, and prints the peak of its anonymous memory. `--decode 2000` compares decoding with Pillow alone instead, and
+`--film 250` reading a film with PyAV alone."""
 
 import argparse, json, os, re, statistics, subprocess, sys, tempfile, threading, time
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,58 @@ def decoding(n: int, rounds: int):
     print(f'| {n} | {seconds} | {ratio:.2f} |')
 
 
+def write_pan(file: Path, frames: int, width=1920, height=1080):
+    "A camera that moves over a picture with grain, coded as `ffmpeg` does by default."
+    from hpdval.video import write_film
+
+    rng = np.random.default_rng(0)
+    picture = np.asarray(photograph(rng, 2 * width, 2 * height), np.int16)
+    grain = rng.normal(0, 4, (5, height, width, 1)).astype(np.int16)
+
+    def seen(i):
+        x, y = (8 * i) % width, (4 * i) % height
+        return np.clip(picture[y : y + height, x : x + width] + grain[i % 5], 0, 255).astype(np.uint8)
+
+    write_film(file, map(seen, range(frames)), options=dict(preset='medium', crf='23'))
+
+
+def reading(n: int, rounds: int, **size):
+    "CPU seconds of reading a film: by PyAV alone, as the codec holds it and in RGB, and by the package; in turns."
+    import av
+
+    from hpdval.video import each_frame
+
+    def decoded(file):
+        with av.open(str(file)) as container:
+            stream = container.streams.video[0]
+            stream.thread_type = 'AUTO'
+            yield from container.decode(stream)
+
+    ways = {
+        'decoded, no more': decoded,
+        'decoded, and `to_ndarray` of each': lambda file: (f.to_ndarray(format='rgb24') for f in decoded(file)),
+        'each frame by `each_frame`': lambda file: each_frame(file, n),
+        '16 frames by `each_frame`': lambda file: each_frame(file, 16),
+    }
+    took = {way: [] for way in ways}
+    with tempfile.TemporaryDirectory() as d:
+        file = Path(d) / 'film.mp4'
+        write_pan(file, n, **size)
+        for _ in range(rounds + 1):
+            for way, read in ways.items():
+                start = time.process_time()
+                for _ in read(file):
+                    pass
+                took[way].append(time.process_time() - start)
+    took = {way: seconds[1:] for way, seconds in took.items()}  # the first round sets up
+    alone = took['decoded, no more']
+    print(f'| {n} frames | CPU s | ratio | least | most |\n|---|---|---|---|---|')
+    for way, seconds in took.items():
+        ratios = [a / b for a, b in zip(seconds, alone)]
+        cells = statistics.median(seconds), statistics.median(ratios), min(ratios), max(ratios)
+        print('|', way, '|', ' | '.join(f'{x:.2f}' for x in cells), '|')
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--images', default='2000,20000', help='training images')
@@ -138,13 +191,17 @@ def main():
     parser.add_argument('--copies', type=int, default=0, help='kept views of each image; 0 = a new one in each epoch')
     parser.add_argument('--epochs', type=int, default=1, help='of each stage')
     parser.add_argument('--decode', type=int, help='images to decode; nothing is trained')
+    parser.add_argument('--film', type=int, help='frames of a film to read; nothing is trained')
     parser.add_argument('--rounds', type=int, default=3, help='of decoding')
+    parser.add_argument('--width', type=int, default=1920, help='of the film, px; its height is 9/16 of it')
     parser.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         return child(Path(given.child[0]), json.loads(given.child[1]))
     if given.decode:
         return decoding(given.decode, given.rounds)
+    if given.film:
+        return reading(given.film, given.rounds, width=given.width, height=given.width * 9 // 16)
     options = dict(epochs1=given.epochs, epochs2=given.epochs, copies=given.copies)
     print('| training images | classes | views | after import, MB | peak, MB | seconds |\n|---|---|---|---|---|---|')
     for n in map(int, given.images.split(',')):

@@ -162,6 +162,14 @@ def test_the_script_of_scale(monkeypatch, capsys):
             assert after_import < peak < after_import + 2000
 
 
+def test_the_script_of_scale_reads_a_film(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', 'scripts/scale.py --film 20 --rounds 1 --width 128'.split())
+    runpy.run_path(str(ROOT / 'scripts/scale.py'), run_name='__main__')
+    title, line, *rows = capsys.readouterr().out.splitlines()
+    assert title.startswith('| 20 frames |') and len(rows) == 4
+    assert rows[0].split('|')[3:6] == [' 1.00 '] * 3
+
+
 PYTHON = [(p, b) for p in PAGES if str(p.relative_to(ROOT)) not in BLOCKS_ELSEWHERE for b in blocks(p, 'python')]
 
 

@@ -54,7 +54,7 @@ FEWSHOT = ('zero-shot', 'coop', 'hp-dval', 'dval')
 def few_images():
     "The first images of the embedded VOC-LT: a source."
     full = load_benchmark(method_config('zero-shot', 0, benchmark='icon-voc-lt'), progress=False)
-    return full._replace(train=full.train.at(range(96)), test=full.test.at(range(64)), digest='voc-lt-96-64')
+    return full._replace(train=full.train.at(range(64)), test=full.test.at(range(32)), digest='voc-lt-64-32')
 
 
 def scores_of(name, data):

@@ -298,7 +298,7 @@ def test_novel_labels_that_were_changed_are_measured_anew(tmp_path, monkeypatch)
 def test_base_classes_of_a_graph_are_scored_without_the_novel_ones(tmp_path, monkeypatch):
     "Label-graph prompts read a graph of all names that are asked for."
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
-    more = dict(epochs2=3, ema=0.0, lr2=0.05, batch_size=64, class_ctx=False, select='last', device='cpu')
+    more = dict(epochs2=1, ema=0.0, lr2=0.1, batch_size=64, class_ctx=False, select='last', device='cpu')
     result = run(make_config('label-graph', 'icon-voc-half', **more), progress=False)
     world = load_open(result.made_by, 64, progress=False)
     scores = open_scores(result, world, config_clip(result.made_by))
