@@ -1,7 +1,7 @@
 """The workflow that re-measures the paper: its jobs as Snakemake sees them, and a small part of it run by the local
 executor, interrupted and taken up again, in a copy of the repository."""
 
-import multiprocessing, os, re, shutil, subprocess, sys
+import multiprocessing, os, re, runpy, shutil, subprocess, sys
 from pathlib import Path
 
 import pytest, snakemake.cli
@@ -118,14 +118,18 @@ def test_a_sweep_goes_on_where_it_stopped_and_makes_again_what_changed(copy):
     assert planned(copy, *wanted('a')) == dict(page=1, total=1)
 
 
-def test_all_runs_in_a_pool_are_those_that_the_workflow_asks_for(copy):
+def test_all_runs_in_a_pool_are_those_that_the_workflow_asks_for(tmp_path, monkeypatch, capsys):
+    script = str(ROOT / 'scripts/all_runs.py')
     asked = ['--processes', '1', '--seeds', '0', '--tables', 'zero-shot', '--image-size', '32', '--pages']
-    env = os.environ | dict(HPDVAL_RUNS=str(copy / 'pool'), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
-    command = [sys.executable, str(ROOT / 'scripts/all_runs.py'), *asked]
-    done = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=300)
+    env = os.environ | dict(HPDVAL_RUNS=str(tmp_path), OMP_NUM_THREADS='1', PYTHONPATH=str(ROOT))
+    done = subprocess.run([sys.executable, script, *asked], env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     names = jobs([0], ['zero-shot'], image_size=32)
-    assert {f.stem for f in (copy / 'pool/jobs').iterdir()} == set(names)
+    assert {f.stem for f in (tmp_path / 'jobs').iterdir()} == set(names)
     assert f'{len(names)} of {len(names)} runs' in done.stdout
-    again = subprocess.run(command, cwd=copy, env=env, capture_output=True, text=True, timeout=300)
-    assert '0 of 0 runs' in again.stdout and '0 of 0 pages' in again.stdout  # none shows this table alone
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    monkeypatch.setattr('sys.argv', [script, *asked])
+    with pytest.raises(SystemExit) as stopped:  # nothing is left to be made
+        runpy.run_path(script, run_name='__main__')
+    said = capsys.readouterr().out
+    assert not stopped.value.code and '0 of 0 runs' in said and '0 of 0 pages' in said  # none shows this table alone
