@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 REPEATS = 5  # of each bare pass
+SMALL = dict(epochs1=1, epochs2=1, batch_size=256, image_size=32)
 
 
 def clocks() -> tuple:
@@ -64,11 +65,11 @@ def text_pass(tower, shape, learns, precision):
 
 
 def floors(tally: Counter, clip, precision) -> dict:
-    "The sum of all passes of a run, each kind timed bare: medians times their number."
+    "All passes of a run, each kind timed bare: medians times their number."
     import copy
 
     student = copy.deepcopy(clip.visual).requires_grad_(True)
-    wall = processor = 0.0
+    wall, processor, kinds = 0.0, 0.0, []
     for (kind, shape, learns), times in tally.items():
         tower = (student if learns else clip.visual) if kind == 'image' else clip.text
         work = (image_pass if kind == 'image' else text_pass)(tower, shape, learns, precision)
@@ -80,7 +81,8 @@ def floors(tally: Counter, clip, precision) -> dict:
             took.append((t.wall, t.processor))
         one = [statistics.median(s) for s in zip(*took)]
         wall, processor = wall + times * one[0], processor + times * one[1]
-    return dict(floor_wall=wall, floor_processor=processor)
+        kinds.append((kind, ' x '.join(map(str, shape)), 'forward and back' if learns else 'forward', times, *one))
+    return dict(floor_wall=wall, floor_processor=processor, kinds=kinds)
 
 
 def counted(clip) -> Counter:  # (image | text, shape, does it learn?) -> passes; filled from now on
@@ -161,13 +163,13 @@ def unpacked(commit: str, folder: Path) -> Path:
     return folder
 
 
-def in_turns(places: dict, options: dict, rounds: int, folder: Path) -> dict:  # name -> list of dicts
-    "The same run from nothing, by each version of the package in turn."
-    found = {name: [] for name in places}
-    for name, place in places.items():
+def in_turns(versions: dict, rounds: int, folder: Path) -> dict:  # name -> (environment, options); -> name -> list
+    "A run from nothing by each version of the package in turn, whose data are drawn before."
+    found = {name: [] for name in versions}
+    for place, options in versions.values():
         measured('data', options, place)
     for k in range(rounds):
-        for name, place in places.items():
+        for name, (place, options) in versions.items():
             runs = dict(HPDVAL_RUNS=str(folder / f'runs-{name}-{k}'))
             found[name].append(measured('run', options, place | runs))
     return found
@@ -177,6 +179,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--benchmark', default='icon-coco-lt')
     parser.add_argument('--epochs', type=int, default=0, help="of each stage; 0 = the benchmark's own")
+    parser.add_argument('--small', action='store_true', help='one epoch of images of 32 px, to try it')
+    parser.add_argument('--precision', default='fp32', help='of this commit; an older one has fp32')
     parser.add_argument('--before', help='a commit that runs in turns with this one')
     parser.add_argument('--rounds', type=int, default=1, help='of the turns')
     parser.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
@@ -184,13 +188,14 @@ def main():
     if given.child:
         return child(given.child[0], json.loads(given.child[1]))
     epochs = dict(epochs1=given.epochs, epochs2=given.epochs) if given.epochs else {}
-    options = dict(benchmark=given.benchmark, device='cpu') | epochs
+    options = dict(benchmark=given.benchmark, device='cpu') | epochs | (SMALL if given.small else {})
+    ours = options | dict(precision=given.precision)
     with tempfile.TemporaryDirectory() as d:
         folder = Path(d)
         here = dict(PYTHONPATH=str(ROOT), HPDVAL_CACHE=str(folder / 'cache'), HPDVAL_RUNS=str(folder / 'runs'))
-        measured('data', options, here)
-        whole, memo = measured('floors', options, here), measured('run', options, here)
-        first, again = page(options, here, folder), page(options, here, folder)
+        measured('data', ours, here)
+        whole, memo = measured('floors', ours, here), measured('run', ours, here)
+        _, again = page(ours, here, folder), page(ours, here, folder)
         print('| | wall, s | processor, s |\n|---|---|---|')
         rows = {
             'run, after import': (whole['wall'], whole['processor']),
@@ -203,10 +208,14 @@ def main():
         print(f"| that page behind its imports | {again['after_imports']:.2f} | |")
         over = (whole[k] / whole[f'floor_{k}'] for k in ('wall', 'processor'))
         print('| run over its passes | {:.3f} | {:.3f} |'.format(*over), flush=True)
+        print('\n| tower | input | pass | times | wall, s | processor, s |\n|---|---|---|---|---|---|')
+        for *kind, wall, processor in sorted(whole['kinds'], key=lambda k: -k[3] * k[5]):
+            print(f"| {' | '.join(map(str, kind))} | {kind[3] * wall:.2f} | {kind[3] * processor:.2f} |", flush=True)
         if given.before:
             there = unpacked(given.before, folder / 'before')
             before = dict(PYTHONPATH=str(there), HPDVAL_CACHE=str(folder / 'cache-before'))
-            turns = in_turns({given.before: before, 'now': here}, options, given.rounds, folder)
+            versions = {given.before: (before, options), 'now': (here, ours)}
+            turns = in_turns(versions, given.rounds, folder)
             print('\n| commit | wall, s | processor, s | mAP |\n|---|---|---|---|')
             for name, runs in turns.items():
                 wall, processor, mAP = (statistics.median(r[k] for r in runs) for k in ('wall', 'processor', 'mAP'))

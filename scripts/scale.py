@@ -28,15 +28,10 @@ def photograph(rng, width, height) -> Image.Image:
     return Image.fromarray(np.clip(np.asarray(soft) + noise, 0, 255).astype(np.uint8))
 
 
-def tested(n: int) -> int:
-    "Images to test on beside `n` to train."
-    return max(8, n // 20)
-
-
-def write(folder: Path, n: int, classes: int, width=296, height=224):
-    "Photographs as JPEG, and tables of them: of `n` training images and of some to test on."
+def write(folder: Path, n: int, n_test: int, classes: int, width=296, height=224):
+    "Photographs as JPEG, and tables of them."
     rng = np.random.default_rng(0)
-    for split, number in (('train', n), ('test', tested(n))):
+    for split, number in (('train', n), ('test', n_test)):
         (folder / split).mkdir()
         rows = []
         for i in range(number):
@@ -124,9 +119,8 @@ def passes(n: int, n_test: int, epochs: tuple) -> int:
     return stage1 + stage2 + 2 * (n_test + held)  # test and decide, after each stage
 
 
-def extrapolated(n: int, batch: int, took: dict) -> str:
+def extrapolated(n: int, n_test: int, batch: int, took: dict) -> str:
     "A table of what the paper's epochs would take, from a rehearsal of one epoch a stage."
-    n_test = tested(n)
     steps = math.ceil((n - round(HELD_OUT * n)) / batch)
     expected = passes(n, n_test, (1, 1))
     if abs(took['passed'] - expected) > 12 * PASS:
@@ -160,6 +154,7 @@ def child(folder: Path, options: dict):
     torch.manual_seed(0)
     save_file(open_clip.create_model(options['clip']).state_dict(), folder / 'random.safetensors')
     options |= dict(pretrained=str(folder / 'random.safetensors'), device='cpu')
+    options |= dict(mode='paper') if steps else {}
     cfg = make_config('hp-dval', 'own', lists=str(folder), image_root=str(folder), **options)
     if kept:
         train.IN_MEMORY = data.IN_MEMORY = kept * 10**6
@@ -172,11 +167,11 @@ def child(folder: Path, options: dict):
     print(json.dumps(took | (few.said(used) if few else {})))
 
 
-def measured(n: int, classes: int, options: dict) -> dict:
+def measured(n: int, n_test: int, classes: int, options: dict) -> dict:
     "What a run on `n` training images took, in a process and in folders of its own."
     with tempfile.TemporaryDirectory() as d:
         folder = Path(d)
-        write(folder, n, classes, options['size'] * 4 // 3 // 4 * 4, options['size'])
+        write(folder, n, n_test, classes, options['size'] * 4 // 3 // 4 * 4, options['size'])
         places = dict(HPDVAL_RUNS=str(folder / 'runs'), HPDVAL_CACHE=str(folder / 'cache'))
         command = [sys.executable, __file__, '--child', d, json.dumps(options)]
         done = subprocess.run(command, capture_output=True, text=True, env=os.environ | places)
@@ -205,7 +200,7 @@ def decoding(n: int, rounds: int) -> dict:
     with tempfile.TemporaryDirectory() as d:
         folder = Path(d)
         os.environ['HPDVAL_CACHE'] = str(folder / 'cache')
-        write(folder, n, 2, 640, 480)
+        write(folder, n, 1, 2, 640, 480)
         paths = [f'train/{i:06d}.jpg' for i in range(n)]
         took = {'hpdval': [], 'Pillow alone': []}
         for _ in range(rounds):
@@ -224,6 +219,7 @@ def decoding(n: int, rounds: int) -> dict:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--images', default='2000,20000', help='training images')
+    parser.add_argument('--test', type=int, default=0, help='test images; 0 = a twentieth, 8 at least')
     parser.add_argument('--classes', type=int, default=20)
     parser.add_argument('--copies', type=int, default=0, help='kept views of each image; 0 = a new one in each epoch')
     parser.add_argument('--epochs', type=int, default=1, help='of each stage')
@@ -252,14 +248,15 @@ def main():
     if not given.json:
         print(title)
     for n in map(int, given.images.split(',')):
-        m = measured(n, given.classes, options)
+        n_test = given.test or max(8, n // 20)
+        m = measured(n, n_test, given.classes, options)
         if given.json:
             print(json.dumps(dict(images=n) | m), flush=True)
             continue
         said = n, given.classes, given.copies or 'new', *(f'{m[name]:.0f}' for name in ('before', 'peak', 'seconds'))
         print(f"| {' | '.join(map(str, said))} |", flush=True)
         if given.steps:
-            print('', extrapolated(n, given.batch, m), sep='\n')
+            print('', extrapolated(n, n_test, given.batch, m), sep='\n')
 
 
 if __name__ == '__main__':
