@@ -862,11 +862,11 @@ class Renormalised(nn.Module):
         return f'{self.scale.flatten().tolist()}, {self.shift.flatten().tolist()}'
 
 # %% ../nbs/20_clip.ipynb #2dffaa35
-def _put_mlp(tower, D, device):
+def _put_mlp(tower, D):
     "Two new linear layers in place of the tower's projection."
     if isinstance(tower.visual, VisionTransformer):
         tower.visual.proj = None
-    blank = torch.zeros(1, 3, tower.size, tower.size, device=device)
+    blank = torch.zeros(1, 3, tower.size, tower.size, device=next(tower.parameters()).device)
     with torch.no_grad():
         width = tower(blank)[0].shape[-1]
     tower.embed = nn.Sequential(nn.Linear(width, D), nn.Tanh(), nn.Linear(D, D))
@@ -891,5 +891,5 @@ def make_student(
         if stats != PIXEL_STATS['official']:  # which is not normalised, for no tower
             tower.pixels = Renormalised(stats or (clip.mean, clip.std), own)
     if embedding == 'mlp':
-        _put_mlp(tower, clip.width, clip.text.positional_embedding.device)
+        _put_mlp(tower, clip.width)
     return tower

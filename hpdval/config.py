@@ -239,7 +239,7 @@ METHODS = {
         dict(**_BOTH_TOWERS, **_GLOBAL),
         'the ablation of LM-CLIP, IEEE Access 2025',
         official=_COSINE | dict(earliest1=1),
-        embedded=dict(lr1=1.25e-4, epochs1=4),
+        embedded=dict(lr1=2.5e-4, epochs1=8),
         usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8),
     ),
     'lm-clip': Method(

@@ -7,7 +7,7 @@ __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'impo
            'refuse_folder', 'atomic_write', 'parse_json', 'as_json', 'write_json', 'file_digest', 'text_digest',
            'write_sealed', 'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything',
            'wanted_device', 'get_device', 'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks',
-           'source_commit', 'environment']
+           'source_commit', 'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, secrets, shutil, subprocess, sys
@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.utils.checkpoint import checkpoint
-from tqdm.auto import tqdm
+from tqdm.asyncio import tqdm  # a text bar everywhere: that of tqdm.auto depends on what else is installed
 
 
 def testing() -> bool:
@@ -403,11 +403,18 @@ def source_commit():  # -> str or None
     return _git('describe', '--always', '--dirty', '--abbrev=12', '--exclude=*') or None
 
 
+@lru_cache(None)
+def package_digest() -> str:  # 12 hex digits
+    "The digest of all modules of the package, as they lie in its folder."
+    files = sorted(PACKAGE.glob('*.py'))
+    return text_digest(*(f'{f.name}\n{f.read_text(encoding="utf-8")}' for f in files))
+
+
 def environment(device: torch.device) -> dict:
-    "Device, commit and versions, as they go into a result."
+    "Device, digest of the package, commit and versions, as they go into a result."
     name = f'{device.type}, {torch.get_num_threads()} threads'
     if device.type == 'cuda':
         name = torch.cuda.get_device_name(device)
     packages = ('torch', 'open_clip_torch', 'timm', 'numpy')
     versions = {p: importlib.metadata.version(p) for p in packages} | dict(python=platform.python_version())
-    return dict(device=name, commit=source_commit(), versions=versions)
+    return dict(device=name, package=package_digest(), commit=source_commit(), versions=versions)

@@ -271,10 +271,11 @@ FEWSHOT_USUAL = {
 }
 # the methods of Table II: all that can
 FEWSHOT_ROWS = '''zero-shot coop cocoop dualcoop tai-dpt lamm label-graph label-graph-adapter
-fine-tuning lm-clip dval-lora dval hp-dval'''.split()
+fine-tuning fine-tuning-both lm-clip dval-lora dval hp-dval'''.split()
 TUNED_FEWSHOT = {
     'coop': dict(adapt_lr2=1.5e-2),
     'cocoop': dict(adapt_lr2=5e-3, adapt_epochs2=8),
+    'fine-tuning-both': dict(epochs1=8, adapt_lr1=3e-5, adapt_epochs1=8),
     'lm-clip': dict(epochs1=4, adapt_lr1=3e-5, adapt_epochs1=4),
     'dval-lora': dict(adapt_lr1=2e-3),
     'dualcoop': dict(adapt_lr2=5e-4),

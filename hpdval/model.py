@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['seeded', 'check_apart', 'mean_of_templates', 'LowRank', 'add_lora', 'is_thin', 'Adapter', 'add_adapters', 'add_thin',
            'tower_params', 'DualView', 'build_model', 'model_state', 'restore', 'for_classes', 'scores_itself',
-           'check_views', 'check_no_ensemble', 'as_trained']
+           'per_view_scores', 'compares_names', 'check_views', 'check_no_ensemble', 'as_trained']
 
 # %% ../nbs/26_model.ipynb #3968755c
 import copy
@@ -19,10 +19,10 @@ from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 import torch.nn.functional as F
 
-from .align import HEADS, dual_view, patches_used
+from .align import HEADS, SCORES, dual_view, patches_used
 from .clip import Clip, make_student
 from .config import Config, inference_score, stages
-from .core import autocast, precision_on
+from .core import autocast, lookup, precision_on
 from .data import ENSEMBLES
 from .prompts import PROMPTS, all_templates, ensemble, prompt_ids
 
@@ -307,6 +307,19 @@ def for_classes(model: DualView, classes) -> DualView:
 def scores_itself(model: DualView) -> bool:
     "Do a head or prompts score in their own way, and not by a mixture of the two views (eq. 5)?"
     return model.use_learned and (model.head.learns or model.prompts.own_score)
+
+
+def per_view_scores(model: DualView, similarities) -> torch.Tensor:
+    "What the judging score makes of the similarities of one view, a row for each image."
+    return lookup(inference_score(model.cfg), SCORES, 'score').per_view(torch.tensor(similarities))
+
+
+def compares_names(model: DualView) -> bool:
+    "Does the score of a name depend on which other names are asked for?"
+    if model.use_learned and model.prompts.compares_names:
+        return True
+    two = [[0.3, 0.1]]
+    return not scores_itself(model) and per_view_scores(model, two).tolist() != torch.tensor(two).tolist()
 
 
 def check_views(model: DualView, advice='take a run of another method, such as hp-dval'):

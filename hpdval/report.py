@@ -209,7 +209,7 @@ def provenance(
         also,
         f'({settings})' if settings else '',
         environment['device'],
-        f"code {summary['code']}",
+        f"code {environment.get('package') or 'not recorded'}",
         f"commit {environment['commit'] or 'not recorded'}.",
     ]
     return ', '.join(p for p in parts if p)

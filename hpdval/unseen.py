@@ -17,9 +17,8 @@ from .config import Config
 from .core import check_number, get_device
 from .experiment import Result, config_clip, load_model
 from .metrics import as_arrays, average_precision, mean_interval
-from .model import build_model, for_classes
+from .model import build_model, compares_names, for_classes
 from .paper import kept
-from .predict import compares_names
 from .prompts import fixed_prompts
 from .sources import OpenWorld, content_digest, load_open
 from .train import Pixels, predict_scores

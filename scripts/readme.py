@@ -1,4 +1,5 @@
-"""README.md from nbs/index.ipynb, and the tables of docs/: `python scripts/readme.py` writes, `--check` only compares.
+"""README.md from nbs/index.ipynb, the tables of docs/, and docs/results.csv: `python scripts/readme.py` writes,
+`--check` only compares.
 
 Markdown cells stay as they are, with links as seen from the root; code and its text stand in fences; pictures are not
 embedded.
@@ -110,6 +111,51 @@ def modes_overview():
     return table.to_markdown(index=False, disable_numparse=True) + f'\n\n{note("modes/modes")}'
 
 
+# Every number of every seed, for others' plots
+
+
+COLUMNS = ('page', 'row', 'method', 'benchmark', 'seed', 'group', 'mAP', 'run')
+
+
+def summaries(data):
+    "The summaries in a file of results: one, or several by name."
+    found = [data] if 'methods' in data else data.values()
+    return [s for s in found if isinstance(s, dict) and 'methods' in s]
+
+
+def lines_of_a_row(summary, row, said):
+    "Seed, group, mAP and run of a row: of a long-tailed one by group of classes, of a few-shot one by shots."
+    seeds, hashes = summary['seeds'], said['hashes']
+    if isinstance(said['by_seed'], dict):
+        for i, (shots, episodes) in enumerate(said['by_seed'].items()):
+            for j, values in enumerate(episodes):
+                yield seeds[j], shots, sum(values) / len(values), hashes[i * len(seeds) + j]
+        return
+    for seed, groups, run in zip(seeds, said['by_seed'], hashes):
+        for group, value in groups.items():
+            yield seed, group, value, run
+
+
+def every_number():
+    "The lines of results.csv: of each page that keeps its seeds, each row, seed and group; mAP in percent."
+    for file in sorted(FIGURES.glob('**/*.json')):
+        data = json.loads(file.read_text(encoding='utf-8'))
+        for summary in summaries(data) if isinstance(data, dict) else []:
+            for row, said in summary['methods'].items():
+                if 'by_seed' not in said or row not in summary.get('configs', {}):
+                    continue
+                method, benchmark = summary['configs'][row]['method'], summary['data'].split()[0]
+                about = file.relative_to(FIGURES).parent.as_posix(), row, method, benchmark
+                for seed, group, value, run in lines_of_a_row(summary, row, said):
+                    yield *about, seed, group, f'{value:.3f}', run
+
+
+def results_csv():
+    "The text of docs/results.csv."
+    table = pd.DataFrame(every_number(), columns=COLUMNS)
+    return table.to_csv(index=False, lineterminator='\n')
+
+
 TABLES = {f.__name__: f for f in (measured, whole, short, claims, statements, modes, modes_overview)}
 
 
@@ -180,6 +226,7 @@ def files():
     notebook = index()
     yield root / 'nbs/index.ipynb', json.dumps(notebook, indent=1, ensure_ascii=False) + '\n'
     yield root / 'README.md', readme(notebook)
+    yield root / 'docs/results.csv', results_csv()
     for page in sorted((root / 'docs').glob('*.md')):
         text = page.read_text(encoding='utf-8')
         if MARK.search(text):

@@ -23,7 +23,9 @@ with warnings.catch_warnings():
     from hpdval.metrics import average_precision, bootstrap_ci, group_means, mean_interval, threshold_metrics
     from hpdval.weights import load_weights
     from hpdval.config import make_config
-    from hpdval.experiment import compare
+    from hpdval.core import file_digest, write_sealed
+    from hpdval.experiment import EXAMPLE, Result, compare
+    from hpdval.export import export_run
     from hpdval.paper import quoted
     from hpdval.photographs import long_tailed
     from hpdval.predict import Classifier, as_images, run_folder, wanted
@@ -306,6 +308,16 @@ TABLE = 'path,labels\n{}.png,cat\n{}.png,dog\n'
 OWN = {f'{c}.png': '' for c in 'abcdef'} | {'train.csv': TABLE.format('a', 'b'), 'test.csv': TABLE.format('c', 'd')}
 FOLDERS = {f'{split}/{name}.png': '' for split in ('train', 'test') for name in ('cat/1', 'dog/2')}
 THREE = 'train.csv, test.csv, val.csv: rename it, or move it away'
+
+
+def an_export(folder, content):
+    "An ONNX file with this content, and beside it what belongs to one that says `onnx`."
+    whole = file_digest(put(folder, 'model.onnx', b'onnx'))
+    run = vars(Result.load(EXAMPLE)) | dict(folder='')
+    about = dict(format=1, run=run, files=dict(onnx=whole), classes=[], size=64, transform='clip', outputs=['scores'])
+    write_sealed(folder / 'model.json', about)
+    return put(folder, 'model.onnx', content)
+
 
 CASES = [
     Case(
@@ -1413,6 +1425,30 @@ CASES = [
         'the results of several seeds',
         lambda: Classifier.load([1, 2]),
         "give the folder of a run, or its Result, got list '[1, 2]'",
+    ),
+    Case(
+        'Exported runs',
+        '`Classifier.load` of an ONNX file without what an export writes beside it',
+        lambda f: Classifier.load(put(f, 'model.onnx', b'onnx')),
+        'no file model.json: an export is model.onnx and model.json, which lie together; hpdval export writes both',
+    ),
+    Case(
+        'Exported runs',
+        'the same with a file that was changed',
+        lambda f: Classifier.load(an_export(f, b'changed')),
+        'model.onnx is not the file that model.json belongs to: export the run again',
+    ),
+    Case(
+        'Exported runs',
+        'the same with one that is no ONNX',
+        lambda f: Classifier.load(an_export(f, b'onnx'), device='cpu'),
+        'model.onnx cannot be run (~): export the run again',
+    ),
+    Case(
+        'Exported runs',
+        'an export into a folder with something else',
+        lambda f: export_run(Result.load(EXAMPLE), put(f, 'thesis.docx', '').parent),
+        '. holds something else than an export of this run: give another folder',
     ),
     asked(
         'Tables and figures',

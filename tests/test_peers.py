@@ -8,9 +8,8 @@ from test_clip import alone, entering, naive_pool, small_resnet
 from hpdval.clip import as_clip, load_clip
 from hpdval.config import make_config, run_key
 from hpdval.experiment import load_benchmark, run
-from hpdval.model import build_model, for_classes
+from hpdval.model import build_model, compares_names, for_classes
 from hpdval.peers import SENTENCES, pair_score, training_texts
-from hpdval.predict import compares_names
 from hpdval.train import Pixels, predict_scores, stage2_losses, text_batch, text_losses, texts_of
 
 TINY = dict(benchmark='icon-voc-lt', device='cpu', epochs2=2, empty_classes='keep', select='last')

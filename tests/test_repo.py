@@ -182,9 +182,10 @@ def test_the_extras_hold_what_the_commands_need():
     extras = {
         k: requirements([r for r in v if 'hpdval[' not in r]) for k, v in project['optional-dependencies'].items()
     }
-    assert {'papermill', 'jupyterlab'} <= extras['notebooks']
+    assert {'papermill', 'jupyterlab', 'ipywidgets'} <= extras['notebooks']
+    assert extras['browser'] == {'selenium'} and 'browser' not in str(project['optional-dependencies']['dev'])
     assert 'snakemake' in extras['sweep'] and {'nbdev', 'pytest'} <= extras['dev']
-    assert 'transformers' in extras['siglip']
+    assert 'transformers' in extras['siglip'] and {'onnx', 'onnxscript', 'onnxruntime'} == extras['export']
     assert 'hpdval[notebooks]' in str(project) and 'hpdval[sweep,siglip]' in str(project)
 
 
@@ -199,7 +200,8 @@ def test_readme_and_docs_are_in_step_with_what_was_measured():
 
 
 LINK = re.compile(r'(?:\]\(|(?:src|href)=")([^)"\s]+)')
-PAGES = [ROOT / 'README.md', ROOT / 'tests/data/README.md', *sorted((ROOT / 'docs').glob('*.md'))]
+CARDS = [ROOT / f'hpdval/{name}/README.md' for name in ('weights', 'example')]
+PAGES = [ROOT / 'README.md', ROOT / 'tests/data/README.md', *CARDS, *sorted((ROOT / 'docs').glob('*.md'))]
 UNKNOWN = [  # documents that a reader does not have
     r'\bstudy\.md|\bstudy [A-F]\d?\b|\bA2 row',
     r'\bcontract C\d|\((?:C\d+)\)',

@@ -41,7 +41,13 @@ from hpdval.report import (
     visibility_table,
 )
 
-WHERE = dict(data='DATA', weights='WEIGHTS', seeds=[0], code='c0de', environment=dict(device='cpu', commit='c0ffee'))
+WHERE = dict(
+    data='DATA',
+    weights='WEIGHTS',
+    seeds=[0],
+    code='c0de',
+    environment=dict(device='cpu', package='c0de', commit='c0ffee'),
+)
 
 
 def summary(*methods, **params):

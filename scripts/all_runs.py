@@ -1,0 +1,158 @@
+"""Every run of the tables, in processes that live on: `python scripts/all_runs.py --processes 12`.
+
+Where a run takes seconds, as on a GPU, starting a process for each takes longer than the runs. What is made here is
+what `snakemake` asks for, and it then makes the pages alone; `--pages` makes them here, as many at a time. What is
+there is not made again; what fails is named at the end, and the rest goes on.
+"""
+
+import argparse, multiprocessing, os, shlex, subprocess, sys, time
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from pathlib import Path
+from typing import NamedTuple
+
+from tqdm import tqdm
+
+from hpdval.config import parse_names, parse_seeds
+from hpdval.fewshot import FEWSHOT_ROWS
+from hpdval.paper import LOCAL_VIEWS, TABLES, jobs
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / 'workflow'))
+from pages import ALONE, NOTEBOOKS, page_words, pages_of  # noqa: E402
+
+WORLDS = {'icon-coco-fsl': 'icon-coco-lt', 'icon-voc-fsl': 'icon-voc-lt'}
+LIVES = 40  # runs of a process on average, before another takes its place
+
+
+class Task(NamedTuple):
+    "A run as a process is told of it."
+
+    name: str
+    words: tuple = ()  # of `hpdval run`
+    mark: str = ''  # the file that tells Snakemake that it is done
+    few: dict = {}  # or what `compare_fewshot` is asked for
+
+
+def table_tasks(seeds, tables, short) -> list:
+    "The jobs of the tables, those that build on no other first."
+    folder = Path(os.environ.get('HPDVAL_RUNS', 'runs')) / 'jobs'
+    found = jobs(seeds, tables, **short)
+    ordered = sorted(found.items(), key=lambda item: item[1].after is not None)
+    return [Task(' '.join(job.words), tuple(job.words), str(folder / f'{name}.done')) for name, job in ordered]
+
+
+def fewshot_tasks(seeds, methods=FEWSHOT_ROWS) -> list:
+    "The few-shot runs of Table II, base trainings first; those by values too."
+    asked = [dict(methods=m, benchmark=world) for world in WORLDS for m in methods]
+    for world, stills in WORLDS.items():
+        by_values = dict(benchmark=world, local='values', **LOCAL_VIEWS[stills]['values'])
+        asked += [dict(methods=m, **by_values) for m in methods if m in ('dval', 'hp-dval')]
+    tasks = []
+    for shots in (0, 1, 5):
+        for few in asked:
+            name = ' '.join(map(str, few.values()))
+            tasks += [Task(f'{name}, {shots} shots, seed {s}', few=few | dict(seeds=[s], shots=shots)) for s in seeds]
+    return tasks
+
+
+def done(task: Task) -> float:  # seconds
+    "Make a run in this process. Raises what the run raises."
+    from hpdval.command import main
+    from hpdval.fewshot import fewshot_config, run_fewshot
+
+    start = time.perf_counter()
+    if task.words:
+        main(['run', *task.words, '--quiet'], standalone_mode=False)
+        mark = Path(task.mark)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+    else:
+        few = dict(task.few)
+        method, seeds = few.pop('methods'), few.pop('seeds')
+        run_fewshot(*fewshot_config(method, seeds[0], for_all=True, **few), progress=False)
+    return time.perf_counter() - start
+
+
+def silent():
+    "What runs print would tear the progress bar."
+    sys.stdout = open(os.devnull, 'w')
+
+
+def made(tasks: list, processes: int) -> dict:  # name -> error
+    "Make all; what failed, and why. Processes are replaced now and then, and what breaks one is named."
+    spawn = multiprocessing.get_context('spawn')
+    failed, many = {}, LIVES * processes
+    with tqdm(desc='runs', total=len(tasks)) as bar:
+        for start in range(0, len(tasks), many):
+            with ProcessPoolExecutor(processes, spawn, silent) as pool:
+                left = {pool.submit(done, t): t.name for t in tasks[start : start + many]}
+                for future in as_completed(left):
+                    bar.update()
+                    if error := future.exception():
+                        failed[left[future]] = f'{type(error).__name__}: {error}'
+    return failed
+
+
+def write_page(file: str, page, seeds, out, short) -> str:  # what went wrong; '' = nothing
+    "Run a page's notebook; the copy with its outputs lies where Snakemake would put it."
+    copy = Path(os.environ.get('HPDVAL_RUNS', 'runs'), 'pages', f'{file}.ipynb')
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    words = [
+        str(ROOT / f'nbs/{page.notebook}.ipynb'),
+        str(copy),
+        *shlex.split(page_words(file, page, seeds, out, **short)),
+    ]
+    command = [sys.executable, '-m', 'papermill', *words]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    said = done.stderr.strip().splitlines() or ['it said nothing']
+    return said[-1] if done.returncode else ''
+
+
+def written(pages: dict, processes: int, *how) -> dict:  # name -> what went wrong
+    "Make all pages."
+    failed = {}
+    with ThreadPoolExecutor(processes) as pool:
+        left = {pool.submit(write_page, file, page, *how): file for file, page in pages.items()}
+        for future in tqdm(as_completed(left), 'pages', len(left)):
+            if why := future.result():
+                failed[left[future]] = why
+    return failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, help='at a time; on a GPU as many as fit')
+    parser.add_argument('--seeds', default='0,1,2')
+    parser.add_argument('--tables', default='', help='names with commas; without it all, and the few-shot runs')
+    parser.add_argument('--epochs', type=int, help='of each stage, for a trial')
+    parser.add_argument('--image-size', type=int, help='for a trial')
+    parser.add_argument('--pages', action='store_true', help='make the pages too')
+    parser.add_argument('--out', default='paper_figures', help='their folder')
+    args = parser.parse_args()
+    seeds = parse_seeds(args.seeds)
+    tables = parse_names(args.tables, TABLES, 'table') if args.tables else None
+    short = dict(epochs1=args.epochs, epochs2=args.epochs, image_size=args.image_size)
+    short = {k: v for k, v in short.items() if v is not None}
+    os.environ.setdefault('OMP_NUM_THREADS', '1')
+    tasks = table_tasks(seeds, tables, short)
+    if not tables and not short:
+        few = fewshot_tasks(seeds)
+        bases = [t for t in few if not t.few['shots']]
+        tasks = bases + tasks + [t for t in few if t.few['shots']]
+    tasks = [t for t in tasks if not (t.mark and Path(t.mark).exists())]
+    start = time.perf_counter()
+    failed = made(tasks, args.processes)
+    print(f'{len(tasks) - len(failed)} of {len(tasks)} runs in {time.perf_counter() - start:.0f} s')
+    if args.pages:
+        pages = pages_of(t for t in tables or NOTEBOOKS if t in NOTEBOOKS) | ({} if tables or short else ALONE)
+        start = time.perf_counter()
+        wrong = written(pages, args.processes, seeds, args.out, short)
+        print(f'{len(pages) - len(wrong)} of {len(pages)} pages in {time.perf_counter() - start:.0f} s')
+        failed |= wrong
+    for name, why in failed.items():
+        print(f'failed: {name}: {why}')
+    sys.exit(bool(failed))
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,246 @@
+"""The run in the package is what its card says; what is exported computes the same, or is refused in a line."""
+
+import hashlib, json, re, runpy
+from pathlib import Path
+
+import numpy as np, pytest, torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file
+
+from hpdval import Classifier
+from hpdval.clip import load_clip
+from hpdval.command import main
+from hpdval.config import learns, make_config
+from hpdval.core import read_sealed, write_sealed
+from hpdval.decide import Decision
+from hpdval.experiment import EXAMPLE, Result, load_benchmark
+from hpdval.export import CLOSE, Baked, Exported, as_onnx, check_exportable, export_run, largest_difference
+from hpdval.export import onnx_session, probe
+from hpdval.metrics import average_precision
+from hpdval.model import build_model
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope='module')
+def data():
+    return load_benchmark(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+
+
+@pytest.fixture(scope='module')
+def example():
+    return Classifier.load('example', device='cpu')
+
+
+@pytest.fixture(scope='module')
+def exported(tmp_path_factory):
+    "The run in the package, exported by the command."
+    folder = tmp_path_factory.mktemp('exported') / 'here'
+    done = CliRunner().invoke(main, ['export', 'example', str(folder), '--json'])
+    assert done.exit_code == 0, done.output
+    assert set(json.loads(done.stdout)['files']) == {'README.md', 'model.json', 'model.onnx', 'model.safetensors'}
+    return folder
+
+
+def pictures(data, n=None):
+    return list(data.test.images[:n].permute(0, 2, 3, 1).numpy())
+
+
+def by_image(table, classes, column='probability'):
+    return table.pivot(index='image', columns='label', values=column)[classes].to_numpy()
+
+
+# The run in the package
+
+
+def test_its_card_says_what_lies_there():
+    card, r = (EXAMPLE / 'README.md').read_text(encoding='utf-8'), Result.load(EXAMPLE)
+    digest = hashlib.sha256((EXAMPLE / 'model.safetensors').read_bytes()).hexdigest()
+    assert f'`{digest}`' in card and r.file('model.safetensors') and r.file('scores.npy')
+    assert f"| {r.mAP['total']:.1f} % |" in card
+    assert ' / '.join(f'{r.mAP[g]:.1f}' for g in ('head', 'medium', 'tail')) + ' %' in card
+    assert f"| {r.decided['ECE_before']:.3f}, {r.decided['ECE']:.3f} |" in card
+    assert f"| {r.decided['OF1']:.1f}, {r.decided['CF1']:.1f} % |" in card
+    assert f"classes is {r.decided['OP']:.0f} %" in card and f"those {r.decision['images']} images" in card
+    assert (r.config['method'], r.config['benchmark'], r.config['seed']) == ('hp-dval', 'icon-voc-lt', 0)
+    assert sum(f.stat().st_size for f in EXAMPLE.iterdir()) < 5_000_000
+    assert {t.dtype for k, t in load_file(EXAMPLE / 'model.safetensors').items() if '.' in k} == {torch.float16}
+
+
+def test_its_numbers_come_out_again(example, data, capfd):
+    "Pictures in, and the mAP of its card comes out; by today's code, whatever made it."
+    probabilities = by_image(example.predict(pictures(data)), example.classes)
+    np.testing.assert_allclose(probabilities, example.result.probabilities, atol=1e-4)
+    ap = 100 * average_precision(probabilities, data.test.targets)
+    assert ap.mean() == pytest.approx(example.result.mAP['total'], abs=0.1)
+    assert 'other code' not in capfd.readouterr().err
+
+
+def test_the_script_finds_the_same(monkeypatch, capsys):
+    names = runpy.run_path(str(ROOT / 'scripts/example.py'))
+    assert names['check']() < 1e-5
+    monkeypatch.setattr('sys.argv', ['scripts/example.py', '--check'])
+    runpy.run_path(str(ROOT / 'scripts/example.py'), run_name='__main__')
+    assert capsys.readouterr().out == ''
+
+
+def test_a_folder_called_example_is_another(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'example').mkdir()
+    assert Classifier.load('example', device='cpu').result.folder == str(EXAMPLE)
+    assert "'example' is the run in the package; for the folder of this name write ./example" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match='no finished run in example'):
+        Classifier.load('./example')
+
+
+# An exported run
+
+
+def test_it_scores_the_test_images_as_the_run_does(exported, example, data):
+    c = Classifier.load(exported / 'model.onnx', device='cpu')
+    probabilities = by_image(c.predict(pictures(data)), c.classes)
+    np.testing.assert_allclose(probabilities, example.result.probabilities, atol=CLOSE)
+    graph = Exported(exported)
+    np.testing.assert_allclose(graph(data.test.images), example.result.scores, atol=CLOSE)
+    np.testing.assert_allclose(graph.run('probabilities', data.test.images), example.result.probabilities, atol=CLOSE)
+    with pytest.raises(ValueError, match='unknown output of .*: .score.'):
+        graph.run('score', data.test.images[:1])
+
+
+def test_it_answers_whatever_it_is_asked(exported, example, data, tmp_path):
+    wide = Image.fromarray(np.hstack(pictures(data, 2)))
+    wide.save(tmp_path / 'a.png')
+    c = Classifier.load(exported)
+    for asked in (dict(top=3), dict(decide='threshold'), dict(decide='top-k'), dict(classes=['dog', ['cat', 'sofa']])):
+        here, there = (one.predict([tmp_path / 'a.png', *pictures(data, 5)], **asked) for one in (example, c))
+        assert there[['image', 'label']].equals(here[['image', 'label']])
+        np.testing.assert_allclose(there.probability, here.probability, atol=CLOSE)
+    for label in ('person', 'cow'):
+        np.testing.assert_allclose(c.heatmap(wide, label), example.heatmap(wide, label), atol=CLOSE)
+    with pytest.raises(ValueError, match="unknown class 'crow': did you mean 'cow'"):
+        c.heatmap(wide, 'crow')
+
+
+def test_the_command_reads_it(exported, data, tmp_path):
+    Image.fromarray(pictures(data, 1)[0]).save(tmp_path / 'a.png')
+    answers = []
+    for run in ('example', str(exported), str(exported / 'model.onnx')):
+        done = CliRunner().invoke(
+            main, ['predict', run, str(tmp_path / 'a.png'), '--device', 'cpu', '--decide', 'threshold']
+        )
+        assert done.exit_code == 0, done.output
+        answers.append(done.stdout)
+    assert len(set(answers)) == 1 and 'sofa' in answers[0]
+
+
+def test_its_card_has_data_weights_settings_results_and_limits(exported):
+    card, r = (exported / 'README.md').read_text(encoding='utf-8'), Result.load(EXAMPLE)
+    for heading in ('Use', 'Data and weights', 'Results', 'Limits', 'Settings'):
+        assert f'\n## {heading}\n' in card
+    for said in (r.hash, r.data, r.weights, f"{r.mAP['tail']:.1f} %", "'db-focal'", 'of photographs it says little'):
+        assert said in card, said
+    assert re.search(r'\| cow +\| 4 +\| 70.0 +\|', card)
+
+
+def copied(exported, folder):
+    folder.mkdir()
+    for f in exported.iterdir():
+        (folder / f.name).write_bytes(f.read_bytes())
+    return folder
+
+
+def test_a_file_that_was_changed_is_not_read(exported, tmp_path):
+    folder = copied(exported, tmp_path / 'a')
+    whole = (folder / 'model.onnx').read_bytes()
+    (folder / 'model.onnx').write_bytes(whole[:-100])
+    with pytest.raises(ValueError, match='model.onnx is not the file that model.json belongs to'):
+        Classifier.load(folder)
+    (folder / 'model.onnx').write_bytes(whole)
+    said = (folder / 'model.json').read_text()
+    (folder / 'model.json').write_text(said.replace('"slope": ', '"slope": 1'))
+    with pytest.raises(ValueError, match='model.json is damaged'):
+        Classifier.load(folder)
+    sealed = json.loads(said) | dict(format=2)
+    sealed.pop('check')
+    write_sealed(folder / 'model.json', sealed)
+    with pytest.raises(ValueError, match='model.json is of another version'):
+        Classifier.load(folder)
+    (folder / 'model.json').unlink()
+    with pytest.raises(FileNotFoundError, match='no file .*model.json: an export is model.onnx and model.json'):
+        Classifier.load(folder / 'model.onnx')
+
+
+def test_it_has_its_weights_and_its_method(exported, tmp_path):
+    with pytest.raises(ValueError, match='was exported with its weights: leave pretrained out'):
+        Classifier.load(exported, pretrained='a.pt')
+    with pytest.raises(ValueError, match="holds one run, of method 'hp-dval', and not 'coop'"):
+        Classifier.load(exported, method='coop')
+    with pytest.raises(ValueError, match="device 'mps': ONNX Runtime has no such device here"):
+        Classifier.load(exported, device='mps')
+    for name in ('a.onnx', 'a.json'):
+        (tmp_path / name).write_bytes((exported / f'model{name[1:]}').read_bytes())
+    assert Classifier.load(tmp_path / 'a.onnx').classes[0] == 'aeroplane'  # renamed, both alike
+
+
+def test_what_lies_there_is_not_overwritten(exported, tmp_path):
+    r = Result.load(EXAMPLE)
+    (tmp_path / 'thesis.docx').write_text('')
+    with pytest.raises(ValueError, match='holds something else than an export of this run'):
+        export_run(r, tmp_path)
+    with pytest.raises(ValueError, match='is a file, and an export is a folder'):
+        export_run(r, tmp_path / 'thesis.docx')
+    other = copied(exported, tmp_path / 'other')
+    sealed = read_sealed(other / 'model.json')
+    write_sealed(other / 'model.json', sealed | dict(run=sealed['run'] | dict(hash='0' * 12)))
+    with pytest.raises(ValueError, match='holds something else than an export of this run'):
+        export_run(r, other)
+
+
+def test_numbers_that_differ_are_not_left_behind(tmp_path, monkeypatch):
+    "Here the file is written from other pixels than those that it is compared on."
+    forward = Baked.forward
+
+    def changed(self, images):
+        first, *more = forward(self, images)
+        return first + 2e-4 * torch.compiler.is_exporting(), *more
+
+    monkeypatch.setattr(Baked, 'forward', changed)
+    with pytest.raises(ValueError, match='as ONNX, scores of 1 pictures differ from torch'):
+        export_run(Result.load(EXAMPLE), tmp_path / 'a')
+    assert not list(tmp_path.iterdir())
+
+
+def baked(method, **settings):
+    "A model whose prompts or head are not those of the start."
+    cfg, generator = make_config(method, 'icon-voc-lt', **settings), torch.Generator().manual_seed(0)
+    model = build_model(cfg, load_clip(), ['dog', 'cat', 'person', 'sofa'], 'cpu')
+    model.use_learned = learns(cfg)
+    for name, p in model.named_parameters():
+        if name.startswith(('prompts', 'head')) or name.endswith('.B'):
+            p.data += 0.05 * torch.randn(p.shape, generator=generator)
+    check_exportable(model, 'runs/a')
+    return Baked(model, Decision(slope=2.0, shift=-1.0, images=100))
+
+
+KINDS = [
+    ('linear-probe', dict()),  # a head
+    ('dualcoop', dict()),  # prompts that score themselves
+    ('dval-lora', dict(scoring='softmax', ensemble='mirror')),  # thin matrices, several views
+    ('label-graph-adapter', dict()),  # adapters, prompts of a graph
+]
+
+
+@pytest.mark.parametrize('method, settings', KINDS, ids=[k[0] for k in KINDS])
+def test_methods_of_every_kind(method, settings, tmp_path):
+    b, images = baked(method, **settings), probe(64)
+    as_onnx(b, images[:2], '{}').save(tmp_path / 'a.onnx', external_data=False)
+    assert largest_difference(b, onnx_session(tmp_path / 'a.onnx', 'cpu'), images, (1, 5)) < 2 * CLOSE
+    with torch.no_grad():
+        x = (images.float() / 255 - b.mean) / b.std
+        np.testing.assert_allclose(b(images)[0], b.model(x), atol=1e-5)
+
+
+def test_prompts_that_need_the_picture_are_refused():
+    with pytest.raises(ValueError, match="runs/a: prompts='conditional' are made anew for every picture"):
+        baked('cocoop')
