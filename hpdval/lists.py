@@ -225,7 +225,7 @@ def _join(
     rows,  # N lists of class ids
     lengths,  # how many labels a row may have where an image has several rows that differ: () | (1,) | (0, 1)
     notes,
-) -> tuple:  # n paths, n lists of class ids: one per image
+) -> tuple:  # n paths, n tuples of class ids: one per image
     "One row per image. A `ValueError` where rows of one image differ and are no long format."
     first, of = {}, {}  # name -> its first row, and that -> all of its rows where there are several
     for k, p in enumerate(paths):
@@ -246,9 +246,9 @@ def _join(
         repeats = sum(len(ks) - 1 for ks in again if ks not in joined)
         notes.append(f'{plural(repeats, "repeated row")} left out')
     kept = [*first.values()]
-    labels = (frozenset(c for row in of.get(k, (k,)) for c in rows[row]) for k in kept)
-    tidy = {}  # images with the same labels share one list
-    return [paths[k] for k in kept], [tidy.setdefault(of_one, sorted(of_one)) for of_one in labels]
+    labels = (tuple(sorted({c for row in of.get(k, (k,)) for c in rows[row]})) for k in kept)
+    tidy = {}  # images with the same labels share one tuple
+    return [paths[k] for k in kept], [tidy.setdefault(of_one, of_one) for of_one in labels]
 
 # %% ../nbs/11_lists.ipynb #3c4ceeba
 ALIKE = str.maketrans('авсенікморѕтухј\u03bf', 'abcehikmopstyxjo')  # Cyrillic letters and omicron -> Latin ones
@@ -570,14 +570,15 @@ def _typed(cell):
 
 def _records(path, text, delimiter):
     "(line number, cells) of every line that is not blank; a `ValueError` where quotes do not close."
-    reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter, skipinitialspace=True, strict=True)
+    lines = io.TextIOWrapper(io.BytesIO(text.encode()), 'utf-8', newline='')  # a StringIO takes four bytes a character
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
-        cells = [(reader.line_num, [_typed(c.strip()) for c in row]) for row in reader]
+        cells = ((reader.line_num, [_typed(c.strip()) for c in row]) for row in reader)
+        return [(i, row) for i, row in cells if any(row)]
     except csv.Error as e:
         raise ValueError(
             f'{path}: the CSV breaks off at line {reader.line_num} ({e}): close the quotes, double those in a cell'
         ) from None
-    return [(i, row) for i, row in cells if any(row)]
 
 
 def _even(path, text, delimiter):
@@ -628,7 +629,7 @@ def _rows(path, text, delimiter, notes):
     _refuse(path, bad, len(body), advice='quote a cell that holds the separator, and write all cells of a line')
     if any(len(r) > n for _, r in body):
         notes.append('separators at the end of the lines left out')
-    return names, [i for i, _ in body], [r[:n] for _, r in body]
+    return names, [i for i, _ in body], [r[:n] if len(r) > n else r for _, r in body]
 
 # %% ../nbs/11_lists.ipynb #78e60383
 TRUTH = dict(false=0, true=1)
@@ -862,7 +863,8 @@ def _split_cells(path, numbers, cells, sep, long, notes):
     found = sep or _separator(path, numbers, cells, long)
     if sep is None and found != ';':
         notes.append(f'labels separated by {found!r}')
-    return [[_bare(p) for p in c.split(found) if p.strip()] for c in cells]
+    bare = lru_cache(None)(_bare)  # one text for a name, however often it stands there
+    return [[bare(p) for p in c.split(found) if p.strip()] for c in cells]
 
 
 def _from_names(path, numbers, cells, sep, blanks, long, known, notes):

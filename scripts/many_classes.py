@@ -2,7 +2,7 @@
 on noise with a CLIP of random weights, and prints the peak of anonymous memory (pages of mapped files, which the system
 can take back, do not count) and the processor time of a step. `--plain` holds everything, as without chunks."""
 
-import argparse, threading, time
+import argparse, json, threading, time
 
 import open_clip, torch
 
@@ -62,6 +62,7 @@ def main():
     parser.add_argument('--steps', type=int, default=2)
     parser.add_argument('--precision', default='fp32')
     parser.add_argument('--plain', action='store_true')
+    parser.add_argument('--json', action='store_true', help='a line of JSON')
     given = parser.parse_args()
     if given.plain:
         hpdval.core.HELD = 1e18
@@ -79,6 +80,9 @@ def main():
             start = time.process_time()
             loss = training.step(lambda: losses(torch.arange(given.batch), 0, step))
             seconds.append(time.process_time() - start)
+    if given.json:
+        said = dict(peak=peak.bytes / 1e6, before=before / 1e6, processor=min(seconds))
+        return print(json.dumps(dict(classes=given.classes) | said))
     way = 'plain' if given.plain else 'in chunks'
     print(f'{given.clip}, {given.classes} classes, batch {given.batch}, {given.precision}, {way}:', end=' ')
     print(f'{peak.bytes / 1e9:.2f} GB at most, {before / 1e9:.2f} GB before the first step,', end=' ')

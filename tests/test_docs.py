@@ -7,12 +7,13 @@ its parameters: the notebook itself is run by `nbdev_test` and by test_notebooks
 import json, re, runpy, shlex
 from pathlib import Path
 
-import numpy as np, pytest
+import numpy as np, pytest, torch
 from click.testing import CliRunner
 from PIL import Image
 
 import hpdval
 from hpdval import command
+from hpdval.clip import load_clip
 from hpdval.core import write_json
 from hpdval.video import write_film
 from test_parallel import images
@@ -35,6 +36,8 @@ ELSEWHERE = {
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
     'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
     'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
+    'python scripts/projection.py': ('tests/test_docs.py', 'def test_the_script_of_projection'),
+    'python scripts/main_job.py': ('tests/test_docs.py', 'def test_the_script_of_the_main_job'),
     'python scripts/own_data.py': ('tests/test_docs.py', 'def test_pictures_as_own_data_score_as_the_world'),
     'python scripts/many_classes.py': ('tests/test_docs.py', 'def test_the_script_of_many_classes'),
     'python scripts/precision.py': ('tests/test_docs.py', 'def test_the_script_of_precision'),
@@ -168,6 +171,59 @@ def test_the_script_of_scale_reads_a_film(monkeypatch, capsys):
     title, line, *rows = capsys.readouterr().out.splitlines()
     assert title.startswith('| 20 frames |') and len(rows) == 4
     assert rows[0].split('|')[3:6] == [' 1.00 '] * 3
+
+
+def test_a_rehearsal_counts_what_it_leaves_out(monkeypatch, capsys):
+    words = 'scripts/scale.py --images 600 --test 150 --classes 3 --size 32 --batch 64 --steps 1'
+    monkeypatch.setattr('sys.argv', words.split())
+    runpy.run_path(str(ROOT / 'scripts/scale.py'), run_name='__main__')
+    *_, forward, step1, step2, views, rest, whole = capsys.readouterr().out.splitlines()
+    rows = [[float(c.replace(',', '')) for c in line.strip('|').split('|')[1:]] for line in (forward, step1, step2)]
+    assert all(one > 0 for one, _, _ in rows)
+    # 540 to train and 60 held out: 9 batches of 64; 20 and 10 epochs
+    assert [times for _, times, _ in rows] == [540 + 21 * 60 + 11 * 540 + 60 + 2 * (150 + 60), 180, 90]
+
+
+def test_the_script_of_projection(monkeypatch, capsys):
+    "Its tables are those of docs/scale.md; a hundred times the images take a hundred times as long."
+    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
+    found = runpy.run_path(str(ROOT / 'scripts/projection.py'), run_name='__main__')
+    assert capsys.readouterr().out.strip() in (ROOT / 'docs/scale.md').read_text(encoding='utf-8')
+    one, many = (sum(found['hours'](n, 8).values()) for n in (10**6, 10**8))
+    assert abs(many / one - 100) < 1e-6
+    assert sum(found['hours'](10**6, 64).values()) < one < sum(found['hours'](10**6, 1).values())
+
+
+def test_passes_are_counted_and_timed_bare():
+    "An image pass without gradients, one with, a text pass: what scripts/main_job.py counts, and what it adds up."
+    found = runpy.run_path(str(ROOT / 'scripts/main_job.py'), run_name='main_job')
+    clip = load_clip('mini')
+    tally = found['counted'](clip)
+    try:
+        clip.visual.requires_grad_(True)
+        x = torch.randn(2, 3, 64, 64)
+        clip.visual(x)
+        with torch.no_grad():
+            clip.visual(x)
+            clip.visual(x)
+            clip.text(clip.ids(['a dog', 'a cat']))
+    finally:
+        torch.nn.modules.module._global_forward_pre_hooks.clear()
+    shapes = {(kind, shape[0], learns): times for (kind, shape, learns), times in tally.items()}
+    assert shapes == {('image', 2, True): 1, ('image', 2, False): 2, ('text', 2, False): 1}
+    took = found['floors'](tally, clip, 'fp32')
+    assert len(took['kinds']) == 3 and took['floor_processor'] > 0
+    assert abs(took['floor_wall'] - sum(times * wall for *_, times, wall, _ in took['kinds'])) < 1e-9
+
+
+@pytest.mark.thorough
+def test_the_script_of_the_main_job(monkeypatch, capsys):
+    monkeypatch.setattr('sys.argv', 'scripts/main_job.py --small --benchmark icon-voc-lt --before HEAD'.split())
+    runpy.run_path(str(ROOT / 'scripts/main_job.py'), run_name='__main__')
+    said = capsys.readouterr().out
+    rows = {line.split('|')[1].strip(): line.split('|')[2:] for line in said.splitlines() if line.startswith('|')}
+    assert float(rows['the same from the memo'][0]) < float(rows['run, after import'][0])
+    assert rows['HEAD'][2] == rows['now'][2]  # mAP
 
 
 PYTHON = [(p, b) for p in PAGES if str(p.relative_to(ROOT)) not in BLOCKS_ELSEWHERE for b in blocks(p, 'python')]
