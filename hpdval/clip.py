@@ -73,7 +73,7 @@ def _place_by_place(attention, args):
 def lay_out_tokens(tower: nn.Module):
     "Let every attention of a tower have its tokens as `_place_by_place` says."
     for part in tower.modules():
-        if isinstance(part, nn.MultiheadAttention):
+        if isinstance(part, nn.MultiheadAttention) and _place_by_place not in part._forward_pre_hooks.values():
             part.register_forward_pre_hook(_place_by_place)
 
 # %% ../nbs/20_clip.ipynb #6b744fba
