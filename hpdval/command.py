@@ -377,9 +377,9 @@ def _methods() -> list:
 
 
 def _losses() -> list:
-    from hpdval.losses import LOSSES
+    from hpdval.config import CHOICES  # where all are known, those of other methods too
 
-    return [dict(name=n, modes=', '.join(modes)) for n, modes in LOSSES.items()]
+    return [dict(name=n, modes=', '.join(modes)) for n, modes in CHOICES['loss'].items()]
 
 
 def _sources() -> list:
