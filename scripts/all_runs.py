@@ -5,14 +5,16 @@ what `snakemake` asks for, and it then makes the pages alone; `--pages` makes th
 there is not made again; what fails is named at the end, and the rest goes on.
 """
 
-import argparse, multiprocessing, os, shlex, subprocess, sys, time
+import argparse, itertools, multiprocessing, os, shlex, subprocess, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import NamedTuple
 
 from tqdm import tqdm
 
-from hpdval.config import parse_names, parse_seeds
+from hpdval.config import check_folder, parse_names, parse_seeds
+from hpdval.core import check_number, runs_dir
 from hpdval.fewshot import FEWSHOT_ROWS
 from hpdval.paper import LOCAL_VIEWS, TABLES, jobs
 
@@ -21,7 +23,7 @@ sys.path.insert(0, str(ROOT / 'workflow'))
 from pages import ALONE, NOTEBOOKS, page_words, pages_of  # noqa: E402
 
 WORLDS = {'icon-coco-fsl': 'icon-coco-lt', 'icon-voc-fsl': 'icon-voc-lt'}
-LIVES = 40  # runs of a process on average, before another takes its place
+LIVES = 40  # runs of a process, before another takes its place
 
 
 class Task(NamedTuple):
@@ -35,7 +37,7 @@ class Task(NamedTuple):
 
 def table_tasks(seeds, tables, short) -> list:
     "The jobs of the tables, those that build on no other first."
-    folder = Path(os.environ.get('HPDVAL_RUNS', 'runs')) / 'jobs'
+    folder = runs_dir() / 'jobs'
     found = jobs(seeds, tables, **short)
     ordered = sorted(found.items(), key=lambda item: item[1].after is not None)
     return [Task(' '.join(job.words), tuple(job.words), str(folder / f'{name}.done')) for name, job in ordered]
@@ -73,29 +75,46 @@ def done(task: Task) -> float:  # seconds
     return time.perf_counter() - start
 
 
-def silent():
-    "What runs print would tear the progress bar."
+def _end_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def begin():
+    "What runs print would tear the progress bar; and a process whose parent was killed would wait on the GPU for ever."
     sys.stdout = open(os.devnull, 'w')
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def lane(left, failed: dict, bar):
+    "Make one task after the other, in a process that is replaced now and then, and after a task that broke it."
+    spawn = multiprocessing.get_context('spawn')
+    while first := next(left, None):
+        with ProcessPoolExecutor(1, spawn, begin) as pool:
+            for task in itertools.chain([first], itertools.islice(left, LIVES - 1)):
+                error = pool.submit(done, task).exception()
+                bar.update()
+                if error:
+                    failed[task.name] = f'{type(error).__name__}: {error}'
+                if isinstance(error, BrokenProcessPool):
+                    break
 
 
 def made(tasks: list, processes: int) -> dict:  # name -> error
-    "Make all; what failed, and why. Processes are replaced now and then, and what breaks one is named."
-    spawn = multiprocessing.get_context('spawn')
-    failed, many = {}, LIVES * processes
-    with tqdm(desc='runs', total=len(tasks)) as bar:
-        for start in range(0, len(tasks), many):
-            with ProcessPoolExecutor(processes, spawn, silent) as pool:
-                left = {pool.submit(done, t): t.name for t in tasks[start : start + many]}
-                for future in as_completed(left):
-                    bar.update()
-                    if error := future.exception():
-                        failed[left[future]] = f'{type(error).__name__}: {error}'
+    "Make all; what failed, and why. After an interrupt no other task is begun."
+    left, failed = iter(tasks), {}
+    with tqdm(desc='runs', total=len(tasks)) as bar, ThreadPoolExecutor(processes) as pool:
+        try:
+            for one in [pool.submit(lane, left, failed, bar) for _ in range(processes)]:
+                one.result()
+        finally:
+            [*left]
     return failed
 
 
 def write_page(file: str, page, seeds, out, short) -> str:  # what went wrong; '' = nothing
     "Run a page's notebook; the copy with its outputs lies where Snakemake would put it."
-    copy = Path(os.environ.get('HPDVAL_RUNS', 'runs'), 'pages', f'{file}.ipynb')
+    copy = runs_dir() / f'pages/{file}.ipynb'
     copy.parent.mkdir(parents=True, exist_ok=True)
     words = [
         str(ROOT / f'nbs/{page.notebook}.ipynb'),
@@ -119,6 +138,22 @@ def written(pages: dict, processes: int, *how) -> dict:  # name -> what went wro
     return failed
 
 
+def asked(args) -> tuple:  # seeds, tables (None = all), fields of `Config` for a trial, tasks
+    "What the words of the command mean. A `ValueError` for those that mean nothing."
+    check_number('--processes', args.processes, 1, whole=True)
+    check_folder(args.out, f'--out {args.out}')
+    seeds = parse_seeds(args.seeds)
+    tables = parse_names(args.tables, TABLES, 'table') if args.tables else None
+    short = dict(epochs1=args.epochs, epochs2=args.epochs, image_size=args.image_size)
+    short = {k: v for k, v in short.items() if v is not None}
+    tasks = table_tasks(seeds, tables, short)
+    if not tables and not short:
+        few = fewshot_tasks(seeds)
+        bases = [t for t in few if not t.few['shots']]
+        tasks = bases + tasks + [t for t in few if t.few['shots']]
+    return seeds, tables, short, tasks
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, help='at a time; on a GPU as many as fit')
@@ -129,16 +164,11 @@ def main():
     parser.add_argument('--pages', action='store_true', help='make the pages too')
     parser.add_argument('--out', default='paper_figures', help='their folder')
     args = parser.parse_args()
-    seeds = parse_seeds(args.seeds)
-    tables = parse_names(args.tables, TABLES, 'table') if args.tables else None
-    short = dict(epochs1=args.epochs, epochs2=args.epochs, image_size=args.image_size)
-    short = {k: v for k, v in short.items() if v is not None}
+    try:
+        seeds, tables, short, tasks = asked(args)
+    except (ValueError, OSError) as e:
+        parser.error(str(e))
     os.environ.setdefault('OMP_NUM_THREADS', '1')
-    tasks = table_tasks(seeds, tables, short)
-    if not tables and not short:
-        few = fewshot_tasks(seeds)
-        bases = [t for t in few if not t.few['shots']]
-        tasks = bases + tasks + [t for t in few if t.few['shots']]
     tasks = [t for t in tasks if not (t.mark and Path(t.mark).exists())]
     start = time.perf_counter()
     failed = made(tasks, args.processes)

@@ -1,7 +1,7 @@
 """The workflow that re-measures the paper: its jobs as Snakemake sees them, and a small part of it run by the local
 executor, interrupted and taken up again, in a copy of the repository."""
 
-import multiprocessing, os, re, runpy, shutil, subprocess, sys
+import multiprocessing, os, re, runpy, shutil, subprocess, sys, time
 from pathlib import Path
 
 import pytest, snakemake.cli
@@ -133,3 +133,74 @@ def test_all_runs_in_a_pool_are_those_that_the_workflow_asks_for(tmp_path, monke
         runpy.run_path(script, run_name='__main__')
     said = capsys.readouterr().out
     assert not stopped.value.code and '0 of 0 runs' in said and '0 of 0 pages' in said  # none shows this table alone
+
+
+@pytest.fixture
+def all_runs(tmp_path, monkeypatch):
+    "The script as a module, as its processes import it, and tasks that do what they are called."
+    (tmp_path / 'stub.py').write_text(
+        'import os\n'
+        'def done(task):\n'
+        '    if task.name == "killed":\n'
+        '        os._exit(1)\n'
+        '    if task.name == "wrong":\n'
+        '        raise ValueError("no")\n'
+        '    open(os.path.join(os.path.dirname(__file__), task.name), "w").close()\n'
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
+    import all_runs, stub
+
+    monkeypatch.setattr(all_runs, 'done', stub.done)
+    yield all_runs
+    del sys.modules['stub']
+
+
+def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_runs, tmp_path):
+    names = ['a', 'killed', 'b', 'wrong', 'c']
+    failed = all_runs.made([all_runs.Task(n) for n in names], 1)
+    assert failed.pop('wrong') == 'ValueError: no'
+    assert list(failed) == ['killed'] and failed['killed'].startswith('BrokenProcessPool')
+    assert all((tmp_path / n).exists() for n in 'abc')
+
+
+KILLED = """
+import multiprocessing, os, signal
+from concurrent.futures import ProcessPoolExecutor
+import all_runs
+
+with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), all_runs.begin) as pool:
+    print(pool.submit(os.getpid).result(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='needs /proc')
+def test_processes_end_when_all_runs_is_killed():
+    env = os.environ | dict(PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "scripts"}')
+    done = subprocess.run([sys.executable, '-c', KILLED], env=env, stdout=subprocess.PIPE, text=True, timeout=120)
+    left = Path('/proc', done.stdout.strip())
+    for _ in range(100):
+        if not left.exists() or 'State:\tZ' in (left / 'status').read_text():
+            return
+        time.sleep(0.1)
+    pytest.fail(f'process {left.name} waits for ever')
+
+
+@pytest.mark.parametrize(
+    'words, said',
+    [
+        ('--processes 0', '--processes must be a whole number of 1 or more, got 0'),
+        ('--processes -1', '--processes must be a whole number of 1 or more, got -1'),
+        ('--tables table9', "unknown table 'table9'"),
+        ('--seeds a', "seeds must be whole numbers with commas between them, such as 0,1,2; got 'a'"),
+        ('--epochs -1 --tables zero-shot,table4', 'epochs1 must be a whole number'),
+        (f'--out {__file__}', 'is a file: give a folder'),
+    ],
+)
+def test_words_of_all_runs_that_mean_nothing_end_in_a_line(words, said, monkeypatch, capsys):
+    script = str(ROOT / 'scripts/all_runs.py')
+    monkeypatch.setattr('sys.argv', [script, *words.split()])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(script, run_name='__main__')
+    assert stopped.value.code == 2 and said in capsys.readouterr().err.splitlines()[-1]
