@@ -261,9 +261,9 @@ def read_sealed(path) -> dict:
     "What `write_sealed` wrote. A `ValueError` for a file that is damaged, or is another."
     try:
         said = parse_json(Path(path).read_text(encoding='utf-8'))
-        if said.pop('check', None) != text_digest(json.dumps(said, sort_keys=True)):
+        if not isinstance(said, dict) or said.pop('check', None) != text_digest(json.dumps(said, sort_keys=True)):
             raise ValueError('its checksum is another')
-    except (ValueError, TypeError, AttributeError) as e:
+    except ValueError as e:
         raise ValueError(f'{path} is damaged, or of another version ({str(e).splitlines()[0]})') from None
     return said
 

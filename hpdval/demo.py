@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST', 'ENLARGED', 'BARS', 'DECIDED', 'OTHER', 'INK', 'LEGEND', 'LIKELIEST', 'UPLOAD', 'known_runs', 'Picture',
-           'world_of', 'scene_of', 'uploaded', 'Answer', 'answer', 'draw_answer', 'in_words', 'bars', 'as_html', 'Demo',
-           'demo']
+           'world_of', 'scene_of', 'uploaded', 'Answer', 'meant', 'answer', 'draw_answer', 'in_words', 'bars',
+           'as_html', 'Demo', 'demo']
 
 # %% ../nbs/46_demo.ipynb #ed882b45
 import base64, io
@@ -107,6 +107,13 @@ class Answer(NamedTuple):
     new: str  # the word, if the run was not trained on it
 
 
+def meant(word: str, classes) -> str:
+    "The class that a word names: the very same one, or one that differs by case or underscores; else the word."
+    word = ' '.join(word.split())
+    alike = [n for n in classes if spaced(n).lower() == spaced(word).lower()]
+    return word if word in classes or not alike else alike[0]
+
+
 def answer(
     c: Classifier,
     image,  # as for `Classifier.predict`, one
@@ -114,8 +121,7 @@ def answer(
     word='',  # another name to look for; '' = none
 ) -> Answer:
     "Probabilities, decided labels and maps. A `ValueError` for a word that the run, or its CLIP, cannot name."
-    word = ' '.join(word.split())
-    word = next((n for n in c.classes if spaced(n).lower() == spaced(word.lower())), word)
+    word = meant(word, c.classes)
     new = '' if word in c.classes else word
     classes = [*c.classes, new] if new else None
     table = c.predict(image, classes).drop(columns='image')
@@ -142,7 +148,7 @@ def _box(ax, box, width: int, shown: int):
 
 def draw_answer(a: Answer, picture: Picture) -> bytes:  # a PNG file
     "The picture, and the maps of a label beside it."
-    step = max(1, max(picture.image.size) // ENLARGED)
+    step = max(1, min(max(picture.image.size) // ENLARGED, min(picture.image.size) // 8))  # a crop keeps some pixels
     image = np.asarray(picture.image)[::step, ::step]
     n, tall = 1 + len(a.maps), min(max(image.shape[0] / image.shape[1], 0.5), 1.4)
     fig = Figure(figsize=(2.5 * n, 2.4 * tall + 0.6), dpi=130, layout='constrained')

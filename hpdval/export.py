@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 
 from . import __version__, align, peers
 from .clip import load_clip
-from .config import Config, clip_settings, method_label, reads
+from .config import Config, check_folder, clip_settings, method_label, reads
 from .core import as_json, atomic_write, file_digest, import_extra, lookup, read_sealed, say, wanted_device
 from .core import write_sealed
 from .data import ENSEMBLES
@@ -345,8 +345,7 @@ FILES = dict(onnx='model.onnx', safetensors='model.safetensors', json='model.jso
 
 def check_target(folder: Path, result: Result):
     "A `ValueError` for a folder that holds something else than an export of this run."
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f'{folder} is a file, and an export is a folder: give another name')
+    check_folder(folder, f'an export in {folder}')
     there = {f.name for f in folder.iterdir()} if folder.is_dir() else set()
     if not there:
         return
@@ -419,7 +418,7 @@ def export_run(
 def onnx_file(path):  # -> Path, or None
     "The ONNX file that a path means: itself, or that of an export's folder, or beside another of its files."
     path = Path(path).expanduser()
-    if path.suffix == '.onnx':
+    if path.suffix.lower() == '.onnx' and not path.is_dir():
         return path
     folder = path.parent if path.is_file() else path
     is_export = (folder / FILES['onnx']).is_file() or (folder / FILES['json']).is_file()
@@ -438,7 +437,7 @@ def said_beside(file: Path) -> dict:
     said = read_sealed(beside)
     if said.get('format') != FORMAT or 'run' not in said:
         raise ValueError(f'{beside} is of another version, or of no export: export the run again')
-    if file_digest(file) != said['files']['onnx']:
+    if file_digest(file) != said.get('files', {}).get('onnx'):
         raise ValueError(f'{file} is not the file that {beside.name} belongs to: export the run again')
     return said
 
@@ -453,8 +452,12 @@ class Exported:
     ):
         self.file = onnx_file(file) or Path(file)
         self.said = said_beside(self.file)
-        self.classes, self.size, self.transform = (self.said[k] for k in ('classes', 'size', 'transform'))
-        self.result = Result.of(self.said['run'], self.file.parent)
+        try:
+            self.classes, self.size, self.transform = (self.said[k] for k in ('classes', 'size', 'transform'))
+            self.result = Result.of(self.said['run'], self.file.parent)
+            self.result.decisions  # read when it is needed, too late for this error
+        except (KeyError, TypeError) as e:
+            raise ValueError(f'{self.file} is of another version of hpdval ({e}): export the run again') from None
         self.session = onnx_session(self.file, device)
 
     def run(

@@ -94,6 +94,18 @@ def test_a_folder_called_example_is_another(tmp_path, monkeypatch, capsys):
         Classifier.load('./example')
 
 
+def test_a_damaged_file_in_the_package_is_named_with_its_cure(tmp_path, monkeypatch):
+    for f in EXAMPLE.iterdir():
+        (tmp_path / f.name).write_bytes(f.read_bytes())
+    for name in ('model.safetensors', 'result.json'):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
+        with monkeypatch.context() as m:
+            m.setattr('hpdval.experiment.EXAMPLE', tmp_path)
+            m.setattr('hpdval.predict.EXAMPLE', tmp_path)
+            with pytest.raises(ValueError, match=f'{name} is .*: install hpdval again'):
+                Classifier.load(tmp_path.name)
+
+
 # An exported run
 
 
@@ -166,6 +178,15 @@ def test_a_file_that_was_changed_is_not_read(exported, tmp_path):
     write_sealed(folder / 'model.json', sealed)
     with pytest.raises(ValueError, match='model.json is of another version'):
         Classifier.load(folder)
+    known = json.loads(said)
+    decision = known['run']['decision'] | dict(newer=1)
+    others = [dict(run=known['run'] | dict(newer=1)), dict(run=known['run'] | dict(decision=decision))]
+    for other in (*others, dict(size=None), dict(run=[]), dict(files={})):
+        write_sealed(
+            folder / 'model.json', {k: v for k, v in (known | other).items() if v is not None and k != 'check'}
+        )
+        with pytest.raises(ValueError, match='is of another version|is not the file'):
+            Classifier.load(folder)
     (folder / 'model.json').unlink()
     with pytest.raises(FileNotFoundError, match='no file .*model.json: an export is model.onnx and model.json'):
         Classifier.load(folder / 'model.onnx')
@@ -181,6 +202,10 @@ def test_it_has_its_weights_and_its_method(exported, tmp_path):
     for name in ('a.onnx', 'a.json'):
         (tmp_path / name).write_bytes((exported / f'model{name[1:]}').read_bytes())
     assert Classifier.load(tmp_path / 'a.onnx').classes[0] == 'aeroplane'  # renamed, both alike
+    for name in ('a.onnx', 'a.json'):
+        (tmp_path / name).rename(tmp_path / name.replace('.onnx', '.ONNX'))
+    assert Classifier.load(tmp_path / 'a.ONNX').classes[0] == 'aeroplane'
+    assert Classifier.load(copied(exported, tmp_path / 'folder.onnx')).classes[0] == 'aeroplane'
 
 
 def test_what_lies_there_is_not_overwritten(exported, tmp_path):
@@ -188,8 +213,9 @@ def test_what_lies_there_is_not_overwritten(exported, tmp_path):
     (tmp_path / 'thesis.docx').write_text('')
     with pytest.raises(ValueError, match='holds something else than an export of this run'):
         export_run(r, tmp_path)
-    with pytest.raises(ValueError, match='is a file, and an export is a folder'):
-        export_run(r, tmp_path / 'thesis.docx')
+    for place in ('thesis.docx', 'thesis.docx/a/b'):
+        with pytest.raises(ValueError, match='an export in .*thesis.docx is a file: give a folder'):
+            export_run(r, tmp_path / place)
     other = copied(exported, tmp_path / 'other')
     sealed = read_sealed(other / 'model.json')
     write_sealed(other / 'model.json', sealed | dict(run=sealed['run'] | dict(hash='0' * 12)))
