@@ -317,10 +317,14 @@ def predicted(model, images: list, parts, unusable, **asked):
 def predict(folder, images, classes, join, templates, top, parts, decide, sheet, method, device, as_json):
     """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it). A
     folder among IMAGES means all pictures below it; those that cannot be read are left out, and said."""
+    from hpdval.core import say
+    from hpdval.experiment import ICONS_ALONE
     from hpdval.predict import Classifier
 
     model = Classifier.load(folder, device=device, method=method)
     files, unusable = all_pictures(images)
+    if model.result.config['clip'] == 'mini':
+        say(ICONS_ALONE, once=True)
     asked = dict(classes=names_of(classes), join=join, templates=list(templates) or None)
     if sheet:
         check_sheet(sheet, files)
@@ -377,9 +381,9 @@ def _methods() -> list:
 
 
 def _losses() -> list:
-    from hpdval.losses import LOSSES
+    from hpdval.config import CHOICES  # where all are known, those of other methods too
 
-    return [dict(name=n, modes=', '.join(modes)) for n, modes in LOSSES.items()]
+    return [dict(name=n, modes=', '.join(modes)) for n, modes in CHOICES['loss'].items()]
 
 
 def _sources() -> list:

@@ -180,13 +180,13 @@ def balanced_asymmetric(
 
 # %% ../nbs/23_losses.ipynb #8720b4b9
 class Loss(nn.Module):
-    "`fn(logits, targets, **constants)` in float32."
+    "`fn(logits, targets, **constants)` in float32. A constant is a number, or has the classes as its last axis."
 
     def __init__(self, fn, **constants):
         super().__init__()
         self.fn = fn
         for k, t in constants.items():
-            self.register_buffer(k, t.float(), persistent=False)
+            self.register_buffer(k, torch.as_tensor(t).float(), persistent=False)
 
     def forward(
         self,
@@ -197,7 +197,7 @@ class Loss(nn.Module):
         for b in self.buffers():
             if b.device != logits.device:
                 self.to(logits.device)
-            if b.shape[-1] != logits.shape[-1]:
+            if b.ndim and b.shape[-1] != logits.shape[-1]:
                 raise ValueError(f'this loss was made for {b.shape[-1]} classes, the logits have {logits.shape[-1]}')
         if logits.shape != targets.shape:
             raise ValueError(f'logits are {tuple(logits.shape)}, targets {tuple(targets.shape)}')

@@ -3,9 +3,9 @@
 import ast, importlib, json, re, runpy, subprocess, sys, tomllib
 from pathlib import Path
 
-import nbformat, pytest, yaml
+import nbformat, papermill, pytest, yaml
 
-from hpdval.config import RUN_PARAMETERS
+from hpdval.config import CHOICES, RUN_PARAMETERS
 from hpdval.fewshot import FEWSHOT_PARAMETERS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -358,3 +358,21 @@ def test_a_page_that_writes_a_result_says_whether_it_is_a_trial(path):
     code = '\n'.join(source(c) for c in load(path)['cells'] if c['cell_type'] == 'code')
     if 'result.json' in code and ' = page(' in code:
         assert 'dict(trial=' in code
+
+
+WITH_PARAMETERS = [p for p in NOTEBOOKS if '"parameters"' in p.read_text(encoding='utf-8')]
+
+
+@pytest.mark.parametrize('path', WITH_PARAMETERS, ids=lambda p: p.stem)
+def test_papermill_can_read_every_parameter(path, caplog):
+    "What it cannot read (a quotation mark or an = in a comment), it names in alarming lines and calls unknown."
+    cell = next(source(c) for c in load(path)['cells'] if 'parameters' in c['metadata'].get('tags', []))
+    found = papermill.inspect_notebook(str(path))
+    assert set(found) == set(re.findall(r'^(\w+) = ', cell, re.M)) and not caplog.records
+
+
+def test_a_shell_lists_every_loss():
+    "Also those that other modules than `losses` add: in a process that has imported nothing else."
+    words = [sys.executable, '-m', 'hpdval.command', 'list', 'losses', '--json']
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert {row['name'] for row in json.loads(done.stdout)} == set(CHOICES['loss']) > {'ranking', 'asl-pair'}
