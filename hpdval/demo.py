@@ -110,7 +110,7 @@ class Answer(NamedTuple):
 def meant(word: str, classes) -> str:
     "The class that a word names: the very same one, or one that differs by case or underscores; else the word."
     word = ' '.join(word.split())
-    alike = [n for n in classes if spaced(n).lower() == spaced(word).lower()]
+    alike = [n for n in classes if spaced(n).lower() == spaced(word.lower())]
     return word if word in classes or not alike else alike[0]
 
 
