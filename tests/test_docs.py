@@ -122,7 +122,7 @@ def small(tmp_path_factory):
 
 @pytest.mark.parametrize('c', [p for p in of_tool('hpdval') if not elsewhere(p.values[0])])
 def test_a_command_of_the_package(c, small):
-    words = shlex.split(c)[1:]
+    words = shlex.split(c, comments=True)[1:]
     if words[0] in ('run', 'compare'):
         words += [f'--{name}={value}' for name, value in small.items()]
     done = CliRunner().invoke(command.main, words)

@@ -226,7 +226,7 @@ def test_a_host_that_is_gone_is_not_asked_thousands_of_times(host, tmp_path, mon
     host.files.clear()
     with pytest.raises(OSError, match='gave up after 20 failures in a row'):
         long_tailed('coco-lt', lists, progress=False)
-    assert host.requests < 60
+    assert host.requests < 200  # of 1,000: twenty, and those that other threads had begun
 
 
 def test_no_means_no(host, tmp_path):
