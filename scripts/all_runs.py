@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from hpdval.config import check_folder, parse_names, parse_seeds
 from hpdval.core import check_number, runs_dir
-from hpdval.fewshot import FEWSHOT_ROWS
+from hpdval.fewshot import FEWSHOT_BENCHMARKS, FEWSHOT_ROWS
 from hpdval.paper import LOCAL_VIEWS, TABLES, jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / 'workflow'))
-from pages import ALONE, NOTEBOOKS, page_words, pages_of  # noqa: E402
+from pages import ALONE, FEWSHOT, NOTEBOOKS, page_words, pages_of  # noqa: E402
 
-WORLDS = {'icon-coco-fsl': 'icon-coco-lt', 'icon-voc-fsl': 'icon-voc-lt'}
+WORLDS = {world: FEWSHOT_BENCHMARKS[world].settings_of for world in FEWSHOT.values()}  # -> that of the same classes
 LIVES = 40  # runs of a process, before another takes its place
 
 
