@@ -28,10 +28,10 @@ def picture():
 
 def openai():
     "OpenAI's package; it asks setuptools for a module that setuptools no longer has."
-    if 'pkg_resources' not in sys.modules:
-        sys.modules['pkg_resources'] = types.SimpleNamespace(packaging=packaging)
     pytest.importorskip('packaging.version')
-    return pytest.importorskip('clip')
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, 'pkg_resources', types.SimpleNamespace(packaging=packaging))
+        return pytest.importorskip('clip')
 
 
 def pixels(clip, image=None):
