@@ -24,7 +24,7 @@ from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from .core import file_digest, in_chunks, lookup, say, text_digest
+from .core import file_digest, how_to_get, in_chunks, lookup, say, text_digest
 from .data import PIXEL_STATS
 from .lists import plural, some
 from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
@@ -695,7 +695,8 @@ def _tokenizer(arch, length, folder=''):
         return HFTokenizer(folder or text['hf_tokenizer_name'], context_length=length, **how)
     except ImportError as e:
         why = str(e).strip().splitlines()[0]
-        raise ValueError(f"the tokenizer of {arch} needs more packages ({why}): pip install 'hpdval[siglip]'") from None
+        get = how_to_get('siglip', 'transformers')
+        raise ValueError(f'the tokenizer of {arch} needs more packages ({why}): {get}') from None
     except Exception as e:
         where = f'in {folder} cannot be read' if folder else 'could not be fetched'
         raise ConnectionError(

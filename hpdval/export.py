@@ -273,7 +273,7 @@ Exported by hpdval {version} from the run `{hash}`.
 ## Use
 
 ```python
-from hpdval import Classifier  # pip install 'hpdval[export]'
+from hpdval import Classifier  # hpdval {version}, and: pip install onnxruntime
 
 c = Classifier.load('.')  # this folder
 c.predict('photo.jpg', top=3)

@@ -32,7 +32,7 @@ ELSEWHERE = {
     'conda activate': ('tests/test_repo.py', 'def test_environment_yml_installs_everything'),
     'snakemake --cores 2': ('tests/test_workflow.py', "'snakemake', '--cores', '2'"),
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
-    "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
+    "pip install -e '.[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
     'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
     'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
