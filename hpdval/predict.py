@@ -229,15 +229,19 @@ class Classifier:
         look = wanted(self.classes if classes is None else classes)
         spell = SPELLINGS[self.model.cfg.class_names]
         new = unknown_words(self.clip, [spell(n) for n in look.names if n not in self.classes])
-        if new:
-            raise ValueError(
-                f'{self.clip.name} does not know {some(new)}: its text tower never learned these words, and their '
-                'scores would mean nothing; take other words, or a run with a CLIP that was trained on the web'
-            )
+        unknown = (
+            f'{self.clip.name} does not know {some(new)}: its text tower never learned these words, and their '
+            'scores would mean nothing; take other words, or a run with a CLIP that was trained on the web'
+        )
         same = classes is None and templates is None
+        try:
+            model = self.model if same else for_classes(self.model, look.names)
+        except ValueError as e:  # no word would help
+            raise ValueError(f'{e}; besides, {unknown}' if new else str(e)) from None
+        if new:
+            raise ValueError(unknown)
         if classes is not None:
             check_comparable(self.model, look)
-        model = self.model if same else for_classes(self.model, look.names)
         return look, model, model.texts() if templates is None else template_texts(model, templates)
 
     def _decision(self, look: Wanted, decide, templates) -> Decision:

@@ -479,6 +479,9 @@ def test_a_linear_probe_names_its_classes_only(full, tmp_path):
     with pytest.raises(ValueError, match='a weight vector for each of its 20 classes and cannot name others') as e:
         c.predict(images_of(full), classes=['truck'])
     assert '\n' not in str(e.value) and len(c.predict(images_of(full))) == 6 * 20
+    both = 'has a weight vector for each .* take a method with prompts; besides, mini .* does not know piano: its text'
+    with pytest.raises(ValueError, match=both):
+        c.predict(images_of(full), classes=['truck', 'piano'])
 
 
 def test_a_name_of_the_run_is_known_though_its_words_are_not(full, tmp_path):

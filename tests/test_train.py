@@ -1,11 +1,13 @@
 "What a training says of itself: an average that is longer than it, and the learning rate that was too large."
 
+import math
+
 import numpy as np, pytest, torch
 from test_fewshot import WORLD
 
 from hpdval import core
 from hpdval.config import make_config
-from hpdval.experiment import load_benchmark, run
+from hpdval.experiment import load_benchmark, run, with_short_average
 from hpdval.fewshot import compare_fewshot
 from hpdval.train import fit
 
@@ -66,6 +68,31 @@ def test_own_data_with_the_papers_average_are_told(few, tmp_path, monkeypatch, c
     core._print_once.cache_clear()
     run(cfg, progress=False, data=few)
     assert 'stage 1: ema=0.998 is for more than the' in capsys.readouterr().err
+
+
+def test_own_data_get_an_average_that_fits_unless_somebody_asks_for_another(few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    n, own = len(few.train.targets), make_config('hp-dval', 'memory', epochs1=3, epochs2=4)
+    assert own.ema == 0.98 and 30 < n < 64
+    core._print_once.cache_clear()
+    batches = math.ceil(0.9 * n / own.batch_size)
+    fitting = 1 - 10 / (3 * batches) if 3 * batches > 10 else 0
+    assert with_short_average(own, few).ema == fitting
+    said = capsys.readouterr().err
+    assert said == (
+        f'ema={fitting:g} in the place of 0.98: the shorter stage has {3 * batches} steps, {batches} an epoch\n'
+    )
+    kept = [
+        make_config('hp-dval', 'memory', ema=0.9, epochs1=3),
+        make_config('hp-dval', 'memory', epochs1=60, epochs2=60),
+    ]
+    kept += [make_config('zero-shot', 'memory'), make_config('hp-dval', 'memory', 'paper')]
+    kept += [make_config('hp-dval', 'icon-voc-lt', mode, epochs1=1) for mode in ('paper', 'recommended')]
+    assert [with_short_average(c, few) for c in kept] == kept
+    assert capsys.readouterr().err == ''
+    small = make_config('hp-dval', 'memory', epochs1=1, epochs2=1, device='cpu')
+    assert run(small, progress=False, data=few).config['ema'] == 0
+    assert 'is for more than' not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize('method, name', [('dval', 'lr1'), ('coop', 'lr2')])
