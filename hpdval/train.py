@@ -514,15 +514,21 @@ class Checkpoints:
         self.took = self.last - start
 
 # %% ../nbs/30_train.ipynb #c5b98e36
-def show_epoch(bar, record: dict, epochs: int):
+def show_epoch(
+    bar,
+    record: dict,  # of the epoch
+    epochs: int,
+    select='val',  # on which images its mAP was measured, as `Config.select`
+):
     "What an epoch gave: beside the bar, or in a line where nobody watches it."
+    of = 'test mAP' if select == 'test' else 'validation mAP'
     loss, mAP = f"{record['loss']:.3g}", f"{record['mAP']:.2f}"
     if live():
-        bar.set_postfix(loss=loss, mAP=mAP)
+        bar.set_postfix({'loss': loss, of: mAP})
         return
     epoch, seconds = record['epoch'], record['seconds']
     left = duration((epochs - epoch) * seconds)
-    judged = '' if math.isnan(record['mAP']) else f', mAP {mAP}'
+    judged = '' if math.isnan(record['mAP']) else f', {of} {mAP}'
     say(f'{bar.desc}, epoch {epoch} of {epochs}: loss {loss}{judged}, {duration(seconds)}, {left} left')
 
 
@@ -589,7 +595,7 @@ def fit(
         record = dict(phase=desc, epoch=t.epoch, loss=sum(means.values()), **means)
         t.history.append(record | dict(seconds=time.time() - start, mAP=t.best.judge(t.epoch)))
         if progress:
-            show_epoch(bar, t.history[-1], epochs)
+            show_epoch(bar, t.history[-1], epochs, cfg.select)
         if is_main():
             saved.after_epoch(t)
     return t.end(desc)

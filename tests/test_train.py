@@ -4,12 +4,13 @@ import math
 
 import numpy as np, pytest, torch
 from test_fewshot import WORLD
+from tqdm import tqdm
 
 from hpdval import core
 from hpdval.config import make_config
 from hpdval.experiment import load_benchmark, run, with_short_average
 from hpdval.fewshot import compare_fewshot
-from hpdval.train import fit
+from hpdval.train import fit, show_epoch
 
 X = torch.linspace(-1, 1, 40)
 
@@ -130,3 +131,16 @@ def test_few_shot_names_the_learning_rate_that_it_has(method, name, tmp_path, mo
     own |= {name: 1e30, f'adapt_epochs{name[-1]}': 3}
     with pytest.raises(FloatingPointError, match=rf'adaptation to a support, .*learning rate {name}=1e\+30'):
         compare_fewshot(method, [0], 1, False, **own)
+
+
+@pytest.mark.parametrize('select, of', [('val', 'validation mAP'), ('test', 'test mAP')])
+def test_a_line_of_progress_says_of_which_images_its_mAP_is(select, of, tmp_path, monkeypatch, capsys):
+    line = torch.nn.Parameter(torch.zeros(1))
+    cfg = make_config('dval', ema=0.0, batch_size=4, epochs1=1, select=select)
+    loss = lambda idx, epoch, step: dict(cls=(line * X[idx]).pow(2).mean())
+    fit([line], loss, lambda: 12.0, 40, 1, 0.1, cfg, tmp_path / 'a.pt', 'stage 1')
+    assert f'epoch 1 of 1: loss 0, {of} 12.00, ' in capsys.readouterr().err
+    monkeypatch.setattr('hpdval.train.live', lambda: True)
+    with tqdm(total=1) as bar:
+        show_epoch(bar, dict(loss=0.5, mAP=12.0, epoch=1, seconds=1), 1, select)
+    assert f'{of}=12.00' in capsys.readouterr().err
