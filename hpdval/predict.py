@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JOINED', 'BATCH', 'as_images', 'Wanted', 'wanted', 'join_names', 'template_texts', 'check_comparable', 'Classifier',
-           'ExportedClassifier', 'plot_film', 'run_folder', 'contact_sheet']
+           'ExportedClassifier', 'plot_heatmap', 'plot_film', 'run_folder', 'contact_sheet']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
 import io, itertools, os, re
@@ -477,6 +477,25 @@ class ExportedClassifier(Classifier):
         return ways[pooling](model(frames, texts).unflatten(0, (-1, T)), dim=1)
 
 # %% ../nbs/41_predict.ipynb #e7df43c9
+def plot_heatmap(
+    classifier: Classifier,
+    image,  # one, as for `Classifier.predict`
+    label: str,  # a class of the run, or one of `classes`
+    classes=None,  # names to look for, as for `Classifier.predict`
+):  # -> Figure
+    "A picture, and where a class is seen in it. Raises as `Classifier.heatmap` does."
+    picture = open_image(as_images(image)[0], Peak(*classifier.result.peak))
+    heat = classifier.heatmap(picture, label, classes)
+    fig, axs = plt.subplots(1, 2, figsize=(6.4, 3), layout='constrained')
+    axs[0].imshow(picture)
+    drawn = draw_heat(axs[1], heat)
+    for ax in axs:
+        ax.axis('off')
+    fig.colorbar(drawn, ax=axs[1], fraction=0.045, label='cosine')
+    fig.suptitle(label, fontsize=10)
+    return fig
+
+
 def plot_film(
     classifier: Classifier,
     file,  # path of a film
