@@ -705,7 +705,11 @@ class _Patience(logging.Handler):
 @contextmanager
 def _patiently():
     "While something is fetched; what open_clip itself logs of a failure, our error says."
-    hub, nothing = logging.getLogger('huggingface_hub'), lambda record: False
+
+    def nothing(record):
+        return False
+
+    hub = logging.getLogger('huggingface_hub')
     before = hub.handlers, hub.propagate
     hub.handlers, hub.propagate = [_Patience()], False
     logging.root.addFilter(nothing)
@@ -780,9 +784,9 @@ def _fetched(arch, tag) -> tuple:  # model, Weights (without tensors)
             model = open_clip.create_model(arch, pretrained=tag)
     except Exception as e:
         raise ConnectionError(
-            f'the weights {tag!r} of {arch} could not be fetched from {_host(arch, tag)} ({type(e).__name__}): behind a '
-            'proxy set HTTPS_PROXY; if they were fetched before, HF_HUB_OFFLINE=1; without a network, give a local file '
-            'as `pretrained` (-p pretrained FILE)'
+            f'the weights {tag!r} of {arch} could not be fetched from {_host(arch, tag)} ({type(e).__name__}): '
+            'behind a proxy set HTTPS_PROXY; if they were fetched before, HF_HUB_OFFLINE=1; without a network, '
+            'give a local file as `pretrained` (-p pretrained FILE)'
         ) from None
     return model, Weights({}, **tag_facts(arch, tag))
 

@@ -90,7 +90,7 @@ def check_number(
 
 def how_to_get(
     extra: str,  # of hpdval
-    package: str,  # what to name where nothing is known of the extra: hpdval was installed before it had it, or not at all
+    package: str,  # what to name where the metadata do not know the extra, or hpdval was not installed
 ) -> str:
     "The command that brings the packages of an extra, as hpdval's own metadata lists them."
     with suppress(importlib.metadata.PackageNotFoundError):

@@ -202,9 +202,11 @@ def shared_loss(summary: dict) -> str:
     found, configs = set(), _configs(summary)
     for c in configs:
         own = preset(c) | c
-        cfg = Config(**{k: own[k] for k in TYPES}) if preset(c) else None
-        found |= {cfg.loss2 or cfg.loss if s == 'stage2' else cfg.loss for s in stage_names(cfg)} if cfg else {None}
-    return f'loss {found.pop()}' if len(found) == 1 and None not in found else ''
+        if not preset(c):
+            return ''
+        cfg = Config(**{k: own[k] for k in TYPES})
+        found |= {s == 'stage2' and cfg.loss2 or cfg.loss for s in stage_names(cfg)}
+    return f'loss {found.pop()}' if len(found) == 1 else ''
 
 
 def provenance(

@@ -548,7 +548,8 @@ def _say_before(desc: str, n: int, epochs: int, cfg: Config, earliest):  # None:
         return
     say(
         f'{desc}: ema={cfg.ema:g} is for more than the {steps} steps there are: {100 * cfg.ema**steps:.0f} % of the '
-        f'weights that are judged and kept are still those of the start; set ema={fitting_ema(steps):g}, or train longer',
+        'weights that are judged and kept are still those of the start; '
+        f'set ema={fitting_ema(steps):g}, or train longer',
         once=True,
     )
 

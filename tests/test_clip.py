@@ -523,9 +523,9 @@ def test_without_a_network_two_lines_say_which_host_and_what_to_do(monkeypatch, 
     with pytest.raises(ConnectionError) as e:
         load_clip('ViT-B-16-quickgelu', 'openai')
     assert str(e.value) == (
-        "the weights 'openai' of ViT-B-16-quickgelu could not be fetched from huggingface.co (OSError): behind a proxy set "
-        'HTTPS_PROXY; if they were fetched before, HF_HUB_OFFLINE=1; without a network, give a local file as `pretrained` '
-        '(-p pretrained FILE)'
+        "the weights 'openai' of ViT-B-16-quickgelu could not be fetched from huggingface.co (OSError): behind a proxy "
+        'set HTTPS_PROXY; if they were fetched before, HF_HUB_OFFLINE=1; without a network, give a local file as '
+        '`pretrained` (-p pretrained FILE)'
     )
     assert capsys.readouterr().err == 'huggingface.co does not answer: trying again for a minute\n'
     assert logging.getLogger('huggingface_hub').handlers is before and not logging.root.filters and not caplog.records
