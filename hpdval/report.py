@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'DEFICIENCIES', 'said_mean', 'reported_epochs', 'results_table', 'decided_table', 'visibility_table',
-           'preset', 'changed', 'is_trial', 'settings_said', 'provenance', 'save_table', 'linear', 'lab', 'seen',
-           'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign', 'plot_groups',
+           'preset', 'changed', 'is_trial', 'settings_said', 'shared_loss', 'provenance', 'save_table', 'linear', 'lab',
+           'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign', 'plot_groups',
            'plot_reliability', 'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat', 'plot_heatmaps',
            'plot_timeline']
 
@@ -22,7 +22,7 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip
-from .config import METHODS, TRIAL, Config, each_once, method_label, start_config
+from .config import METHODS, TRIAL, TYPES, Config, each_once, method_label, stage_names, start_config
 from .core import atomic_write, check_number, near, say
 from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_preset, fewshot_trial
@@ -197,6 +197,18 @@ def settings_said(
     return '; '.join(parts)
 
 # %% ../nbs/40_report.ipynb #13d1541e
+def shared_loss(summary: dict) -> str:
+    "The loss that all rows which train have in common; '' where there is no such one, or not all are known."
+    found, configs = set(), _configs(summary)
+    for c in configs:
+        own = preset(c) | c
+        if not preset(c):
+            return ''
+        cfg = Config(**{k: own[k] for k in TYPES})
+        found |= {s == 'stage2' and cfg.loss2 or cfg.loss for s in stage_names(cfg)}
+    return f'loss {found.pop()}' if len(found) == 1 else ''
+
+
 def provenance(
     summary: dict,  # of `compare` and its kind
     also='',  # what else belongs to the conditions
@@ -209,6 +221,7 @@ def provenance(
         f"mode {config['mode']}",
         f"seeds {summary['seeds']}",
         also,
+        shared_loss(summary),
         f'({settings})' if settings else '',
         environment['device'],
         f"code {environment.get('package') or 'not recorded'}",
