@@ -21,7 +21,7 @@ import numpy as np
 
 from .align import HEADS, JOINS, PAPER_SHARE, SCORES, global_weight
 from .clip import LOCALS, RESIZES, triple
-from .core import check_number, lookup, say, testing
+from .core import as_path, check_number, expanded, lookup, say, testing
 from .data import AUGMENTS, ENSEMBLES, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, SAMPLINGS, VIEWS, active_terms, parse_terms
@@ -627,7 +627,7 @@ def _as_text(name: str, value):
     """Numbers and truth as the text that a field holds, where it holds text so that '' or 'auto' can stand there;
     a path as text, with the home folder in the place of ~."""
     if name in _PATHS and isinstance(value, (str, os.PathLike)):
-        return os.path.expanduser(os.fspath(value))
+        return expanded(value)
     if name in ('mean', 'std') and isinstance(value, (int, float, tuple, list)):
         return ','.join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
     if name == 'quick_gelu' and isinstance(value, bool):
@@ -1002,19 +1002,20 @@ def folder_name(name: str, params: dict, small: bool) -> str:
     return '-'.join([name] + ([mode] if mode != 'paper' else []) + (['trial'] if small else []))
 
 
-def check_folder(folder, what: str):
-    "A `ValueError` unless the folder can be written or made; `what`: how the message calls it."
-    folder = Path(folder).absolute()
-    there = next(p for p in (folder, *folder.parents) if p.exists())
+def check_folder(folder, what: str) -> Path:
+    "The folder. A `ValueError` unless it can be written or made; `what`: how the message calls it."
+    folder = as_path(folder)
+    whole = folder.absolute()
+    there = next(p for p in (whole, *whole.parents) if p.exists())
     if not there.is_dir():
-        more = '' if there == folder else f' cannot be made, {there}'
+        more = '' if there == whole else f' cannot be made, {there}'
         raise ValueError(f'{what}{more} is a file: give a folder')
     if not os.access(there, os.W_OK):
         raise ValueError(f'{what} cannot be written: give another folder')
+    return folder
 
 
 def out_folder(out, default) -> Path:
     "The folder to write to: `out`, or `default` if nothing was said. A `ValueError` if there is a file of that name."
-    folder = Path(out or default)
-    check_folder(folder, f'out={str(folder)!r}')
-    return folder
+    folder = out or default
+    return check_folder(folder, f'out={str(folder)!r}')

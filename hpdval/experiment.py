@@ -42,9 +42,11 @@ from hpdval.config import (
 )
 from hpdval.core import (
     PACKAGE,
+    as_path,
     atomic_write,
     check_number,
     environment,
+    expanded,
     file_digest,
     get_device,
     has_bf16,
@@ -94,7 +96,7 @@ def _clip(arch: str, pretrained: str, stamp, **settings) -> tuple:  # Clip, `_wr
 
 def cached_clip(arch: str, pretrained: str, **settings) -> Clip:
     "`load_clip`, kept in memory as long as no file changes that it depends on."
-    pretrained = os.path.expanduser(pretrained)
+    pretrained = expanded(pretrained)
     files = files_read(pretrained) if pretrained and Path(pretrained).exists() else []
     asked = arch, pretrained, tuple(map(_stamp, files))
     clip, written = _clip(*asked, **settings)
@@ -219,7 +221,8 @@ class Result:
     @classmethod
     def load(cls, folder):
         "The result in a folder. A `ValueError` for a file that is damaged or of another version."
-        file = Path(folder) / 'result.json'
+        folder = as_path(folder)
+        file = folder / 'result.json'
         try:
             return cls.of(read_sealed(file), folder)
         except ValueError as e:

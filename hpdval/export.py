@@ -22,7 +22,17 @@ from torch.nn.utils import parametrize
 from . import __version__, align, peers
 from .clip import load_clip
 from .config import Config, check_folder, clip_settings, method_label, reads
-from .core import as_json, atomic_write, file_digest, import_extra, lookup, read_sealed, say, wanted_device
+from hpdval.core import (
+    as_json,
+    as_path,
+    atomic_write,
+    file_digest,
+    import_extra,
+    lookup,
+    read_sealed,
+    say,
+    wanted_device,
+)
 from .core import write_sealed
 from .data import ENSEMBLES
 from .decide import Decision
@@ -393,7 +403,7 @@ def export_run(
     """Write a run as ONNX, safetensors, settings and a card. A `ValueError` for a method whose prompts need the
     picture, for a folder that holds something else, and where ONNX Runtime computes other numbers than torch: then
     nothing is left behind."""
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     check_target(folder, result)
     baked = _for_export(result, pretrained)
     said, images = what_is_said(result, baked), probe(baked.model.visual.size)
@@ -417,7 +427,7 @@ def export_run(
 # %% ../nbs/35_export.ipynb #09ce54a3
 def onnx_file(path):  # -> Path, or None
     "The ONNX file that a path means: itself, or that of an export's folder, or beside another of its files."
-    path = Path(path).expanduser()
+    path = as_path(path)
     if path.suffix.lower() == '.onnx' and not path.is_dir():
         return path
     folder = path.parent if path.is_file() else path

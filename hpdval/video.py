@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np, torch
 
-from .core import check_number, import_extra, say
+from .core import as_path, check_number, expanded, import_extra, say
 from .data import KINDS
 
 # %% ../nbs/16_video.ipynb #89c4b91c
@@ -36,7 +36,7 @@ def write_film(
 ):
     "Write a film. FFmpeg names what it cannot write."
     av = _av()
-    with av.open(str(file), 'w', options=container) as out:
+    with av.open(expanded(file), 'w', options=container) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.pix_fmt, stream.options = pixels, options
         stream.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
@@ -63,7 +63,7 @@ def _whole_path(file) -> Path:
     "The path of a file that has bytes. `FileNotFoundError`, or a `ValueError` for what can be no film."
     if not isinstance(file, (str, os.PathLike)):
         raise ValueError(f'a film must be the path of a file, got {type(file).__name__}')
-    path = Path(file).expanduser()
+    path = as_path(file)
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such file')
     if not path.is_file():
@@ -258,7 +258,6 @@ class _Upright:
             self.turn, self.kind = _Chain(*steps) if steps else None, kind
         rgb = self.square(frame)
         return (self.turn(rgb) if self.turn else rgb).to_ndarray()
-
 
 # %% ../nbs/16_video.ipynb #459fc18c
 class Shown(NamedTuple):
