@@ -233,13 +233,21 @@ class DualView(nn.Module):
         texts=None,  # as `texts()` gives them; encoded if not given
     ) -> torch.Tensor:  # [B,C]
         "Scores of images: the mean over the views that `cfg.ensemble` names."
-        scores = []
-        views = ENSEMBLES[self.cfg.ensemble](x) if self.judged else [x]
-        for view in views:
-            with autocast(x.device, self.cfg.precision):
-                g, p = self.visual(view)
-            scores.append(self.score(g.float(), p.float(), texts))
-        return torch.stack(scores).mean(0)
+        return self.scored(map(self.embedded, self.views(x)), texts)
+
+    def views(self, x) -> list:  # of [B,3,S,S]
+        "What the tower looks at: the images, or, where they are judged, the views that `cfg.ensemble` names."
+        return ENSEMBLES[self.cfg.ensemble](x) if self.judged else [x]
+
+    def embedded(self, x) -> tuple:  # global [B,D], patch [B,N,D], float32
+        "The embeddings of one view."
+        with autocast(x.device, self.cfg.precision):
+            g, p = self.visual(x)
+        return g.float(), p.float()
+
+    def scored(self, seen, texts=None) -> torch.Tensor:  # of embeddings, view by view -> [B,C]
+        "The mean of the scores of several views."
+        return torch.stack([self.score(g, p, texts) for g, p in seen]).mean(0)
 
 # %% ../nbs/26_model.ipynb #bf234fd5
 def build_model(cfg: Config, clip: Clip, classes, device) -> DualView:
