@@ -1448,7 +1448,7 @@ CASES = [
         'Exported runs',
         'an export into a folder with something else',
         lambda f: export_run(Result.load(EXAMPLE), put(f, 'thesis.docx', '').parent),
-        '. holds something else than an export of this run: give another folder',
+        '. holds something else than an export of this run (thesis.docx): give another folder, or move that away',
     ),
     asked(
         'Tables and figures',
