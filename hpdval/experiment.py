@@ -659,6 +659,7 @@ def _mean_std(rows) -> tuple:  # list of dicts of numbers -> dict of means, dict
 def summed(results: list) -> dict:
     "What the results of one row, a seed each, say together."
     mean, std = _mean_std([r.mAP for r in results])
+    decided, decided_std = _mean_std([r.decided for r in results]) if all(r.decided for r in results) else ({}, {})
     ap = np.mean([r.ap for r in results], 0)
     return dict(
         mAP=mean,
@@ -667,7 +668,8 @@ def summed(results: list) -> dict:
         var_between_groups=float(np.mean([r.var_between_groups for r in results])),
         ap=dict(zip(results[0].classes, ap)),
         by_seed=[r.mAP for r in results],
-        decided=_mean_std([r.decided for r in results])[0] if all(r.decided for r in results) else {},
+        decided=decided,
+        decided_std=decided_std,
         reported=[r.reported for r in results],
         hashes=[r.hash for r in results],
     )

@@ -91,12 +91,14 @@ _DECIDED = {
 
 
 def decided_table(summary: dict) -> pd.DataFrame:  # a row per method that decided; errors in 0..1, F1 in percent
-    "Calibration error and F1 of the decided labels, means over the seeds. A `ValueError` as of `results_table`."
+    """Calibration error and F1 of the decided labels (mean ± sample standard deviation over the seeds). A `ValueError`
+    as of `results_table`."""
     rows = {}
     for name, m in _methods_of(summary).items():
         if m.get('decided'):
             digits = {k: 3 if 'ECE' in v else 1 for k, v in _DECIDED.items()}
-            rows[name] = {k: f"{m['decided'][v]:.{digits[k]}f}" for k, v in _DECIDED.items()}
+            std = m.get('decided_std') or {}
+            rows[name] = {k: said_mean(m['decided'][v], std.get(v), digits[k]) for k, v in _DECIDED.items()}
     return pd.DataFrame(rows).T
 
 # %% ../nbs/40_report.ipynb #07f6115c
