@@ -73,6 +73,7 @@ from .parallel import check_shared, from_main, group, is_main, local_device, mai
 from .photographs import provided
 from .prompts import PROMPTS, all_templates, unknown_words
 from .sources import SOURCES, Data, load_data, once, resize
+from .thin import THIN
 from .train import STAGES, Pixels, let_go, predict_scores, split_for_selection
 from .weights import files_read
 
@@ -337,14 +338,14 @@ def run_parts(cfg: Config) -> list:
     if names != ('stage1',):
         parts += [PROMPTS[cfg.prompts], HEADS[cfg.head]]
     parts += [_train, split_for_selection, *[STAGES[s] for s in names], AUGMENTS.get(cfg.augment)]
-    parts += [SCORES[cfg.score], SAMPLINGS[cfg.sampling]]
+    parts += [SCORES[cfg.score], SAMPLINGS[cfg.sampling], THIN[cfg.tune1].add, THIN[cfg.tune1].learns]
     loss_of = dict(stage1=cfg.loss, joint=cfg.loss, stage2=cfg.loss2 or cfg.loss)
     parts += [LOSSES[loss_of[s]][cfg.loss_mode] for s in names]
     parts += [t for s in names for t, _ in active_terms(cfg, s).values()]
     return parts + [tuple(db_params(cfg.benchmark))]
 
 
-REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, ENSEMBLES, TRANSFORMS, LOSSES, SAMPLINGS, TERMS, STAGES)
+REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, ENSEMBLES, TRANSFORMS, LOSSES, SAMPLINGS, TERMS, THIN, STAGES)
 
 
 def run_code(cfg: Config) -> str:  # 12 hex digits
