@@ -62,10 +62,14 @@ def commands(page):
     lines += re.findall(rf'`((?:{TOOLS}) [^`\n]+)`', prose)
     # the README's table of data names parameters alone
     lines += [f'papermill nbs/run_coco_lt.ipynb out.ipynb {words}' for words in re.findall(r'`(-p [^`\n]+)`', prose)]
-    return [c.strip() for line in lines for c in line.split(' && ')]
+    return [c.partition(' #')[0].strip() for line in lines for c in line.split(' && ')]
 
 
-SHOWN = [(page, c) for page in PAGES for c in dict.fromkeys(commands(page))]
+FIRST_SHOWN = {}  # command -> the first page that shows it: what two pages show is run once
+for page in PAGES:
+    for c in commands(page):
+        FIRST_SHOWN.setdefault(c, page)
+SHOWN = [(page, c) for c, page in FIRST_SHOWN.items()]
 
 
 def elsewhere(c):
