@@ -304,7 +304,8 @@ It gives, for C = {n} classes and {rows} rows of {columns} places:
 
 {outputs}
 
-Names of the classes, calibration and thresholds are in `model.json`. ONNX Runtime and torch differed by {difference:.1g} at most when it was written.
+Names of the classes, calibration and thresholds are in `model.json`. ONNX Runtime and torch differed by
+{difference:.1g} at most when it was written.
 
 ## Data and weights
 
