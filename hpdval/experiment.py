@@ -331,6 +331,7 @@ def run_parts(cfg: Config) -> list:
         restore,
         seed_everything,
     ]
+    parts += [THIN[cfg.tune1].add, THIN[cfg.tune1].learns]
     parts += [average_precision, summary, images_to_decide, choose_decision, decided]
     names = stage_names(cfg)
     if not names:
@@ -338,7 +339,7 @@ def run_parts(cfg: Config) -> list:
     if names != ('stage1',):
         parts += [PROMPTS[cfg.prompts], HEADS[cfg.head]]
     parts += [_train, split_for_selection, *[STAGES[s] for s in names], AUGMENTS.get(cfg.augment)]
-    parts += [SCORES[cfg.score], SAMPLINGS[cfg.sampling], THIN[cfg.tune1].add, THIN[cfg.tune1].learns]
+    parts += [SCORES[cfg.score], SAMPLINGS[cfg.sampling]]
     loss_of = dict(stage1=cfg.loss, joint=cfg.loss, stage2=cfg.loss2 or cfg.loss)
     parts += [LOSSES[loss_of[s]][cfg.loss_mode] for s in names]
     parts += [t for s in names for t, _ in active_terms(cfg, s).values()]
