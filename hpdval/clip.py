@@ -9,13 +9,16 @@ __all__ = ['LOCALS', 'MINI', 'MINI_WEIGHTS', 'QUICK', 'RESIZES', 'lay_out_tokens
 
 # %% ../nbs/20_clip.ipynb #f096be27
 import copy, logging, os, warnings
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import open_clip, timm, torch
 from open_clip.model import resize_pos_embed
 from open_clip.modified_resnet import ModifiedResNet
+from open_clip.pretrained import get_pretrained_cfg
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import QuickGELU, ResidualAttentionBlock, VisionTransformer
 from timm.layers import Attention, AttentionRope
@@ -24,7 +27,7 @@ from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from .core import file_digest, in_chunks, lookup, say, text_digest
+from .core import file_digest, how_to_get, in_chunks, lookup, say, text_digest
 from .data import PIXEL_STATS
 from .lists import plural, some
 from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
@@ -683,6 +686,40 @@ class Clip(NamedTuple):
         return f'{kinds} {self.mean} {self.std} {self.resize}' + (f' {self.tokens}' if self.tokens else '')
 
 # %% ../nbs/20_clip.ipynb #fac94742
+def _hub() -> str:
+    "The host of the Hugging Face hub, or of its mirror."
+    return urlsplit(os.environ.get('HF_ENDPOINT', '')).hostname or 'huggingface.co'
+
+
+class _Patience(logging.Handler):
+    "What the Hugging Face hub says: one line for all that it says of its retries, other lines as they are."
+
+    def emit(self, record):
+        text = record.getMessage()
+        if 'Retrying' in text:
+            say(f'{_hub()} does not answer: trying again for a minute', once=True)
+        elif 'thrown while requesting' not in text:
+            say(text, once=True)
+
+
+@contextmanager
+def _patiently():
+    "While something is fetched; what open_clip itself logs of a failure, our error says."
+
+    def nothing(record):
+        return False
+
+    hub = logging.getLogger('huggingface_hub')
+    before = hub.handlers, hub.propagate
+    hub.handlers, hub.propagate = [_Patience()], False
+    logging.root.addFilter(nothing)
+    try:
+        yield
+    finally:
+        hub.handlers, hub.propagate = before
+        logging.root.removeFilter(nothing)
+
+
 def _tokenizer(arch, length, folder=''):
     "The tokenizer of an architecture. One-line errors: a missing package, or files that could not be fetched."
     text = {} if arch == 'mini' else open_clip.get_model_config(arch)['text_cfg']
@@ -692,10 +729,12 @@ def _tokenizer(arch, length, folder=''):
         return open_clip.get_tokenizer(arch)
     how = text.get('tokenizer_kwargs', {}) | dict(tokenizer_mode=text.get('tokenizer_mode'))
     try:
-        return HFTokenizer(folder or text['hf_tokenizer_name'], context_length=length, **how)
+        with _patiently():
+            return HFTokenizer(folder or text['hf_tokenizer_name'], context_length=length, **how)
     except ImportError as e:
         why = str(e).strip().splitlines()[0]
-        raise ValueError(f"the tokenizer of {arch} needs more packages ({why}): pip install 'hpdval[siglip]'") from None
+        get = how_to_get('siglip', 'transformers')
+        raise ValueError(f'the tokenizer of {arch} needs more packages ({why}): {get}') from None
     except Exception as e:
         where = f'in {folder} cannot be read' if folder else 'could not be fetched'
         raise ConnectionError(
@@ -727,6 +766,12 @@ def as_clip(
     return Clip(visual, text, tokenizer, tuple(pixels['mean']), tuple(pixels['std']), name, digest, own, tokens)
 
 # %% ../nbs/20_clip.ipynb #ad1f8128
+def _host(arch, tag) -> str:
+    "Where the weights of a tag are fetched from."
+    place = get_pretrained_cfg(arch, tag)
+    return _hub() if place.get('hf_hub') else urlsplit(place.get('url', '')).hostname or 'the net'
+
+
 def _fetched(arch, tag) -> tuple:  # model, Weights (without tensors)
     "The open_clip model with the weights of a tag, and what is known of them. A clear error if it cannot be fetched."
     tags = open_clip.list_pretrained_tags_by_model(arch)
@@ -734,13 +779,14 @@ def _fetched(arch, tag) -> tuple:  # model, Weights (without tensors)
         raise FileNotFoundError(f'no file {tag}: give the file or the folder with the weights of {arch}')
     lookup(tag, tags, f'file, nor a tag of {arch},')
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _patiently():
             warnings.filterwarnings('ignore', 'QuickGELU mismatch')  # it is put right
             model = open_clip.create_model(arch, pretrained=tag)
     except Exception as e:
         raise ConnectionError(
-            f'the weights {tag!r} of {arch} could not be fetched ({type(e).__name__}); '
-            'without a network, give a local file as `pretrained`'
+            f'the weights {tag!r} of {arch} could not be fetched from {_host(arch, tag)} ({type(e).__name__}): '
+            'behind a proxy set HTTPS_PROXY; if they were fetched before, HF_HUB_OFFLINE=1; without a network, '
+            'give a local file as `pretrained` (-p pretrained FILE)'
         ) from None
     return model, Weights({}, **tag_facts(arch, tag))
 
@@ -844,7 +890,8 @@ def _new_trunk(arch, fetch, size):
     "The timm model without its classifier; with `fetch`, timm's own weights, otherwise random ones."
     lookup(arch.split('.')[0], timm.list_models(), 'student')
     try:
-        return timm.create_model(arch, pretrained=fetch, num_classes=0, img_size=size)
+        with _patiently():
+            return timm.create_model(arch, pretrained=fetch, num_classes=0, img_size=size)
     except TypeError:
         raise ValueError(f'the student {arch} is no Vision Transformer with a choice of image size') from None
     except Exception as e:

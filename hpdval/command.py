@@ -5,12 +5,14 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Commands', 'show',
            'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main', 'show_settings', 'run',
-           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'check_sheet',
-           'save_sheet', 'predicted', 'predict', 'export', 'fetch', 'list_', 'old_files', 'clean']
+           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'check_inputs',
+           'check_png', 'save_png', 'check_heatmap', 'likeliest', 'predicted', 'predict', 'export', 'fetch', 'fitting',
+           'width_of_terminal', 'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
-import json, os, shlex, time
+import json, os, shlex, shutil, sys, time
 from pathlib import Path
+from textwrap import shorten
 
 import click
 
@@ -254,27 +256,55 @@ def all_pictures(images) -> tuple:  # paths, what happens to a picture that cann
     return [str(f) for fs in found for f in fs], 'skip' if any(Path(f).is_dir() for f in images) else 'error'
 
 
-def check_sheet(file: str, images: list):
-    "A `ValueError` before anything is looked at, where no contact sheet can be written."
+def check_inputs(run: str, images):
+    "A `FileNotFoundError` for what is not there, before anything large is loaded."
+    if run != 'example' and not Path(run).expanduser().exists():
+        raise FileNotFoundError(f'no file or folder {run}: give the folder of a run, with result.json, or example')
+    for file in images:
+        if not Path(file).exists():
+            raise FileNotFoundError(f'no file or folder {file}: give pictures, films or folders with pictures')
+
+
+def check_png(option: str, file: str, images: list):
+    "A `ValueError` before anything is looked at, where no picture can be written."
     from hpdval.video import is_film
 
     if Path(file).suffix.lower() != '.png':
-        raise ValueError(f'--sheet {file}: give the name of a PNG, such as sheet.png')
+        raise ValueError(f'{option} {file}: give the name of a PNG, such as {option[2:]}.png')
     if any(map(is_film, images)):
-        raise ValueError('--sheet is for pictures, and there is a film among these: leave it out')
+        raise ValueError(f'{option} is for pictures, and there is a film among these: leave it out')
 
 
-def save_sheet(table, file: str):
-    "Write the contact sheet of a table."
+def save_png(fig, file: str):
+    "Write a figure."
     import matplotlib.pyplot as plt
 
     from hpdval.core import atomic_write
-    from hpdval.predict import contact_sheet
 
-    fig = contact_sheet(table)
     with atomic_write(file) as f:
         fig.savefig(f, format='png', bbox_inches='tight')
     plt.close(fig)
+
+
+def check_heatmap(label, heatmap, images: list, templates):
+    "A `ValueError` where no heat map can be drawn, or where it would be of something else than what was asked for."
+    if label and not heatmap:
+        raise ValueError(f'--heatmap-class {label} needs --heatmap FILE.png')
+    if not heatmap:
+        return
+    check_png('--heatmap', heatmap, images)
+    if len(images) != 1:
+        raise ValueError(f'--heatmap is for one picture, got {len(images)}: ask for one after the other')
+    if templates:
+        raise ValueError("--heatmap is by the run's own prompt: leave --template out")
+
+
+def likeliest(table) -> str:
+    "The first label of a table. A `ValueError` where none was decided for."
+    found = table.label.dropna()
+    if not len(found):
+        raise ValueError('no label is decided for, which a heat map could show: give --heatmap-class')
+    return found.iloc[0]
 
 # %% ../nbs/43_command.ipynb #bd9315aa
 def predicted(model, images: list, parts, unusable, **asked):
@@ -311,28 +341,49 @@ def predicted(model, images: list, parts, unusable, **asked):
 @click.option('--parts', type=int, help='Of a film: parts of equal length, each with labels; default: 16.')
 @click.option('--decide', help='threshold (one per class) or top-k: only the labels that are decided.')
 @click.option('--sheet', help='A PNG with the five best pictures for each label.')
+@click.option('--heatmap', help='A PNG that shows where the likeliest label is seen in the one picture.')
+@click.option('--heatmap-class', help='That of another label.')
 @click.option('--method', help='Which of the methods in the folder of a run notebook.')
 @click.option('--device', default='auto', show_default=True)
 @json_option
-def predict(folder, images, classes, join, templates, top, parts, decide, sheet, method, device, as_json):
+def predict(
+    folder,
+    images,
+    classes,
+    join,
+    templates,
+    top,
+    parts,
+    decide,
+    sheet,
+    heatmap,
+    heatmap_class,
+    method,
+    device,
+    as_json,
+):
     """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it). A
     folder among IMAGES means all pictures below it; those that cannot be read are left out, and said."""
+    check_inputs(folder, images)
     from hpdval.core import say
     from hpdval.experiment import ICONS_ALONE
-    from hpdval.predict import Classifier
+    from hpdval.predict import Classifier, contact_sheet, plot_heatmap
 
-    model = Classifier.load(folder, device=device, method=method)
     files, unusable = all_pictures(images)
+    check_heatmap(heatmap_class, heatmap, files, templates)
+    if sheet:
+        check_png('--sheet', sheet, files)
+    model = Classifier.load(folder, device=device, method=method)
     if model.result.config['clip'] == 'mini':
         say(ICONS_ALONE, once=True)
     asked = dict(classes=names_of(classes), join=join, templates=list(templates) or None)
-    if sheet:
-        check_sheet(sheet, files)
     if top is None and not decide and not sheet:
         top = 5
     table = predicted(model, files, parts, unusable, top=top, decide=decide, **asked)
     if sheet:
-        save_sheet(table, sheet)
+        save_png(contact_sheet(table), sheet)
+    if heatmap:
+        save_png(plot_heatmap(model, files[0], heatmap_class or likeliest(table), asked['classes']), heatmap)
     show(table.to_dict('records'), as_json, table.to_string(index=False, float_format='{:.3f}'.format))
 
 # %% ../nbs/43_command.ipynb #240b802b
@@ -437,6 +488,22 @@ def _runs() -> list:
     return out
 
 # %% ../nbs/43_command.ipynb #4ac78811
+def fitting(rows: list, width: int) -> str:  # of dicts; characters
+    "A table whose last column is cut where its lines would be longer."
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    *_, last = table
+    others = max(map(len, table.drop(columns=last).to_string(index=False).splitlines()))
+    cut = table[last].map(lambda t: shorten(str(t), max(width - others - 2, 20), placeholder=' ...'))
+    return table.assign(**{last: cut}).to_string(index=False)
+
+
+def width_of_terminal() -> int:  # characters
+    "Of the terminal that shows the output; without end where it goes to a file or another program."
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
+
+
 LISTED = dict(methods=_methods, losses=_losses, sources=_sources, clips=_clips, runs=_runs)
 
 
@@ -444,11 +511,10 @@ LISTED = dict(methods=_methods, losses=_losses, sources=_sources, clips=_clips, 
 @click.argument('what', type=click.Choice(list(LISTED)), default='methods')
 @json_option
 def list_(what, as_json):
-    """What there is: methods, losses, sources, clips (architectures and their weights), or runs that were kept."""
-    import pandas as pd
-
+    """What there is: methods, losses, sources, clips (architectures and their weights), or runs that were kept. A
+    terminal shows the beginning of what is wider than it is; `| less -S` has all."""
     rows = LISTED[what]()
-    show(rows, as_json, pd.DataFrame(rows).to_string(index=False) if rows else f'no {what}')
+    show(rows, as_json, fitting(rows, width_of_terminal()) if rows else f'no {what}')
 
 # %% ../nbs/43_command.ipynb #debe3528
 def _age(text: str) -> float:  # seconds

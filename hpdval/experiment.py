@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['EXAMPLE', 'ICONS_ALONE', 'REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result',
            'settled', 'run_parts', 'run_code', 'code_parts', 'run_name', 'builds_on', 'drop_checkpoints',
-           'images_to_decide', 'alone', 'run', 'other_code', 'load_model', 'table_name', 'joined', 'summed',
-           'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
+           'images_to_decide', 'alone', 'with_short_average', 'run', 'other_code', 'load_model', 'table_name', 'joined',
+           'summed', 'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import math, os, time
@@ -29,10 +29,12 @@ from hpdval.config import (
     config_hash,
     each_once,
     learns_from_captions,
+    learns_from_texts,
     inference_score,
     make_config,
     method_config,
     method_label,
+    origins,
     parse_names,
     read_by_terms,
     stage1_config,
@@ -71,7 +73,7 @@ from .parallel import check_shared, from_main, group, is_main, local_device, mai
 from .photographs import provided
 from .prompts import PROMPTS, all_templates, unknown_words
 from .sources import SOURCES, Data, load_data, once, resize
-from .train import STAGES, Pixels, let_go, predict_scores, split_for_selection
+from .train import STAGES, Pixels, fitting_ema, let_go, predict_scores, split_for_selection
 from .weights import files_read
 
 # %% ../nbs/31_experiment.ipynb #9206758a
@@ -568,6 +570,26 @@ def _made(cfg: Config, name: str, clip: Clip, data: Data, model: DualView, progr
     return _found(cfg, folder)  # in every process, with the checksums of what the main one wrote
 
 
+def with_short_average(cfg: Config, data: Data) -> Config:
+    """For data of your own in the mode that is meant for them: an average of the weights that fits into the shorter of
+    the two stages, where nobody asked for another; it is said. Any other config as it is."""
+    meant = SOURCES[cfg.benchmark].mode == cfg.mode == 'recommended' and origins(cfg)['ema'] != 'said'
+    if not (meant and stage_names(cfg)) or learns_from_texts(cfg):
+        return cfg
+    held = 0 if data.val is not None else cfg.val_fraction
+    batches = math.ceil(len(data.train.targets) * (1 - held) / cfg.batch_size)
+    steps = batches * max(1, min(cfg.epochs1, cfg.epochs2))
+    if (1 - cfg.ema) * steps >= 1:
+        return cfg
+    ema = fitting_ema(steps)
+    if is_main():
+        say(
+            f'ema={ema:g} in the place of {cfg.ema:g}: the shorter stage has {steps} steps, {batches} an epoch',
+            once=True,
+        )
+    return replace(cfg, ema=ema)
+
+
 def run(
     cfg: Config,
     progress=True,
@@ -584,7 +606,7 @@ def run(
     clip = config_clip(cfg)
     with main_first():
         data = load_benchmark(cfg, clip.visual.size, progress, data)
-    return _run(cfg, clip, data, progress, fresh)
+    return _run(with_short_average(cfg, data), clip, data, progress, fresh)
 
 
 def _changed_since(result: Result, where: dict) -> list:  # of texts
@@ -656,6 +678,7 @@ def _mean_std(rows) -> tuple:  # list of dicts of numbers -> dict of means, dict
 def summed(results: list) -> dict:
     "What the results of one row, a seed each, say together."
     mean, std = _mean_std([r.mAP for r in results])
+    decided, decided_std = _mean_std([r.decided for r in results]) if all(r.decided for r in results) else ({}, {})
     ap = np.mean([r.ap for r in results], 0)
     return dict(
         mAP=mean,
@@ -664,7 +687,8 @@ def summed(results: list) -> dict:
         var_between_groups=float(np.mean([r.var_between_groups for r in results])),
         ap=dict(zip(results[0].classes, ap)),
         by_seed=[r.mAP for r in results],
-        decided=_mean_std([r.decided for r in results])[0] if all(r.decided for r in results) else {},
+        decided=decided,
+        decided_std=decided_std,
         reported=[r.reported for r in results],
         hashes=[r.hash for r in results],
     )

@@ -273,7 +273,7 @@ Exported by hpdval {version} from the run `{hash}`.
 ## Use
 
 ```python
-from hpdval import Classifier  # pip install 'hpdval[export]'
+from hpdval import Classifier  # hpdval {version}, and: pip install onnxruntime
 
 c = Classifier.load('.')  # this folder
 c.predict('photo.jpg', top=3)
@@ -281,8 +281,14 @@ c.heatmap('photo.jpg', {first!r})
 ```
 
 Without this package: `model.onnx` takes `images`, bytes [B,3,{size},{size}] in RGB: a picture, {how}
-It gives {outputs}; `maps` are cosines [B,C,{rows},{columns}] of places with classes. Names of the classes, calibration
-and thresholds are in `model.json`. ONNX Runtime and torch differed by {difference:.1g} at most when it was written.
+Before that it is turned upright as its EXIF orientation says; what is transparent lies on white; with more than 8 bits
+it is scaled to 8: whole numbers up to 255 stay, up to 4095 are divided by 16, up to 65535 by 256 (by the largest value
+of training pictures and this one). `Classifier` does all this itself, and `model.onnx` none of it.
+
+It gives {outputs}; `maps` are cosines [B,C,{rows},{columns}] of places with classes. Names of the classes are
+`classes` in `model.json`; its `run.decision` has `slope` and `shift` (probability = sigmoid(slope * logit + shift)) and
+`thresholds`, one for each class in that order, or none, and then `threshold` is that of all: a label is decided for
+where its probability reaches it. ONNX Runtime and torch differed by {difference:.1g} at most when it was written.
 
 ## Data and weights
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['JOINED', 'BATCH', 'as_images', 'Wanted', 'wanted', 'join_names', 'template_texts', 'check_comparable', 'Classifier',
-           'ExportedClassifier', 'plot_film', 'run_folder', 'contact_sheet']
+           'ExportedClassifier', 'plot_heatmap', 'plot_film', 'run_folder', 'contact_sheet']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
 import io, itertools, os, re
@@ -229,15 +229,19 @@ class Classifier:
         look = wanted(self.classes if classes is None else classes)
         spell = SPELLINGS[self.model.cfg.class_names]
         new = unknown_words(self.clip, [spell(n) for n in look.names if n not in self.classes])
-        if new:
-            raise ValueError(
-                f'{self.clip.name} does not know {some(new)}: its text tower never learned these words, and their '
-                'scores would mean nothing; take other words, or a run with a CLIP that was trained on the web'
-            )
+        unknown = (
+            f'{self.clip.name} does not know {some(new)}: its text tower never learned these words, and their '
+            'scores would mean nothing; take other words, or a run with a CLIP that was trained on the web'
+        )
         same = classes is None and templates is None
+        try:
+            model = self.model if same else for_classes(self.model, look.names)
+        except ValueError as e:  # no word would help
+            raise ValueError(f'{e}; besides, {unknown}' if new else str(e)) from None
+        if new:
+            raise ValueError(unknown)
         if classes is not None:
             check_comparable(self.model, look)
-        model = self.model if same else for_classes(self.model, look.names)
         return look, model, model.texts() if templates is None else template_texts(model, templates)
 
     def _decision(self, look: Wanted, decide, templates) -> Decision:
@@ -473,6 +477,25 @@ class ExportedClassifier(Classifier):
         return ways[pooling](model(frames, texts).unflatten(0, (-1, T)), dim=1)
 
 # %% ../nbs/41_predict.ipynb #e7df43c9
+def plot_heatmap(
+    classifier: Classifier,
+    image,  # one, as for `Classifier.predict`
+    label: str,  # a class of the run, or one of `classes`
+    classes=None,  # names to look for, as for `Classifier.predict`
+):  # -> Figure
+    "A picture, and where a class is seen in it. Raises as `Classifier.heatmap` does."
+    picture = open_image(as_images(image)[0], Peak(*classifier.result.peak))
+    heat = classifier.heatmap(picture, label, classes)
+    fig, axs = plt.subplots(1, 2, figsize=(6.4, 3), layout='constrained')
+    axs[0].imshow(picture)
+    drawn = draw_heat(axs[1], heat)
+    for ax in axs:
+        ax.axis('off')
+    fig.colorbar(drawn, ax=axs[1], fraction=0.045, label='cosine')
+    fig.suptitle(label, fontsize=10)
+    return fig
+
+
 def plot_film(
     classifier: Classifier,
     file,  # path of a film

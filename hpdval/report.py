@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['GROUPS', 'DEFICIENCIES', 'COLOUR_BLIND', 'said_mean', 'reported_epochs', 'results_table', 'decided_table',
-           'visibility_table', 'preset', 'changed', 'is_trial', 'settings_said', 'provenance', 'save_table', 'linear',
-           'lab', 'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign',
-           'plot_groups', 'plot_reliability', 'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat',
-           'plot_heatmaps', 'plot_timeline']
+           'visibility_table', 'preset', 'changed', 'is_trial', 'settings_said', 'shared_loss', 'provenance',
+           'save_table', 'linear', 'lab', 'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said',
+           'what_is_shown', 'sign', 'plot_groups', 'plot_reliability', 'plot_per_class', 'loss_said', 'plot_curves',
+           'draw_heat', 'plot_heatmaps', 'plot_timeline']
 
 # %% ../nbs/40_report.ipynb #b8d546d4
 import io, re, textwrap
@@ -22,7 +22,7 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip
-from .config import METHODS, TRIAL, Config, each_once, method_label, start_config
+from .config import METHODS, TRIAL, TYPES, Config, each_once, method_label, stage_names, start_config
 from .core import atomic_write, check_number, import_extra, near, say
 from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, despine, fewshot_preset, fewshot_trial
@@ -91,12 +91,14 @@ _DECIDED = {
 
 
 def decided_table(summary: dict) -> pd.DataFrame:  # a row per method that decided; errors in 0..1, F1 in percent
-    "Calibration error and F1 of the decided labels, means over the seeds. A `ValueError` as of `results_table`."
+    """Calibration error and F1 of the decided labels (mean ± sample standard deviation over the seeds). A `ValueError`
+    as of `results_table`."""
     rows = {}
     for name, m in _methods_of(summary).items():
         if m.get('decided'):
             digits = {k: 3 if 'ECE' in v else 1 for k, v in _DECIDED.items()}
-            rows[name] = {k: f"{m['decided'][v]:.{digits[k]}f}" for k, v in _DECIDED.items()}
+            std = m.get('decided_std') or {}
+            rows[name] = {k: said_mean(m['decided'][v], std.get(v), digits[k]) for k, v in _DECIDED.items()}
     return pd.DataFrame(rows).T
 
 # %% ../nbs/40_report.ipynb #07f6115c
@@ -195,6 +197,18 @@ def settings_said(
     return '; '.join(parts)
 
 # %% ../nbs/40_report.ipynb #13d1541e
+def shared_loss(summary: dict) -> str:
+    "The loss that all rows which train have in common; '' where there is no such one, or not all are known."
+    found, configs = set(), _configs(summary)
+    for c in configs:
+        own = preset(c) | c
+        if not preset(c):
+            return ''
+        cfg = Config(**{k: own[k] for k in TYPES})
+        found |= {s == 'stage2' and cfg.loss2 or cfg.loss for s in stage_names(cfg)}
+    return f'loss {found.pop()}' if len(found) == 1 else ''
+
+
 def provenance(
     summary: dict,  # of `compare` and its kind
     also='',  # what else belongs to the conditions
@@ -207,6 +221,7 @@ def provenance(
         f"mode {config['mode']}",
         f"seeds {summary['seeds']}",
         also,
+        shared_loss(summary),
         f'({settings})' if settings else '',
         environment['device'],
         f"code {environment.get('package') or 'not recorded'}",

@@ -6,11 +6,11 @@
 __all__ = ['PAIRS', 'AT_ONCE', 'STAGES', 'EMA', 'make_optimizer', 'make_schedule', 'batches', 'epoch_batches', 'order_of_epochs',
            'Pixels', 'shared_array', 'Kept', 'Ahead', 'Feed', 'encoded', 'keep_encoded', 'encode_images',
            'predict_scores', 'mean_ap', 'save_checkpoint', 'load_checkpoint', 'train_step', 'train_epoch', 'Best',
-           'copy_into', 'Training', 'Checkpoints', 'show_epoch', 'fit', 'fit_logits', 'calibrate', 'prepare',
-           'selection', 'wanted_by', 'weighed', 'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher',
-           'extras', 'label_sentences', 'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'save_rows',
-           'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses',
-           'train_stage1', 'train_stage2', 'let_go', 'split_for_selection']
+           'copy_into', 'Training', 'Checkpoints', 'show_epoch', 'fitting_ema', 'fit', 'fit_logits', 'calibrate',
+           'prepare', 'selection', 'wanted_by', 'weighed', 'gathered', 'text_fields', 'logit_fields', 'captured',
+           'make_teacher', 'extras', 'label_sentences', 'encode_captions', 'stage1_params', 'stage1_losses',
+           'save_array', 'save_rows', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses', 'texts_of',
+           'text_batch', 'text_losses', 'train_stage1', 'train_stage2', 'let_go', 'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
 import gc, hashlib, math, secrets, time, zipfile, zlib
@@ -514,16 +514,29 @@ class Checkpoints:
         self.took = self.last - start
 
 # %% ../nbs/30_train.ipynb #c5b98e36
-def show_epoch(bar, record: dict, epochs: int):
+def show_epoch(
+    bar,
+    record: dict,  # of the epoch
+    epochs: int,
+    select='val',  # on which images its mAP was measured, as `Config.select`
+):
     "What an epoch gave: beside the bar, or in a line where nobody watches it."
+    of = 'test mAP' if select == 'test' else 'validation mAP'
     loss, mAP = f"{record['loss']:.3g}", f"{record['mAP']:.2f}"
     if live():
-        bar.set_postfix(loss=loss, mAP=mAP)
+        bar.set_postfix({'loss': loss, of: mAP})
         return
     epoch, seconds = record['epoch'], record['seconds']
     left = duration((epochs - epoch) * seconds)
-    judged = '' if math.isnan(record['mAP']) else f', mAP {mAP}'
+    judged = '' if math.isnan(record['mAP']) else f', {of} {mAP}'
     say(f'{bar.desc}, epoch {epoch} of {epochs}: loss {loss}{judged}, {duration(seconds)}, {left} left')
+
+
+def fitting_ema(
+    steps: int,  # of a training, 1 or more
+) -> float:  # 0 <= decay < 1
+    "The decay of an average over the last tenth of a training."
+    return max(0.0, round(1 - 10 / steps, 3))
 
 
 def _say_before(desc: str, n: int, epochs: int, cfg: Config, earliest):  # None: nothing is judged
@@ -533,10 +546,10 @@ def _say_before(desc: str, n: int, epochs: int, cfg: Config, earliest):  # None:
     steps = epochs * math.ceil(n / cfg.batch_size)
     if not steps or (1 - cfg.ema) * steps >= 1 or not is_main():
         return
-    fitting = max(0.0, round(1 - 10 / steps, 3))
     say(
         f'{desc}: ema={cfg.ema:g} is for more than the {steps} steps there are: {100 * cfg.ema**steps:.0f} % of the '
-        f'weights that are judged and kept are still those of the start; set ema={fitting:g}, or train longer',
+        'weights that are judged and kept are still those of the start; '
+        f'set ema={fitting_ema(steps):g}, or train longer',
         once=True,
     )
 
@@ -583,7 +596,7 @@ def fit(
         record = dict(phase=desc, epoch=t.epoch, loss=sum(means.values()), **means)
         t.history.append(record | dict(seconds=time.time() - start, mAP=t.best.judge(t.epoch)))
         if progress:
-            show_epoch(bar, t.history[-1], epochs)
+            show_epoch(bar, t.history[-1], epochs, cfg.select)
         if is_main():
             saved.after_epoch(t)
     return t.end(desc)

@@ -1,6 +1,6 @@
 "Every kind of CLIP that open_clip knows, made small; and ViT-B/16 as it is."
 
-import copy, json
+import copy, json, logging
 
 import open_clip, pytest, timm, torch
 from open_clip.timm_model import TimmModel
@@ -8,6 +8,7 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
+from hpdval import core
 from hpdval.clip import LOCALS, ImageTower, _at_size, _Trunk, activations, as_clip, load_clip, make_student, mini_clip
 from hpdval.config import make_config
 from hpdval.data import Split
@@ -499,6 +500,32 @@ def test_a_missing_package_is_named(small_file, monkeypatch, tmp_path):
 
     monkeypatch.setattr('hpdval.clip.HFTokenizer', missing)
     model = open_clip.create_model('ViT-B-16-SigLIP', force_image_size=32)
-    with pytest.raises(ValueError, match=r"needs more packages \(No module named 'transformers'\): pip install") as e:
+    with pytest.raises(
+        ValueError, match=r"needs more packages \(No module named 'transformers'\): pip install '?transformers"
+    ) as e:
         as_clip(model, 'ViT-B-16-SigLIP')
     assert '\n' not in str(e.value)
+
+
+def test_without_a_network_two_lines_say_which_host_and_what_to_do(monkeypatch, capsys, caplog):
+    hub = logging.getLogger('huggingface_hub.utils._http')
+
+    def nothing(arch, pretrained):
+        for i in range(5):
+            hub.warning("'[Errno -2] Name or service not known' thrown while requesting HEAD https://huggingface.co/a")
+            hub.warning(f'Retrying in {i}s [Retry {i}/5].')
+        logging.error('open_clip: failed to download')
+        raise OSError('no\nnetwork')
+
+    monkeypatch.setattr('open_clip.create_model', nothing)
+    core._print_once.cache_clear()
+    before = logging.getLogger('huggingface_hub').handlers
+    with pytest.raises(ConnectionError) as e:
+        load_clip('ViT-B-16-quickgelu', 'openai')
+    assert str(e.value) == (
+        "the weights 'openai' of ViT-B-16-quickgelu could not be fetched from huggingface.co (OSError): behind a proxy "
+        'set HTTPS_PROXY; if they were fetched before, HF_HUB_OFFLINE=1; without a network, give a local file as '
+        '`pretrained` (-p pretrained FILE)'
+    )
+    assert capsys.readouterr().err == 'huggingface.co does not answer: trying again for a minute\n'
+    assert logging.getLogger('huggingface_hub').handlers is before and not logging.root.filters and not caplog.records

@@ -23,6 +23,8 @@ PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
 TOOLS = 'papermill|hpdval|snakemake|accelerate|python3?|conda|pip|nbdev_test'
 # commands that another test runs: what they begin with, and a file that has a text
 ELSEWHERE = {
+    'git clone https://github.com/hpdval/hpdval': ('settings.ini', 'git_url = https://github.com/hpdval/hpdval'),
+    'cd hpdval': ('settings.ini', 'repo = hpdval'),
     'python3 -m venv .venv': ('.ci/run', 'python3 -m venv'),
     '. .venv/bin/activate': ('.ci/run', '/bin/activate"'),
     "pip install -e '.[dev]'": ('.ci/run', 'pip install -qq -e ".[dev]"'),
@@ -32,7 +34,7 @@ ELSEWHERE = {
     'conda activate': ('tests/test_repo.py', 'def test_environment_yml_installs_everything'),
     'snakemake --cores 2': ('tests/test_workflow.py', "'snakemake', '--cores', '2'"),
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
-    "pip install 'hpdval[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
+    "pip install -e '.[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
     'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
     'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
@@ -62,10 +64,14 @@ def commands(page):
     lines += re.findall(rf'`((?:{TOOLS}) [^`\n]+)`', prose)
     # the README's table of data names parameters alone
     lines += [f'papermill nbs/run_coco_lt.ipynb out.ipynb {words}' for words in re.findall(r'`(-p [^`\n]+)`', prose)]
-    return [c.strip() for line in lines for c in line.split(' && ')]
+    return [c.partition(' #')[0].strip() for line in lines for c in line.split(' && ')]
 
 
-SHOWN = [(page, c) for page in PAGES for c in dict.fromkeys(commands(page))]
+FIRST_SHOWN = {}  # command -> the first page that shows it: what two pages show is run once
+for page in PAGES:
+    for c in commands(page):
+        FIRST_SHOWN.setdefault(c, page)
+SHOWN = [(page, c) for c, page in FIRST_SHOWN.items()]
 
 
 def elsewhere(c):

@@ -13,6 +13,7 @@ from hpdval.clip import load_clip
 from hpdval.command import main
 from hpdval.config import learns, make_config
 from hpdval.core import read_sealed, write_sealed
+from hpdval.data import open_image
 from hpdval.decide import Decision
 from hpdval.experiment import EXAMPLE, Result, load_benchmark
 from hpdval.export import CLOSE, Baked, Exported, as_onnx, check_exportable, export_run, largest_difference
@@ -153,6 +154,26 @@ def test_its_card_has_data_weights_settings_results_and_limits(exported):
     for said in (r.hash, r.data, r.weights, f"{r.mAP['tail']:.1f} %", "'db-focal'", 'of photographs it says little'):
         assert said in card, said
     assert re.search(r'\| cow +\| 4 +\| 70.0 +\|', card)
+
+
+def test_its_card_says_what_the_classifier_does_with_a_picture_and_where_the_thresholds_are(exported):
+    card, said = (exported / 'README.md').read_text(encoding='utf-8'), json.loads((exported / 'model.json').read_text())
+    for word in (
+        'EXIF',
+        'transparent lies on white',
+        'up to 4095 are divided by 16',
+        '`run.decision` has `slope` and `shift`',
+    ):
+        assert word in card
+    decision = said['run']['decision']
+    assert len(decision['thresholds']) == len(said['classes']) and {'slope', 'shift', 'threshold'} <= decision.keys()
+    sideways = Image.new('RGBA', (4, 2), (0, 0, 0, 0))
+    exif = sideways.getexif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    sideways.save(file := exported.parent / 'sideways.png', exif=exif)
+    assert open_image(file).size == (2, 4) and open_image(file).getextrema() == ((255, 255),) * 3
+    for value, expected in ((200, 200), (4095, 255), (65535, 255)):
+        assert open_image(np.full((2, 2), value, np.uint16)).getpixel((0, 0)) == (expected,) * 3
 
 
 def copied(exported, folder):

@@ -12,7 +12,7 @@ from PIL import Image
 from hpdval import core, experiment
 from hpdval.align import JOINS
 from hpdval.clip import LOCALS
-from hpdval.command import main
+from hpdval.command import LISTED, main
 from hpdval.config import make_config
 from hpdval.data import load_image
 from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
@@ -479,6 +479,9 @@ def test_a_linear_probe_names_its_classes_only(full, tmp_path):
     with pytest.raises(ValueError, match='a weight vector for each of its 20 classes and cannot name others') as e:
         c.predict(images_of(full), classes=['truck'])
     assert '\n' not in str(e.value) and len(c.predict(images_of(full))) == 6 * 20
+    both = 'has a weight vector for each .* take a method with prompts; besides, mini .* does not know piano: its text'
+    with pytest.raises(ValueError, match=both):
+        c.predict(images_of(full), classes=['truck', 'piano'])
 
 
 def test_a_name_of_the_run_is_known_though_its_words_are_not(full, tmp_path):
@@ -558,3 +561,73 @@ def test_templates_with_other_braces_are_one_line(classifier, full, odd):
     with pytest.raises((ValueError, TypeError)) as e:
         make_config('zero-shot', template=odd)
     assert '\n' not in str(e.value)
+
+
+@pytest.fixture
+def photo(full, tmp_path):
+    file = tmp_path / 'photo.png'
+    Image.fromarray(full.test.images[0].permute(1, 2, 0).numpy()).save(file)
+    return str(file)
+
+
+def test_a_heat_map_is_written_by_the_shell(photo, tmp_path, monkeypatch):
+    "Of the likeliest label, or of the one that was named, where `Classifier.heatmap` sees it."
+    drawn = []
+    monkeypatch.setattr('hpdval.predict.draw_heat', lambda ax, heat: drawn.append(heat) or ax.imshow(heat))
+    c, file = Classifier.load('example'), tmp_path / 'map.png'
+    first = c.predict(photo).label[0]
+    for words, label in (
+        ([], first),
+        (['--heatmap-class', 'cow'], 'cow'),
+        (['--classes', 'dog,cow', '--top', '1'], None),
+    ):
+        done = CliRunner().invoke(main, ['predict', 'example', photo, '--heatmap', str(file), *words])
+        assert done.exit_code == 0, done.output
+        label = label or done.stdout.splitlines()[1].split()[-2]
+        np.testing.assert_array_equal(drawn.pop(), c.heatmap(photo, label))
+        assert Image.open(file).size[0] > 300
+        file.unlink()
+
+
+HEAT = [
+    (['--heatmap', 'map.jpg'], '--heatmap map.jpg: give the name of a PNG, such as heatmap.png'),
+    (['--heatmap', 'map.png', '--heatmap-class', 'unicorn'], "unknown class 'unicorn'"),
+    (['--heatmap-class', 'dog'], '--heatmap-class dog needs --heatmap FILE.png'),
+    (['--heatmap', 'map.png', '--template', 'a {}'], "by the run's own prompt: leave --template out"),
+    (['example', '--heatmap', 'map.png'], 'no file or folder example: give pictures'),
+    (['.', '--heatmap', 'map.png'], '--heatmap is for one picture, got 2: ask for one after the other'),
+]
+
+
+@pytest.mark.parametrize('words, said', HEAT, ids=[' '.join(w) for w, _ in HEAT])
+def test_a_heat_map_that_cannot_be_drawn_is_refused_in_a_line(words, said, photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ['predict', 'example', photo, *words])
+    assert done.exit_code == 1 and said in done.output.splitlines()[-1]
+    assert not list(tmp_path.glob('map.*'))
+
+
+def test_a_missing_file_is_said_before_torch_is_loaded(tmp_path):
+    code = (
+        'import sys; from click.testing import CliRunner; from hpdval.command import main\n'
+        "done = CliRunner().invoke(main, ['predict', *sys.argv[1:]])\n"
+        "print(done.exit_code, done.output, 'torch' in sys.modules)"
+    )
+    for words, said in (
+        ('example none.jpg', 'no file or folder none.jpg: give pictures'),
+        ('nowhere x', 'folder nowhere'),
+    ):
+        command = [sys.executable, '-c', code, *words.split()]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith('1 ') and said in done.stdout and done.stdout.strip().endswith('False')
+
+
+def test_a_list_fits_into_a_terminal_and_a_file_gets_all_of_it(monkeypatch):
+    whole = CliRunner().invoke(main, ['list', 'clips']).output
+    monkeypatch.setattr('hpdval.command.width_of_terminal', lambda: 80)
+    for what in LISTED:
+        lines = CliRunner().invoke(main, ['list', what]).output.splitlines()
+        assert what == 'methods' or max(map(len, lines)) <= 80
+    cut = CliRunner().invoke(main, ['list', 'clips']).output
+    assert 'openai, laion' in cut and ' ...' in cut and ' ...' not in whole
+    assert len(cut.splitlines()) == len(whole.splitlines()) and max(map(len, whole.splitlines())) > 200

@@ -172,6 +172,12 @@ def test_the_library_depends_on_what_it_imports_and_on_nothing_else():
     assert not [p for p in PINS if p not in str(project)]
 
 
+def test_no_text_says_to_install_the_package_from_an_index():
+    "It is in none."
+    found = re.compile(r"pip install ['\"]?hpdval\b")
+    assert not [str(f) for f in written() for text in texts(f) if found.search(text)]
+
+
 def test_environment_yml_installs_everything():
     env = yaml.safe_load((ROOT / 'environment.yml').read_text())
     assert env == dict(name='hpdval', dependencies=['python=3.11', 'pip', {'pip': ['-e .[dev]']}])

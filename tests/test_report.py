@@ -67,7 +67,7 @@ def test_every_changed_setting_is_named(name):
     own = asdict(make_config())[name]
     said = provenance(summary('zero-shot', 'hp-dval', **{name: CHANGES[name]}))
     assert f'{name}={CHANGES[name]} for {own}' in said
-    assert name not in provenance(summary('zero-shot', 'hp-dval')) or name == 'epochs1'
+    assert f'{name}=' not in provenance(summary('zero-shot', 'hp-dval')) or name == 'epochs1'
 
 
 @pytest.mark.parametrize('mode', ['paper', 'official'])
@@ -121,6 +121,16 @@ def test_of_rows_that_are_settings_what_they_share_is_named():
     said = settings_said(WHERE | dict(config=rows['asl'], configs=rows, methods=dict.fromkeys(rows)))
     assert said == 'epochs1=3 for 16, epochs2=6'
     assert settings_said(WHERE | dict(config=rows['asl'], methods=dict.fromkeys(rows))) == ''  # not known of all rows
+
+
+def test_the_loss_is_named_where_all_rows_share_it():
+    assert ', loss db-focal, (epochs1' in provenance(summary('zero-shot', 'hp-dval'))
+    assert ', loss bce, ' in provenance(summary('hp-dval', loss='bce'))
+    assert 'loss' not in provenance(summary('zero-shot'))  # nothing is trained
+    for rows in ([dict(loss='bce'), dict(loss='asl')], [dict(loss='bce'), dict(loss='bce', loss2='asl')]):
+        configs = {str(r): asdict(make_config(**r)) for r in rows}
+        said = provenance(WHERE | dict(config=configs[str(rows[-1])], configs=configs, methods=dict.fromkeys(configs)))
+        assert ', loss ' not in said
 
 
 def test_a_summary_of_a_method_that_is_not_known_here_has_a_caption():

@@ -1,13 +1,16 @@
 "What a training says of itself: an average that is longer than it, and the learning rate that was too large."
 
+import math
+
 import numpy as np, pytest, torch
 from test_fewshot import WORLD
+from tqdm import tqdm
 
 from hpdval import core
 from hpdval.config import make_config
-from hpdval.experiment import load_benchmark, run
+from hpdval.experiment import load_benchmark, run, with_short_average
 from hpdval.fewshot import compare_fewshot
-from hpdval.train import fit
+from hpdval.train import fit, show_epoch
 
 X = torch.linspace(-1, 1, 40)
 
@@ -68,6 +71,31 @@ def test_own_data_with_the_papers_average_are_told(few, tmp_path, monkeypatch, c
     assert 'stage 1: ema=0.998 is for more than the' in capsys.readouterr().err
 
 
+def test_own_data_get_an_average_that_fits_unless_somebody_asks_for_another(few, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    n, own = len(few.train.targets), make_config('hp-dval', 'memory', epochs1=3, epochs2=4)
+    assert own.ema == 0.98 and 30 < n < 64
+    core._print_once.cache_clear()
+    batches = math.ceil(0.9 * n / own.batch_size)
+    fitting = 1 - 10 / (3 * batches) if 3 * batches > 10 else 0
+    assert with_short_average(own, few).ema == fitting
+    said = capsys.readouterr().err
+    assert said == (
+        f'ema={fitting:g} in the place of 0.98: the shorter stage has {3 * batches} steps, {batches} an epoch\n'
+    )
+    kept = [
+        make_config('hp-dval', 'memory', ema=0.9, epochs1=3),
+        make_config('hp-dval', 'memory', epochs1=60, epochs2=60),
+    ]
+    kept += [make_config('zero-shot', 'memory'), make_config('hp-dval', 'memory', 'paper')]
+    kept += [make_config('hp-dval', 'icon-voc-lt', mode, epochs1=1) for mode in ('paper', 'recommended')]
+    assert [with_short_average(c, few) for c in kept] == kept
+    assert capsys.readouterr().err == ''
+    small = make_config('hp-dval', 'memory', epochs1=1, epochs2=1, device='cpu')
+    assert run(small, progress=False, data=few).config['ema'] == 0
+    assert 'is for more than' not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('method, name', [('dval', 'lr1'), ('coop', 'lr2')])
 def test_the_learning_rate_that_was_too_large_is_named(method, name, few, tmp_path, monkeypatch):
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
@@ -103,3 +131,16 @@ def test_few_shot_names_the_learning_rate_that_it_has(method, name, tmp_path, mo
     own |= {name: 1e30, f'adapt_epochs{name[-1]}': 3}
     with pytest.raises(FloatingPointError, match=rf'adaptation to a support, .*learning rate {name}=1e\+30'):
         compare_fewshot(method, [0], 1, False, **own)
+
+
+@pytest.mark.parametrize('select, of', [('val', 'validation mAP'), ('test', 'test mAP')])
+def test_a_line_of_progress_says_of_which_images_its_mAP_is(select, of, tmp_path, monkeypatch, capsys):
+    line = torch.nn.Parameter(torch.zeros(1))
+    cfg = make_config('dval', ema=0.0, batch_size=4, epochs1=1, select=select)
+    loss = lambda idx, epoch, step: dict(cls=(line * X[idx]).pow(2).mean())
+    fit([line], loss, lambda: 12.0, 40, 1, 0.1, cfg, tmp_path / 'a.pt', 'stage 1')
+    assert f'epoch 1 of 1: loss 0, {of} 12.00, ' in capsys.readouterr().err
+    monkeypatch.setattr('hpdval.train.live', lambda: True)
+    with tqdm(total=1) as bar:
+        show_epoch(bar, dict(loss=0.5, mAP=12.0, epoch=1, seconds=1), 1, select)
+    assert f'{of}=12.00' in capsys.readouterr().err

@@ -188,7 +188,7 @@ def test_what_the_method_does_not_read_is_said(data, monkeypatch, capsys):
 
 def test_without_optuna_one_line_says_how_to_get_it(data, monkeypatch):
     monkeypatch.setitem(sys.modules, 'optuna', None)
-    with pytest.raises(ValueError, match=r"pip install 'hpdval\[tune\]'$"):
+    with pytest.raises(ValueError, match=r"tune needs Optuna .*: pip install '?optuna"):
         tune('coop', data=data, **QUICK)
 
 

@@ -529,7 +529,7 @@ What was decided, and from what:
   architecture agree on; else CLIP's, with a line. `mean`, `std` and `resize` (`shortest`, `squash`, `longest`) decide.
 - **Archives**: OpenAI's `.pt` is a program. It is never run: the tensors are read out of it, and only if its sha256 is
   one that OpenAI published.
-- **SigLIP** needs `pip install 'hpdval[siglip]'` for its tokenizer, whose files are taken from beside the weights, or
+- **SigLIP** needs `pip install -e '.[siglip]'` for its tokenizer, whose files are taken from beside the weights, or
   fetched.
 
 Another `transform` than the model's own, for photographs that are not square: `python scripts/transforms.py` compares
