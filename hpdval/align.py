@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['PAPER_SHARE', 'JOINS', 'SCORES', 'HEADS', 'patches_used', 'topk_mean', 'Join', 'softmax_mean', 'Score',
-           'needs_several', 'global_weight', 'similarity_bytes', 'dual_view', 'heat_maps', 'Head', 'LinearHead']
+           'needs_several', 'global_weight', 'similarity_bytes', 'dual_view', 'place_cosines', 'heat_maps', 'Head',
+           'LinearHead']
 
 # %% ../nbs/22_align.ipynb #f49bc2d3
 from typing import NamedTuple
@@ -138,14 +139,22 @@ def dual_view(
     return out
 
 # %% ../nbs/22_align.ipynb #037b9371
+def place_cosines(
+    p: torch.Tensor,  # [...,N,D] patch embeddings
+    text_l: torch.Tensor,  # [C,D] local prompts
+) -> torch.Tensor:  # [...,C,N]
+    "Cosine of every place with every prompt."
+    return F.normalize(text_l, dim=-1) @ F.normalize(p, dim=-1).mT
+
+
 def heat_maps(
     p: torch.Tensor,  # [N,D] patch embeddings of one image
     text_l: torch.Tensor,  # [C,D] local prompts
     grid: tuple,  # rows, columns of patches
     size: int,  # S, px
 ) -> torch.Tensor:  # [C,S,S], cosine
-    "Cosine of every place with every prompt."
-    sim = F.normalize(text_l, dim=-1) @ F.normalize(p, dim=-1).T
+    "The same as pictures, enlarged to the size of the image."
+    sim = place_cosines(p, text_l)
     return F.interpolate(sim.unflatten(1, grid)[None], size=(size, size), mode='bilinear', align_corners=False)[0]
 
 # %% ../nbs/22_align.ipynb #082e3bd8

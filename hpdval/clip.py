@@ -27,7 +27,7 @@ from timm.models.eva import EvaAttention, EvaBlock
 from timm.models.vision_transformer import Block
 from torch import nn
 
-from .core import file_digest, how_to_get, in_chunks, lookup, say, text_digest
+from .core import expanded, file_digest, how_to_get, in_chunks, lookup, say, text_digest
 from .data import PIXEL_STATS
 from .lists import plural, some
 from .weights import OPENAI_PIXELS, Weights, architectures, load_weights, read_weights, tag_facts
@@ -857,7 +857,7 @@ def load_clip(
     _known(arch, pretrained)
     asked = _asked(mean, std, resize)
     quick = lookup(quick_gelu, QUICK, 'quick_gelu')
-    pretrained = os.path.expanduser(pretrained)
+    pretrained = expanded(pretrained)
     place = Path(pretrained) if pretrained else MINI_WEIGHTS
     local = place.is_file() or place.is_dir() and pretrained not in open_clip.list_pretrained_tags_by_model(arch)
     model, weights = _from_file(arch, place) if local else _fetched(arch, pretrained)

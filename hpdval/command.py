@@ -186,7 +186,7 @@ def compare(methods, seeds, out, quiet, as_json, **options):
     from hpdval.report import provenance, results_table, save_table
 
     if out:
-        check_folder(out, f'--out {out}')
+        out = check_folder(out, f'--out {out}')
     names = parse_names(methods, METHODS, 'method')
     summary, _ = compare(names, parse_seeds(seeds), progress=not quiet, **given(options))
     table = results_table(summary)
@@ -227,7 +227,7 @@ def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **op
     from hpdval.tune import tune
 
     if out:
-        check_folder(out, f'--out {out}')
+        out = check_folder(out, f'--out {out}')
     asked = dict(trials=trials, folds=folds, fresh=fresh, seconds=seconds, space=space)
     tuned = tune(method, progress=not quiet, **asked, **given(options))
     if not is_main():
@@ -250,10 +250,12 @@ def names_of(classes):  # -> what `Classifier.predict` takes
 
 def all_pictures(images) -> tuple:  # paths, what happens to a picture that cannot be read
     "The files that were named, and those below the folders that were."
+    from hpdval.core import as_path
     from hpdval.sources import pictures_in
 
-    found = [pictures_in(f) if Path(f).is_dir() else [f] for f in images]
-    return [str(f) for fs in found for f in fs], 'skip' if any(Path(f).is_dir() for f in images) else 'error'
+    images = [*map(as_path, images)]
+    found = [pictures_in(f) if f.is_dir() else [f] for f in images]
+    return [str(f) for fs in found for f in fs], 'skip' if any(f.is_dir() for f in images) else 'error'
 
 
 def check_inputs(run: str, images):

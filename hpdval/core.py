@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_to_get', 'import_extra', 'live', 'say',
-           'duration', 'watch', 'refuse_folder', 'atomic_write', 'parse_json', 'as_json', 'write_json', 'file_digest',
-           'text_digest', 'write_sealed', 'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir',
-           'seed_everything', 'wanted_device', 'get_device', 'to_device', 'has_bf16', 'precision_on', 'autocast',
-           'in_chunks', 'source_commit', 'package_digest', 'environment']
+           'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'parse_json', 'as_json',
+           'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed', 'repo_root', 'cache_dir',
+           'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device', 'to_device', 'has_bf16',
+           'precision_on', 'autocast', 'in_chunks', 'source_commit', 'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, re, secrets, shlex, shutil
@@ -187,6 +187,19 @@ def watch(
     "Progress of long work: a bar if somebody is watching, else a line now and then."
     return (tqdm if live() else _Lines)(items, desc=desc, disable=not show, **kwargs)
 
+# %% ../nbs/00_core.ipynb #75de4f9a
+def expanded(path) -> str:
+    "A path as text, `~` and `~name` as a shell reads them. A `ValueError` for a name that is nobody's here."
+    found = os.path.expanduser(os.fspath(path))
+    if found.startswith('~') and not os.path.exists(found):
+        raise ValueError(f"{found}: nobody is called {found[1:].split('/')[0]!r} here, so there is no such home folder")
+    return found
+
+
+def as_path(path) -> Path:
+    "`expanded`, as a `Path`."
+    return Path(expanded(path))
+
 # %% ../nbs/00_core.ipynb #012af6e9
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -208,7 +221,7 @@ def refuse_folder(path):
 def atomic_write(path, mode='wb'):
     """Open a temporary file beside `path`; it takes the place of `path` when the block ends without an error. An
     `OSError` that says so if the disk is full."""
-    path = Path(path)
+    path = as_path(path)
     refuse_folder(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     tmp = path.with_name(f'.{path.name}.{secrets.token_hex(6)}')  # process ids repeat in other containers
@@ -271,8 +284,9 @@ def write_sealed(path, data: dict):
 
 def read_sealed(path) -> dict:
     "What `write_sealed` wrote. A `ValueError` for a file that is damaged, or is another."
+    path = as_path(path)
     try:
-        said = parse_json(Path(path).read_text(encoding='utf-8'))
+        said = parse_json(path.read_text(encoding='utf-8'))
         if not isinstance(said, dict) or said.pop('check', None) != text_digest(json.dumps(said, sort_keys=True)):
             raise ValueError('its checksum is another')
     except ValueError as e:
@@ -299,17 +313,17 @@ def _made(path: Path, variable: str) -> Path:
 
 def cache_dir() -> Path:
     "Where decoded images, drawn scenes and features are kept; it is made. An `OSError` if it cannot be."
-    return _made(Path(os.environ.get('HPDVAL_CACHE') or repo_root() / 'runs/cache'), 'HPDVAL_CACHE')
+    return _made(as_path(os.environ.get('HPDVAL_CACHE') or repo_root() / 'runs/cache'), 'HPDVAL_CACHE')
 
 
 def runs_dir() -> Path:
     "Where results are kept, by the names of the runs; it is made. An `OSError` if it cannot be."
-    return _made(Path(os.environ.get('HPDVAL_RUNS') or repo_root() / 'runs'), 'HPDVAL_RUNS')
+    return _made(as_path(os.environ.get('HPDVAL_RUNS') or repo_root() / 'runs'), 'HPDVAL_RUNS')
 
 
 def data_dir() -> Path:
     "Where fetched lists and photographs are kept; it is made. An `OSError` if it cannot be."
-    return _made(Path(os.environ.get('HPDVAL_DATA') or repo_root() / 'data'), 'HPDVAL_DATA')
+    return _made(as_path(os.environ.get('HPDVAL_DATA') or repo_root() / 'data'), 'HPDVAL_DATA')
 
 # %% ../nbs/00_core.ipynb #1a3b9127
 def seed_everything(seed: int):

@@ -22,7 +22,8 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
-from .core import atomic_write, cache_dir, lookup, parse_json, refuse_folder, say, to_device, write_json
+from .core import as_path, atomic_write, cache_dir, lookup, parse_json, refuse_folder, say, to_device
+from .core import write_json
 from .fingerprint import code_digest
 from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
 
@@ -736,7 +737,7 @@ def _say_decoded(root, record, peak: Peak, n):
 def _decode(paths, targets, classes, image_root, size, transform, progress, peak) -> tuple:  # Split, record
     "`decode_split`, and what is kept beside the images."
     _resizing(transform)
-    root = Path(image_root or '.')
+    root = as_path(image_root or '.')
     if not len(paths) == len(targets) > 0:
         raise ValueError(f'need as many targets as paths, at least one: {len(targets)} and {len(paths)}')
     if not image_root or not root.is_dir():

@@ -119,6 +119,10 @@ class Decision(NamedTuple):
     images: int = 0  # validation images that it was chosen on; 0 = nothing was chosen
     plain: str = ''  # why slope and shift were not fitted on them; '' = they were
 
+    def calibrated(self, logits):  # numbers or a tensor
+        "What the sigmoid makes probabilities of."
+        return self.slope * logits + self.shift
+
     def probabilities(self, logits) -> np.ndarray:  # [N,C] -> [N,C] in 0..1
         "Calibrated probabilities."
         z = np.asarray(logits, float)
@@ -126,7 +130,7 @@ class Decision(NamedTuple):
             raise ValueError(f'{np.isnan(z).sum()} of {z.size} logits are NaN')
         if len(self.thresholds) and z.shape[-1] != len(self.thresholds):
             raise ValueError(f'chosen for {len(self.thresholds)} classes, the logits have {z.shape[-1]}')
-        return expit(self.slope * z + self.shift)
+        return expit(self.calibrated(z))
 
     @property
     def missing(self) -> str:

@@ -44,9 +44,11 @@ from hpdval.config import (
 )
 from hpdval.core import (
     PACKAGE,
+    as_path,
     atomic_write,
     check_number,
     environment,
+    expanded,
     file_digest,
     get_device,
     has_bf16,
@@ -73,6 +75,7 @@ from .parallel import check_shared, from_main, group, is_main, local_device, mai
 from .photographs import provided
 from .prompts import PROMPTS, all_templates, unknown_words
 from .sources import SOURCES, Data, load_data, once, resize
+from .thin import THIN
 from .train import STAGES, Pixels, fitting_ema, let_go, predict_scores, split_for_selection
 from .weights import files_read
 
@@ -96,7 +99,7 @@ def _clip(arch: str, pretrained: str, stamp, **settings) -> tuple:  # Clip, `_wr
 
 def cached_clip(arch: str, pretrained: str, **settings) -> Clip:
     "`load_clip`, kept in memory as long as no file changes that it depends on."
-    pretrained = os.path.expanduser(pretrained)
+    pretrained = expanded(pretrained)
     files = files_read(pretrained) if pretrained and Path(pretrained).exists() else []
     asked = arch, pretrained, tuple(map(_stamp, files))
     clip, written = _clip(*asked, **settings)
@@ -221,7 +224,8 @@ class Result:
     @classmethod
     def load(cls, folder):
         "The result in a folder. A `ValueError` for a file that is damaged or of another version."
-        file = Path(folder) / 'result.json'
+        folder = as_path(folder)
+        file = folder / 'result.json'
         try:
             return cls.of(read_sealed(file), folder)
         except ValueError as e:
@@ -329,6 +333,7 @@ def run_parts(cfg: Config) -> list:
         restore,
         seed_everything,
     ]
+    parts += [THIN[cfg.tune1].add, THIN[cfg.tune1].learns]
     parts += [average_precision, summary, images_to_decide, choose_decision, decided]
     names = stage_names(cfg)
     if not names:
@@ -343,7 +348,7 @@ def run_parts(cfg: Config) -> list:
     return parts + [tuple(db_params(cfg.benchmark))]
 
 
-REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, ENSEMBLES, TRANSFORMS, LOSSES, SAMPLINGS, TERMS, STAGES)
+REGISTRIES = (PROMPTS, HEADS, SCORES, AUGMENTS, ENSEMBLES, TRANSFORMS, LOSSES, SAMPLINGS, TERMS, THIN, STAGES)
 
 
 def run_code(cfg: Config) -> str:  # 12 hex digits

@@ -463,7 +463,7 @@ def train_stages(
     history, learned = [], model.use_learned
     for stage in stage_names(model.cfg):
         table = STAGES[stage](model, clip, train, select, f'{file}.{stage}.pt', progress)
-        let_go(model.centre.device)
+        let_go(model.centre.device, above=0.25)  # in full when the run is over
         history += table.to_dict('records')
     model.use_learned = model.use_learned or learned
     return history
@@ -660,6 +660,7 @@ def run_fewshot(cfg: Config, fs: Fewshot, progress=True) -> FewshotResult:
     bar = watch(todo, f'{cfg.method}, {fs.shots} shots', progress)
     with alone(runs_dir() / name):
         episodes = [_episode(setting, runs_dir() / name / f, s) for f, s in bar]
+    let_go(device)
     ap, balanced = _test_ap(episodes, data.test, fs)
     records = [said, *(r for _, r in episodes)]
     return FewshotResult(

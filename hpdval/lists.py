@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .core import atomic_write, lookup, near, parse_json, say
+from .core import as_path, atomic_write, lookup, near, parse_json, say
 from .fetch import Web, fetch_file, located
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES
 
@@ -101,7 +101,7 @@ def describe(
 # %% ../nbs/11_lists.ipynb #97b82485
 def _existing(path, hint):
     "`path` as a `Path`, or a `FileNotFoundError` with a hint."
-    path = Path(path)
+    path = as_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}: {hint}")
     return path

@@ -19,7 +19,7 @@ from PIL import Image
 from .align import heat_maps, needs_several
 from .clip import Clip, load_clip
 from .config import METHODS, clip_settings, each_once, inference_score
-from .core import check_number, get_device, lookup, parse_json, runs_dir, say
+from .core import as_path, check_number, expanded, get_device, lookup, parse_json, runs_dir, say
 from .data import ENSEMBLES, Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
 from .experiment import EXAMPLE, Result, load_model
@@ -55,6 +55,7 @@ def as_images(images) -> list:  # of paths, file objects, `PIL.Image`s and array
         raise ValueError(f'images must be a path, a picture, an array or a list of them, got {images!r}')
     if _is_one(images):
         images = [images.item() if isinstance(images, np.ndarray) and not images.ndim else images]
+    images = [expanded(im) if isinstance(im, str) else im for im in images]
     return [io.BytesIO(im) if isinstance(im, (bytes, bytearray)) else im for im in images]
 
 # %% ../nbs/41_predict.ipynb #a6ee7707
@@ -417,7 +418,7 @@ def _export_of(folder):  # -> path, or None
     "What was exported, if somebody named that; a run in the same place comes first."
     if isinstance(folder, Result) or not isinstance(folder, (str, os.PathLike)) or not str(folder):
         return None
-    if str(folder) == EXAMPLE.name or (Path(folder).expanduser() / 'result.json').is_file():
+    if str(folder) == EXAMPLE.name or (as_path(folder) / 'result.json').is_file():
         return None
     return onnx_file(folder)
 
@@ -563,7 +564,7 @@ def run_folder(folder, method=None) -> Path:
         if Path(folder).is_dir():
             say(f'{folder!r} is the run in the package; for the folder of this name write ./{folder}', once=True)
         return EXAMPLE
-    folder = Path(folder).expanduser()
+    folder = as_path(folder)
     folder = folder.parent if folder.is_file() else folder
     file = folder / 'result.json'
     if not file.is_file():

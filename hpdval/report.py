@@ -23,7 +23,7 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip
 from .config import METHODS, TRIAL, TYPES, Config, each_once, method_label, stage_names, start_config
-from .core import atomic_write, check_number, import_extra, near, say
+from .core import as_path, atomic_write, check_number, import_extra, near, say
 from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, despine, fewshot_preset, fewshot_trial
 from .labels import LIMITS, groups, readable
@@ -251,10 +251,11 @@ def save_table(table: pd.DataFrame, folder, name: str, note=''):
     `ValueError` for what is no table."""
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f'{name}: expected a DataFrame, got a {type(table).__name__}')
-    file = Path(folder) / f'{name}.md'
+    folder = as_path(folder)
+    file = folder / f'{name}.md'
     if held := _what_it_held(file, table, note):
         say(f'{file} held {held} and is replaced')
-    with atomic_write(Path(folder) / f'{name}.csv', 'w') as f:
+    with atomic_write(folder / f'{name}.csv', 'w') as f:
         f.write(table.to_csv())
     columns = [table.index, *(c for _, c in table.items())] if len(table) else []
     text = [i for i, values in enumerate(columns) if not pd.api.types.is_numeric_dtype(values.dtype)]
@@ -343,11 +344,12 @@ def colours(labels=None) -> dict:  # label -> hex colour
 def save_figure(fig, folder, name: str):
     """Write `name.pdf` and, in 256 colours, `name.png`, without a date in them. A notebook shows that file, and does
     not draw the figure again."""
-    png, file = io.BytesIO(), Path(folder) / f'{name}.png'
+    folder, png = as_path(folder), io.BytesIO()
+    file = folder / f'{name}.png'
     fig.savefig(png, format='png', dpi=130, bbox_inches='tight')
     with atomic_write(file) as f:
         Image.open(png).convert('RGB').quantize(256).save(f, 'png', optimize=True)
-    with atomic_write(Path(folder) / f'{name}.pdf') as f:
+    with atomic_write(folder / f'{name}.pdf') as f:
         fig.savefig(f, format='pdf', bbox_inches='tight', metadata=dict(CreationDate=None))
     if 'inline' in plt.get_backend():
         plt.close(fig)

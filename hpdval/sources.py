@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-from .core import lookup, say, text_digest
+from .core import as_path, lookup, say, text_digest
 from .data import Peak, Rows, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said
 from .data import scratch_array, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
@@ -369,7 +369,7 @@ def _pictures(folder: Path, read=()) -> list:  # paths below it, sorted
 def pictures_in(folder) -> list:  # of paths, sorted
     """Every picture below a folder. What else lies there is said, pictures in a format that is not read too. A
     `ValueError` where there is no picture, a `FileNotFoundError` where there is no folder."""
-    folder, found = Path(folder).expanduser(), {}
+    folder, found = as_path(folder), {}
     if not folder.is_dir():
         raise FileNotFoundError(f'no folder {folder}: give the folder that the pictures lie in')
     for f in _walk(folder):

@@ -1077,9 +1077,14 @@ def train_stage2(model: DualView, clip: Clip, train, select, file, progress=True
     return history
 
 # %% ../nbs/30_train.ipynb #492407e0
-def let_go(device):
+def let_go(
+    device,
+    above=0.0,  # share of the device's memory, 0..1: nothing is done while no more is held
+):
     "Give the memory of what was captured on a CUDA device back to it."
-    if device.type == 'cuda':
+    if device.type != 'cuda':
+        return
+    if torch.cuda.memory_reserved(device) > above * torch.cuda.get_device_properties(device).total_memory:
         gc.collect()
         torch.cuda.empty_cache()
 

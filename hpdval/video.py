@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np, torch
 
-from .core import check_number, import_extra, say
+from .core import as_path, check_number, expanded, import_extra, say
 from .data import KINDS
 
 # %% ../nbs/16_video.ipynb #89c4b91c
@@ -36,7 +36,7 @@ def write_film(
 ):
     "Write a film. FFmpeg names what it cannot write."
     av = _av()
-    with av.open(str(file), 'w', options=container) as out:
+    with av.open(expanded(file), 'w', options=container) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.pix_fmt, stream.options = pixels, options
         stream.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
@@ -63,7 +63,7 @@ def _whole_path(file) -> Path:
     "The path of a file that has bytes. `FileNotFoundError`, or a `ValueError` for what can be no film."
     if not isinstance(file, (str, os.PathLike)):
         raise ValueError(f'a film must be the path of a file, got {type(file).__name__}')
-    path = Path(file).expanduser()
+    path = as_path(file)
     if not path.exists():
         raise FileNotFoundError(f'{path}: no such file')
     if not path.is_file():
@@ -221,28 +221,43 @@ def _turn(frame) -> tuple:
     return TURNS[tuple(matrix)]
 
 
-def _filters(frame, width: int, turn=()):
-    "A chain of filters that makes RGB of frames like this one: of this width, then turned."
-    graph = _av().filter.Graph()
-    graph.threads = 1  # the decoder has more
-    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
-    steps = ('scale', f'{width}:{frame.height}:flags=bilinear'), ('format', 'rgb24'), *turn, ('buffersink', None)
-    graph.link_nodes(source, *(graph.add(*step) for step in steps)).configure()
-    return graph
+class _Chain:
+    "A chain of FFmpeg's filters; it is set up once for all frames that are alike."
+
+    def __init__(self, *steps):  # of name and settings
+        self.steps, self.kind = steps, None
+
+    def _set_up(self, frame):
+        graph = _av().filter.Graph()
+        graph.threads = 1  # the decoder has more
+        like = dict(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+        steps = [graph.add(*step) for step in (*self.steps, ('buffersink', None))]
+        graph.link_nodes(graph.add_buffer(**like), *steps).configure()
+        return graph
+
+    def __call__(self, frame):  # -> frame
+        kind = frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range
+        if kind != self.kind:
+            self.graph, self.kind = self._set_up(frame), kind
+        self.graph.push(frame)
+        return self.graph.pull()
 
 
 class _Upright:
     "From the decoded frames of a film to RGB, as they are shown."
 
-    def __init__(self, ratio):  # width of a pixel to its height; None = square
-        self.ratio, self.kind = ratio or 1, None
+    def __init__(self, ratio=None):  # width of a pixel to its height; None = what each frame says
+        width = f'max(1, round(iw*{ratio or "sar"}))'.replace(',', r'\,')
+        self.square = _Chain(('scale', f'{width}:ih:eval=frame:flags=bilinear'), ('format', 'rgb24'))
+        self.turn, self.kind = None, None
 
     def __call__(self, frame) -> np.ndarray:  # uint8 [H,W,3]
-        kind = frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range, frame.rotation
+        kind = frame.width, frame.height, frame.format.name, frame.rotation
         if kind != self.kind:
-            self.filters, self.kind = _filters(frame, round(frame.width * self.ratio), _turn(frame)), kind
-        self.filters.push(frame)
-        return self.filters.pull().to_ndarray()
+            steps = _turn(frame)
+            self.turn, self.kind = _Chain(*steps) if steps else None, kind
+        rgb = self.square(frame)
+        return (self.turn(rgb) if self.turn else rgb).to_ndarray()
 
 # %% ../nbs/16_video.ipynb #459fc18c
 class Shown(NamedTuple):
@@ -258,6 +273,8 @@ class _Walk:
     def __init__(self, container, stream, path):
         self.container, self.stream, self.path = container, stream, path
         self.start = 0.0
+        said, coded = stream.sample_aspect_ratio, stream.codec_context.sample_aspect_ratio
+        self.upright = _Upright(None if said == coded else said)  # the container's, where it has one of its own
         self._begin()
         self._step()
         if self.ahead is None:
@@ -265,7 +282,6 @@ class _Walk:
         self.start = self.time(self.ahead)  # what the head says of it may be wrong
         self.length = _length(container, stream, path, self.start)
         self.goes = _format(container) in ('mov', 'matroska', 'avi')  # those with an index
-        self.upright = _Upright(stream.sample_aspect_ratio)
 
     def _begin(self):
         self.decoder, self.now, self.ahead, self.over = self.container.decode(self.stream), None, None, False

@@ -18,7 +18,7 @@ import open_clip, torch
 from open_clip.pretrained import get_pretrained_cfg
 from safetensors.torch import load_file
 
-from .core import file_digest, parse_json, say, text_digest
+from .core import as_path, file_digest, parse_json, say, text_digest
 
 # %% ../nbs/19_weights.ipynb #b7ec95a2
 class Weights(NamedTuple):
@@ -288,6 +288,7 @@ def read_weights(file) -> dict:  # name -> tensor
     """The state dict in a local file: safetensors, a torch state dict, wrapped or not, an archive that OpenAI
     published, or the parts that an index names. A one-line `ValueError` for anything else, for NaN and whole
     numbers."""
+    file = as_path(file)
     if is_index(file):
         state = _of_parts(file)
     elif is_archive(file):
@@ -599,7 +600,7 @@ def folder_facts(folder) -> dict:  # fields of `Weights`
 def weights_file(place) -> Path:
     """The file of weights: itself, or the one in a folder; of weights in parts, their index. A `FileNotFoundError`
     where the folder holds none."""
-    place = Path(place)
+    place = as_path(place)
     if not place.is_dir():
         return place
     found = [place / n for n in (*_FILES, *_INDICES) if (place / n).is_file()]

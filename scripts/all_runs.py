@@ -5,7 +5,7 @@ what `snakemake` asks for, and it then makes the pages alone; `--pages` makes th
 there is not made again; what fails is named at the end, and the rest goes on.
 """
 
-import argparse, itertools, multiprocessing, os, shlex, subprocess, sys, threading, time
+import argparse, itertools, multiprocessing, os, shlex, signal, subprocess, sys, threading, time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -81,7 +81,9 @@ def _end_with_parent():
 
 
 def begin():
-    "What runs print would tear the progress bar; and a process whose parent was killed would wait on the GPU for ever."
+    """What runs print would tear the progress bar; an interrupt is its parent's to answer; and a process whose parent
+    was killed would wait on the GPU for ever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.stdout = open(os.devnull, 'w')
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -101,15 +103,28 @@ def lane(left, failed: dict, bar):
 
 
 def made(tasks: list, processes: int) -> dict:  # name -> error
-    "Make all; what failed, and why. After an interrupt no other task is begun."
+    """Make all; what failed, and why. An interrupt ends what is being made, and no other is begun: a
+    `KeyboardInterrupt` that says how many are done."""
     left, failed = iter(tasks), {}
     with tqdm(desc='runs', total=len(tasks)) as bar, ThreadPoolExecutor(processes) as pool:
         try:
-            for one in [pool.submit(lane, left, failed, bar) for _ in range(processes)]:
+            lanes = [pool.submit(lane, left, failed, bar) for _ in range(processes)]
+            for one in lanes:
                 one.result()
+        except KeyboardInterrupt:
+            said = f'{bar.n - len(failed)} of {len(tasks)} runs are done'
+            [*left]
+            while not all(one.done() for one in lanes):  # one may just begin
+                for process in multiprocessing.active_children():
+                    process.kill()
+                time.sleep(0.1)
+            raise KeyboardInterrupt(said) from None
         finally:
             [*left]
     return failed
+
+
+AT_WORK = set()  # processes that make a page
 
 
 def write_page(file: str, page, seeds, out, short) -> str:  # what went wrong; '' = nothing
@@ -122,19 +137,28 @@ def write_page(file: str, page, seeds, out, short) -> str:  # what went wrong; '
         *shlex.split(page_words(file, page, seeds, out, **short)),
     ]
     command = [sys.executable, '-m', 'papermill', *words]
-    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    said = done.stderr.strip().splitlines() or ['it said nothing']
-    return said[-1] if done.returncode else ''
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        AT_WORK.add(process)
+        said = process.communicate()[1].strip().splitlines() or ['it said nothing']
+        AT_WORK.discard(process)
+    return said[-1] if process.returncode else ''
 
 
 def written(pages: dict, processes: int, *how) -> dict:  # name -> what went wrong
-    "Make all pages."
+    "Make all pages. Raises as `made` does."
     failed = {}
-    with ThreadPoolExecutor(processes) as pool:
-        left = {pool.submit(write_page, file, page, *how): file for file, page in pages.items()}
-        for future in tqdm(as_completed(left), 'pages', len(left)):
-            if why := future.result():
-                failed[left[future]] = why
+    with tqdm(desc='pages', total=len(pages)) as bar, ThreadPoolExecutor(processes) as pool:
+        try:
+            left = {pool.submit(write_page, file, page, *how): file for file, page in pages.items()}
+            for future in as_completed(left):
+                bar.update()
+                if why := future.result():
+                    failed[left[future]] = why
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in [*AT_WORK]:
+                process.terminate()
+            raise KeyboardInterrupt(f'{bar.n - len(failed)} of {len(pages)} pages are done') from None
     return failed
 
 
@@ -184,5 +208,14 @@ def main():
     sys.exit(bool(failed))
 
 
+def stopped_in_a_line():
+    "`main`; an interrupt says what is done."
+    try:
+        main()
+    except KeyboardInterrupt as e:
+        print(f'stopped: {str(e) or "nothing was begun"}; the same command goes on from there', file=sys.stderr)
+        sys.exit(130)  # as a shell says that it was interrupted
+
+
 if __name__ == '__main__':
-    main()
+    stopped_in_a_line()

@@ -12,6 +12,7 @@ from unittest import mock
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from hpdval.lists import COCO_IDS, describe, read_captions, read_coco_json, read_csv, read_list, write_list
 
@@ -237,6 +238,17 @@ def beside(given, name, said, message):
     return Case('Weights', given, call, message + end)
 
 
+def in_parts(given, where, message):
+    "Weights in parts, of which one is there, by an index that says where their tensors are."
+
+    def call(folder):
+        save_file({'a': torch.ones(1), 'c': torch.ones(1)}, folder / 'w-1.safetensors')
+        return load_weights(put(folder, 'w.safetensors.index.json', dict(weight_map=where)))
+
+    return Case('Weights', given, call, message)
+
+
+INDEX = 'w.safetensors.index.json'
 PREPROCESSOR, OPEN_CLIP = 'preprocessor_config.json', 'open_clip_config.json'
 HALF = dict(image_mean=[0.5] * 3, image_std=[0.5] * 3)
 
@@ -1126,6 +1138,27 @@ CASES = [
         'w.pt is neither a safetensors file nor a plain torch state dict (RuntimeError); '
         'save the state dict of the open_clip model with safetensors.torch.save_file',
     ),
+    in_parts('an index that names no parts', {}, f'{INDEX} names no weights (weight_map): fetch it again'),
+    in_parts(
+        'an index that names a file elsewhere',
+        {'a': 'w-1.safetensors', 'b': '../w-2.safetensors'},
+        f"{INDEX} names a file outside its folder, '../w-2.safetensors': it is not read",
+    ),
+    in_parts(
+        'an index of which a part is missing',
+        {'a': 'w-1.safetensors', 'b': 'w-2.safetensors'},
+        f'{INDEX} names 2 parts, and missing are: w-2.safetensors',
+    ),
+    in_parts(
+        'an index whose part lacks a tensor',
+        {'a': 'w-1.safetensors', 'b': 'w-1.safetensors', 'c': 'w-1.safetensors'},
+        f'w-1.safetensors lacks b: it is not the part that {INDEX} speaks of; fetch both again',
+    ),
+    in_parts(
+        'an index whose part holds one more',
+        {'a': 'w-1.safetensors'},
+        f'w-1.safetensors holds c, too: it is not the part that {INDEX} speaks of; fetch both again',
+    ),
     Case('Weights', 'a config.json that is none', bad_json, 'config.json is no JSON: fetch it again'),
     beside(
         'pixels whose mean is that of values in 0..255',
@@ -1448,7 +1481,7 @@ CASES = [
         'Exported runs',
         'an export into a folder with something else',
         lambda f: export_run(Result.load(EXAMPLE), put(f, 'thesis.docx', '').parent),
-        '. holds something else than an export of this run: give another folder',
+        '. holds something else than an export of this run (thesis.docx): give another folder, or move that away',
     ),
     asked(
         'Tables and figures',

@@ -20,11 +20,10 @@ from test_parallel import images
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').glob('*.md'))]
-TOOLS = 'papermill|hpdval|snakemake|accelerate|python3?|conda|pip|nbdev_test'
+TOOLS = 'git|papermill|hpdval|snakemake|accelerate|python3?|conda|pip|nbdev_test'
 # commands that another test runs: what they begin with, and a file that has a text
 ELSEWHERE = {
     'git clone https://github.com/hpdval/hpdval': ('settings.ini', 'git_url = https://github.com/hpdval/hpdval'),
-    'cd hpdval': ('settings.ini', 'repo = hpdval'),
     'python3 -m venv .venv': ('.ci/run', 'python3 -m venv'),
     '. .venv/bin/activate': ('.ci/run', '/bin/activate"'),
     "pip install -e '.[dev]'": ('.ci/run', 'pip install -qq -e ".[dev]"'),

@@ -1,6 +1,6 @@
 """The run in the package is what its card says; what is exported computes the same, or is refused in a line."""
 
-import hashlib, json, re, runpy
+import hashlib, json, os, re, runpy, subprocess, sys, time
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -16,8 +16,8 @@ from hpdval.core import read_sealed, write_sealed
 from hpdval.data import open_image
 from hpdval.decide import Decision
 from hpdval.experiment import EXAMPLE, Result, load_benchmark
-from hpdval.export import CLOSE, Baked, Exported, as_onnx, check_exportable, export_run, largest_difference
-from hpdval.export import onnx_session, probe
+from hpdval.export import ASIDE, CLOSE, Baked, Exported, _aside, _move, as_onnx, check_exportable, check_target
+from hpdval.export import export_run, largest_difference, onnx_session, probe
 from hpdval.metrics import average_precision
 from hpdval.model import build_model
 
@@ -242,6 +242,71 @@ def test_what_lies_there_is_not_overwritten(exported, tmp_path):
     write_sealed(other / 'model.json', sealed | dict(run=sealed['run'] | dict(hash='0' * 12)))
     with pytest.raises(ValueError, match='holds something else than an export of this run'):
         export_run(r, other)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from hpdval.export import _aside
+with _aside(Path(sys.argv[1])) as made:
+    (made / 'model.onnx').write_text('half')
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_killed_export_leaves_nothing_that_blocks_the_next(tmp_path):
+    subprocess.run([sys.executable, '-c', KILLED, str(tmp_path / 'a')], check=False)
+    (left,) = tmp_path.iterdir()
+    assert ASIDE.fullmatch(left.name) and [f.name for f in left.iterdir()] == ['model.onnx']
+    check_target(tmp_path / 'a', Result.load(EXAMPLE))
+    for mine in ('.export.notes', '.export.0123456789ab.txt'):
+        (tmp_path / mine).mkdir()
+
+    def next_one():
+        with _aside(tmp_path / 'a') as made:
+            (made / 'model.json').write_text('{}')
+
+    next_one()
+    assert left.exists() and (tmp_path / 'a/model.json').exists()  # it may be at work
+    for f in (left / 'model.onnx', left):
+        os.utime(f, (0, time.time() - 4000))
+    next_one()
+    assert {f.name for f in tmp_path.iterdir()} == {'a', '.export.notes', '.export.0123456789ab.txt'}
+
+
+@pytest.mark.parametrize('moved', range(4))
+@pytest.mark.parametrize('first', [True, False])
+def test_an_export_that_is_killed_while_it_moves_can_be_made_again(exported, tmp_path, monkeypatch, moved, first):
+    r, folder = Result.load(EXAMPLE), tmp_path / 'a'
+    if first:
+        folder.mkdir()  # there, so that it cannot be moved as a whole
+    else:
+        copied(exported, folder)
+        (folder / 'model.onnx').write_bytes(b'of an earlier export')
+    replaced, calls = os.replace, []
+
+    def until(source, target):
+        calls.append(target)
+        if len(calls) > moved:
+            raise KeyboardInterrupt
+        replaced(source, target)
+
+    def written(replace):
+        with monkeypatch.context() as m, _aside(folder) as made:
+            for f in exported.iterdir():
+                (made / f.name).write_bytes(f.read_bytes())
+            m.setattr(os, 'replace', replace)
+            _move(made, folder)
+
+    with pytest.raises(KeyboardInterrupt):
+        written(until)
+    if moved < 2:  # the graph is not there yet, or not the new one
+        with pytest.raises((ValueError, FileNotFoundError), match='no finished run|no file|is not the file that'):
+            Classifier.load(folder, device='cpu')
+    check_target(folder, r)
+    written(replaced)
+    assert Classifier.load(folder, device='cpu').result.hash == r.hash
+    assert {f.name for f in folder.iterdir()} == {f.name for f in exported.iterdir()}
 
 
 def test_numbers_that_differ_are_not_left_behind(tmp_path, monkeypatch):

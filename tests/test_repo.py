@@ -3,7 +3,7 @@
 import ast, importlib, json, re, runpy, subprocess, sys, tomllib
 from pathlib import Path
 
-import nbformat, papermill, pytest, yaml
+import nbformat, numpy as np, papermill, pytest, yaml
 
 from hpdval.config import CHOICES, RUN_PARAMETERS
 from hpdval.fewshot import FEWSHOT_PARAMETERS
@@ -201,7 +201,7 @@ def test_code_is_formatted():
 
 
 def test_readme_and_docs_are_in_step_with_what_was_measured():
-    done = subprocess.run([sys.executable, 'scripts/readme.py', '--check'], cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, 'scripts/docs.py', '--check'], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
@@ -316,7 +316,7 @@ def test_readme_from_cells():
         code('1 + 1', text, picture),
         code('#| echo: false\nshow()', table),
     ]
-    made = runpy.run_path(str(ROOT / 'scripts/readme.py'))['readme'](dict(cells=cells)).split('\n\n')[1:]
+    made = runpy.run_path(str(ROOT / 'scripts/docs.py'))['readme'](dict(cells=cells)).split('\n\n')[1:]
     assert made == [
         '[a](nbs/00_core.ipynb) ![b](paper_figures/b.png) [c](https://c.org/x.ipynb)',
         '```python\n1 + 1\n```',
@@ -330,7 +330,7 @@ def test_the_readme_is_one_page():
 
 
 def test_a_table_that_is_not_in_step_is_made_anew():
-    made = runpy.run_path(str(ROOT / 'scripts/readme.py'))['filled']
+    made = runpy.run_path(str(ROOT / 'scripts/docs.py'))['filled']
     text = 'a\n<!-- table: modes 3 -->\nold\n<!-- end -->\nb\n'
     new = made(text)
     assert 'old' not in new and '| embedding | two linear layers' in new
@@ -339,8 +339,37 @@ def test_a_table_that_is_not_in_step_is_made_anew():
         made('<!-- table: mode -->\n<!-- end -->')
 
 
+def test_a_page_on_two_worlds_is_shown_beside_each_other_and_its_text_stays_where_it_was_not_made(tmp_path):
+    made = runpy.run_path(str(ROOT / 'scripts/docs.py'))['filled']
+    made.__globals__['FIGURES'] = tmp_path
+    text = "<!-- table: two_worlds parts/lora.json all weights' -->\nby hand\n<!-- end -->"
+    assert made(text) == text
+    rows = {'all weights': [3, 5, 7], 'rank 1': [1, 2, 3], 'coop, none': [2, 2, 2], 'coop, ten': [3, 4, 2]}
+    for world in ('coco_lt', 'voc_lt'):
+        assert made(text) == text  # one of them is not enough
+        said = {
+            row: dict(
+                mAP=dict(total=np.mean(v), tail=np.mean(v) + 1),
+                std=dict(total=np.std(v, ddof=1), tail=None),
+                by_seed=[dict(total=x, tail=x + 1) for x in v],
+            )
+            for row, v in rows.items()
+        }
+        (tmp_path / 'parts' / world).mkdir(parents=True)
+        (tmp_path / 'parts' / world / 'lora.json').write_text(json.dumps(dict(methods=said)))
+    lines = [[c.strip() for c in line.split('|')[1:-1]] for line in made(text).splitlines() if line.startswith('|')]
+    heads = [f'{w}, {g}' for w in ('COCO-LT', 'VOC-LT') for g in ('total', 'tail')]
+    assert lines[0] == ['row', *heads, *(f"{w}, total less all weights'" for w in ('COCO-LT', 'VOC-LT'))]
+    less = {'all weights': '', 'rank 1': '-3.00 [-5.48, -0.52]', 'coop, none': '-3.00 [-7.97, +1.97]'}
+    less['coop, ten'] = '+1.00 [-1.48, +3.48]'  # less the model's own first row
+    level = {'all weights': '5.0 ± 2.0', 'rank 1': '2.0 ± 1.0', 'coop, none': '2.0 ± 0.0', 'coop, ten': '3.0 ± 1.0'}
+    tail = {'all weights': '6.0', 'rank 1': '3.0', 'coop, none': '3.0', 'coop, ten': '4.0'}
+    less['coop, none'] = ''
+    assert lines[2:] == [[r, *2 * [level[r], tail[r]], *2 * [less[r]]] for r in rows]
+
+
 def test_readme_refuses_a_cell_that_was_not_run():
-    made = runpy.run_path(str(ROOT / 'scripts/readme.py'))['readme']
+    made = runpy.run_path(str(ROOT / 'scripts/docs.py'))['readme']
     with pytest.raises(SystemExit, match='was not run'):
         made(dict(cells=[dict(cell_type='code', source=['#| echo: false\nshow()'], outputs=[])]))
 

@@ -10,7 +10,8 @@ from hpdval.clip import load_clip
 from hpdval.config import make_config, method_config, trained_config
 from hpdval.experiment import Result, load_benchmark, load_model, run
 from hpdval.fewshot import fewshot_config, run_fewshot
-from hpdval.model import add_adapters, add_lora, build_model, model_state
+from hpdval.model import build_model, model_state
+from hpdval.thin import add_adapters, add_lora
 from hpdval.paper import table_configs
 from hpdval.predict import Classifier
 from hpdval.train import STAGES

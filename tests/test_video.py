@@ -1,7 +1,7 @@
 """Films: read back frame for frame, by the clock, upright, in the right colours; what is no film is refused in a line.
 Every file is made here."""
 
-import gc, itertools, subprocess, sys, time
+import gc, io, itertools, struct, subprocess, sys, time
 from fractions import Fraction
 
 import av, numpy as np, pytest
@@ -9,7 +9,7 @@ from PIL import Image
 
 from hpdval.config import make_config
 from hpdval.experiment import run
-from hpdval.video import _Upright, each_frame, film_length, is_film, read_frames, write_film
+from hpdval.video import TURNS, _Chain, _Upright, each_frame, film_length, is_film, read_frames, write_film
 
 H, W = 48, 64
 
@@ -89,7 +89,7 @@ def test_no_frame_is_held_that_was_passed(tmp_path):
 
 def test_frames_of_several_kinds_are_each_as_pyav_converts_them():
     "Size, matrix and range may change from one frame to the next: the filters are set up anew."
-    upright = _Upright(None)
+    upright = _Upright()
     kinds = [(48, 64, 1, 1), (48, 64, 5, 1), (48, 64, 5, 2), (46, 66, 5, 2), (48, 64, 1, 1)]
     seen = set()
     for h, w, matrix, spread in kinds:
@@ -182,6 +182,60 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path):
         out.mux([*stream.encode(av.VideoFrame.from_ndarray(numbered(5), 'rgb24')), *stream.encode()])
     (frame,), _ = read_frames(tmp_path / 'film.mp4', 1)
     assert frame.shape == (3, H, 96) and number_of(frame) == 5
+
+
+def shaped(file, ratio, matrix=None, h=H):
+    "A film of 20 frames whose pixels are `ratio` times as wide as they are high."
+    with av.open(str(file), 'w') as out:
+        stream = out.add_stream('libx264', rate=25)
+        stream.height, stream.width, stream.pix_fmt = h, W, 'yuv420p'
+        stream.codec_context.sample_aspect_ratio = ratio
+        frames = [av.VideoFrame.from_ndarray(numbered(5, h), 'rgb24') for _ in range(20)]
+        out.mux([*(p for f in frames for p in stream.encode(f)), *stream.encode()])
+    return file.read_bytes()
+
+
+def test_pixels_may_change_their_shape_and_frames_their_size_midway(tmp_path):
+    "Frame by frame: B-frames are decoded in another order than they are shown in."
+    parts = [(Fraction(3, 2), H), (Fraction(2), H), (Fraction(1), H), (Fraction(1, 2), 2 * H)]
+    data = [shaped(tmp_path / 'part.ts', ratio, h=h) for ratio, h in parts]
+    with av.open(io.BytesIO(b''.join(data))) as film:
+        upright = _Upright()
+        found = [upright(frame) for frame in film.decode(video=0)]
+    assert [f.shape for f in found] == [(h, W * ratio, 3) for ratio, h in parts for _ in range(20)]
+    assert {number_of(f.transpose(2, 0, 1)) for f in found} == {5}
+    turned = _Upright()
+    with av.open(io.BytesIO(b''.join(data))) as film:
+        for frame, wanted in zip(film.decode(video=0), found):
+            turned(frame)
+            turned.turn = turned.turn or _Chain(*TURNS[0, 1, -1, 0])
+            assert np.array_equal(turned(frame), np.rot90(wanted, -1))
+
+
+def test_a_film_that_changes_midway_is_read_as_it_is_shown(tmp_path):
+    with av.open(str(tmp_path / 'film.ts'), 'w') as out:
+        stream = None
+        for i, ratio in enumerate((Fraction(3, 2), Fraction(2))):
+            with av.open(io.BytesIO(shaped(tmp_path / 'part.ts', ratio))) as part:
+                stream = stream or out.add_stream_from_template(part.streams.video[0])
+                for packet in part.demux(video=0):
+                    if packet.size:
+                        later = round(i * 20 / 25 / packet.time_base)
+                        packet.pts, packet.dts, packet.stream = packet.pts + later, packet.dts + later, stream
+                        out.mux(packet)
+    widths = [image.shape[1] for _, image in each_frame(tmp_path / 'film.ts', 40)]
+    assert widths == 20 * [96] + 20 * [128]
+    with pytest.raises(ValueError, match=r'film.ts changes the size of its pictures at .* s: each_frame takes them'):
+        read_frames(tmp_path / 'film.ts', 40)
+
+
+def test_the_shape_that_the_container_says_is_taken_where_the_pictures_say_another(tmp_path):
+    data = bytearray(shaped(tmp_path / 'film.mp4', Fraction(3, 2)))
+    at = data.index(b'pasp') + 4  # ISO/IEC 14496-12, 12.1.4
+    assert data[at : at + 8] == struct.pack('>II', 3, 2)
+    data[at : at + 8] = struct.pack('>II', 2, 1)
+    (tmp_path / 'film.mp4').write_bytes(data)
+    assert read_frames(tmp_path / 'film.mp4', 2)[0].shape == (2, 3, H, 128)
 
 
 @pytest.mark.parametrize('matrix, red', [(1, (63, 102, 240)), (5, (81, 90, 240))], ids=['BT.709', 'BT.601'])

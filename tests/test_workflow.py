@@ -1,7 +1,7 @@
 """The workflow that re-measures the paper: its jobs as Snakemake sees them, and a small part of it run by the local
 executor, interrupted and taken up again, in a copy of the repository."""
 
-import multiprocessing, os, re, runpy, shutil, subprocess, sys, time
+import multiprocessing, os, re, runpy, shutil, signal, subprocess, sys, time
 from pathlib import Path
 
 import pytest, snakemake.cli
@@ -185,6 +185,63 @@ def test_processes_end_when_all_runs_is_killed():
             return
         time.sleep(0.1)
     pytest.fail(f'process {left.name} waits for ever')
+
+
+STOPPED = """
+import sys
+import all_runs, stub
+
+sys.argv[1:] = ['--processes', '2', *sys.argv[1:]]
+runs = [] if '--pages' in sys.argv else 'a wait b wait c'.split()
+all_runs.done = stub.done
+all_runs.asked = lambda args: ([0], None, {}, [all_runs.Task(f'{n} {i}') for i, n in enumerate(runs)])
+all_runs.pages_of = lambda tables: {}
+all_runs.ALONE = dict.fromkeys('abcde', next(iter(all_runs.ALONE.values())))
+all_runs.page_words = lambda *how, **more: ''
+all_runs.stopped_in_a_line()
+"""
+STUB = """
+import os, time
+def done(task):
+    name, i = task.name.split()
+    open(os.path.join(os.path.dirname(__file__), f'{name}{i}-{os.getpid()}'), 'w').close()
+    time.sleep(300 if name == 'wait' else 0)
+"""
+PAPERMILL = """
+import os, time
+open(os.path.join(os.path.dirname(__file__), f'wait-{os.getpid()}'), 'w').close()
+time.sleep(300)
+"""
+
+
+@pytest.mark.skipif(not Path('/proc/self').exists(), reason='needs /proc')
+@pytest.mark.parametrize('to_all', [True, False], ids=['from a terminal', 'to the script alone'])
+@pytest.mark.parametrize('words, said', [((), '2 of 5 runs are done'), (['--pages'], '0 of 5 pages are done')])
+def test_an_interrupt_of_all_runs_ends_in_a_line(words, said, to_all, tmp_path):
+    (tmp_path / 'stub.py').write_text(STUB)
+    (tmp_path / 'papermill.py').write_text(PAPERMILL)
+    path = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / 'scripts')))
+    env = os.environ | dict(PYTHONPATH=path, HPDVAL_RUNS=str(tmp_path / 'runs'))
+    how = dict(env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    with subprocess.Popen([sys.executable, '-c', STOPPED, *words], **how) as script:
+        for _ in range(1200):
+            waiting = [*tmp_path.glob('wait*-*')]
+            if len(waiting) == 2:
+                break
+            time.sleep(0.1)
+        (os.killpg if to_all else os.kill)(script.pid, signal.SIGINT)
+        _, printed = script.communicate(timeout=60)
+    assert script.returncode == 130, printed
+    assert printed.splitlines()[-1] == f'stopped: {said}; the same command goes on from there'
+    assert 'Traceback' not in printed
+    for file in waiting:
+        process = Path('/proc', file.name.split('-')[1])
+        for _ in range(100):
+            if not process.exists() or 'State:\tZ' in (process / 'status').read_text():
+                break
+            time.sleep(0.1)
+        assert not process.exists() or 'State:\tZ' in (process / 'status').read_text()
+    assert not [*tmp_path.glob('c*')]
 
 
 @pytest.mark.parametrize(

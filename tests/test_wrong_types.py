@@ -5,20 +5,29 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from click.testing import CliRunner
+from PIL import Image
 
 from hpdval import command, core
 from hpdval.clip import load_clip
-from hpdval.config import TRIAL, as_seeds, check_folder, make_config, parse_seeds, trial
-from hpdval.core import atomic_write, get_device
+from hpdval.config import TRIAL, as_seeds, check_folder, make_config, out_folder, parse_seeds, trial
+from hpdval.core import atomic_write, get_device, read_sealed, write_json
+from hpdval.data import decode_split
 from hpdval.decide import Decision, reliability
-from hpdval.experiment import compare, launch, run
+from hpdval.experiment import EXAMPLE, Result, compare, launch, run
+from hpdval.export import export_run, onnx_file
 from hpdval.fewshot import Fewshot, balanced_draws, compare_fewshot, draw_support, fewshot_trial
+from hpdval.lists import read_coco_json, read_csv, read_list
 from hpdval.losses import LOSSES, Loss, bce, make_loss
 from hpdval.metrics import mean_interval, threshold_metrics
 from hpdval.paper import TABLES, jobs, kept_maps, page, table_configs
+from hpdval.predict import Classifier, as_images, run_folder
+from hpdval.report import save_table
+from hpdval.sources import pictures_in
 from hpdval.train import load_checkpoint
+from hpdval.video import film_length, write_film
+from hpdval.weights import load_weights, read_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,6 +53,81 @@ def test_paths_in_every_form(monkeypatch, tmp_path):
     for name in ('image_root', 'lists', 'pretrained'):
         for value in (f'~/{name}', Path('~') / name, tmp_path / name, str(tmp_path / name)):
             assert getattr(make_config('dval', benchmark='coco-lt', **{name: value}), name) == str(tmp_path / name)
+
+
+NOBODY = [
+    lambda p: make_config('dval', benchmark='own', lists=p),
+    lambda p: make_config('dval', benchmark='own', image_root=p),
+    lambda p: make_config('dval', pretrained=p),
+    lambda p: load_clip('mini', p),
+    load_weights,
+    read_weights,
+    Result.load,
+    Classifier.load,
+    run_folder,
+    onnx_file,
+    lambda p: export_run(Result.load(EXAMPLE), p),
+    lambda p: read_list(p, 3),
+    read_csv,
+    read_coco_json,
+    pictures_in,
+    as_images,
+    lambda p: decode_split(["a.jpg"], np.ones((1, 1)), ["a"], p, 8),
+    film_length,
+    lambda p: write_film(p, []),
+    lambda p: out_folder(p, 'x'),
+    lambda p: check_folder(p, '--out'),
+    lambda p: save_table(pd.DataFrame(), p, 'table'),
+    lambda p: write_json(p, {}),
+    read_sealed,
+]
+
+
+@pytest.mark.parametrize('read', NOBODY)
+@pytest.mark.parametrize('path', ['~nosuchuser/a.jpg', '~nosuchuser'])
+def test_the_home_folder_of_nobody_is_refused_where_a_path_is_given(read, path, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError) as e:
+        read(path)
+    assert str(e.value) == f"{path}: nobody is called 'nosuchuser' here, so there is no such home folder"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('variable', ['HPDVAL_RUNS', 'HPDVAL_CACHE', 'HPDVAL_DATA'])
+def test_folders_of_the_environment_may_start_at_home(variable, monkeypatch, tmp_path):
+    folder = dict(HPDVAL_RUNS=core.runs_dir, HPDVAL_CACHE=core.cache_dir, HPDVAL_DATA=core.data_dir)[variable]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HOME', str(tmp_path / 'home'))
+    monkeypatch.setenv(variable, '~/there')
+    assert folder() == tmp_path / 'home/there'
+    monkeypatch.setenv(variable, '~nosuchuser/there')
+    with pytest.raises(ValueError, match="nobody is called 'nosuchuser' here"):
+        folder()
+    assert [f.name for f in tmp_path.iterdir()] == ['home']
+
+
+@pytest.mark.parametrize(
+    'words',
+    [
+        'predict example ~nosuchuser/a.jpg',
+        'export example ~nosuchuser',
+        'export ~nosuchuser/x y',
+        'predict ~nosuchuser a',
+    ]
+    + [f'{c} --out ~nosuchuser/x' for c in ('compare zero-shot', 'tune dval')],
+)
+def test_a_command_says_so_in_one_line(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(command.main, words.split())
+    assert done.exit_code == 1 and "nobody is called 'nosuchuser' here" in done.output.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_called_like_a_home_folder_is_itself(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    Path('~$a').mkdir()
+    Image.new('RGB', (8, 8)).save('~$a/b.png')
+    assert as_images(pictures_in('~$a')) == [Path('~$a/b.png')] and as_images('~$a/b.png') == ['~$a/b.png']
 
 
 @pytest.mark.parametrize(

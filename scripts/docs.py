@@ -1,4 +1,4 @@
-"""README.md from nbs/index.ipynb, the tables of docs/, and docs/results.csv: `python scripts/readme.py` writes,
+"""README.md from nbs/index.ipynb, the tables of docs/, and docs/results.csv: `python scripts/docs.py` writes,
 `--check` only compares.
 
 Markdown cells stay as they are, with links as seen from the root; code and its text stand in fences; pictures are not
@@ -6,7 +6,8 @@ embedded.
 A cell with `#| hide` is left out, one with `#| echo: false` shows only its output.
 
 A table stands between `<!-- table: NAME WORDS -->` and `<!-- end -->`, in docs/ and in a Markdown cell of the index.
-NAME is a function in `TABLES`, which reads what was measured from paper_figures/; what stands between is replaced.
+NAME is a function in `TABLES`, which reads what was measured from paper_figures/; what stands between is replaced, or
+stays where the files of a page are not there.
 """
 
 import argparse, json, re, sys
@@ -111,6 +112,42 @@ def modes_overview():
     return table.to_markdown(index=False, disable_numparse=True) + f'\n\n{note("modes/modes")}'
 
 
+def two_worlds(name, *whose):
+    """The rows of a page's JSON on COCO-LT and on VOC-LT beside each other, and each less the first of its model, or of
+    all (`whose`: its name in the heading). None where the page was not made on both."""
+    files = {world: FIGURES / name.replace('/', f'/{world}/') for world in ('coco_lt', 'voc_lt')}
+    if not all(f.is_file() for f in files.values()):
+        return None
+    levels, differences = {}, {}
+    for world, file in files.items():
+        methods = json.loads(file.read_text(encoding='utf-8'))['methods']
+        for group in ('total', 'tail'):
+            said = {row: level(m['mAP'][group], m['std'][group]) for row, m in methods.items()}
+            levels[f'{SHOWN[world]}, {group}'] = said
+        differences[f'{SHOWN[world]}, total less {" ".join(whose)}'] = less_first(methods)
+    return markdown(pd.DataFrame(levels | differences).rename_axis('row'))
+
+
+SHOWN = dict(coco_lt='COCO-LT', voc_lt='VOC-LT')
+
+
+def level(mean, deviation):
+    return f'{mean:.1f}' if deviation is None else f'{mean:.1f} ± {deviation:.1f}'
+
+
+def less_first(methods):
+    "The total mAP of each row less that of `MODEL, none` for a row `MODEL, ...`, or of the first row."
+    from hpdval.paper import said_difference
+
+    seeds = {row: [groups['total'] for groups in m['by_seed']] for row, m in methods.items()}
+    said = {}
+    for row in seeds:
+        first = f'{row.rsplit(", ", 1)[0]}, none'
+        first = first if first in seeds else next(iter(seeds))
+        said[row] = '' if row == first else said_difference(seeds[row], seeds[first])
+    return said
+
+
 # Every number of every seed, for others' plots
 
 
@@ -156,7 +193,7 @@ def results_csv():
     return table.to_csv(index=False, lineterminator='\n')
 
 
-TABLES = {f.__name__: f for f in (measured, whole, short, claims, statements, modes, modes_overview)}
+TABLES = {f.__name__: f for f in (measured, whole, short, claims, statements, modes, modes_overview, two_worlds)}
 
 
 def filled(text):
@@ -165,7 +202,8 @@ def filled(text):
     def table(m):
         if m[2] not in TABLES:
             sys.exit(f'no table {m[2]!r}: there are {", ".join(TABLES)}')
-        return f'{m[1]}\n{TABLES[m[2]](*m[3].split())}\n\n{m[4]}'
+        made = TABLES[m[2]](*m[3].split())
+        return m[0] if made is None else f'{m[1]}\n{made}\n\n{m[4]}'
 
     return MARK.sub(table, text)
 
@@ -209,7 +247,7 @@ def blocks(cell):
 def readme(notebook):
     "The text of README.md."
     pieces = [b.strip() for c in notebook['cells'] for b in blocks(c)]
-    return '\n\n'.join(['<!-- made from nbs/index.ipynb by scripts/readme.py -->', *filter(None, pieces)]) + '\n'
+    return '\n\n'.join(['<!-- made from nbs/index.ipynb by scripts/docs.py -->', *filter(None, pieces)]) + '\n'
 
 
 def index():
@@ -242,4 +280,4 @@ if __name__ == '__main__':
             file.write_text(text, encoding='utf-8', newline='\n')
         elif not file.exists() or file.read_text(encoding='utf-8') != text:
             name = file.relative_to(root)
-            sys.exit(f'{name} is not in step: run `python scripts/readme.py` and commit the result')
+            sys.exit(f'{name} is not in step: run `python scripts/docs.py` and commit the result')
