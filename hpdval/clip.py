@@ -64,9 +64,9 @@ def _reads_vectors(text):
 
 # %% ../nbs/20_clip.ipynb #b1f0aa02
 def _place_by_place(attention, args):
-    "Before an attention of a CPU in bfloat16: tokens that need no gradient, laid out in memory as it takes them."
+    "Before an attention of a CPU in bfloat16: tokens laid out in memory as it takes them."
     q, *others = args[:3]
-    plain = q.device.type != 'cpu' or q.requires_grad or not torch.is_autocast_enabled('cpu')
+    plain = q.device.type != 'cpu' or not torch.is_autocast_enabled('cpu')
     if plain or q.dim() != 3 or not attention.batch_first or any(o is not q for o in others):
         return None
     q = q.transpose(0, 1).contiguous().transpose(0, 1)

@@ -9,8 +9,9 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'FEWSHOT_USUAL', 'FEWSHOT_R
            'FewshotBenchmark', 'check_nameable', 'fewshot_start', 'adapt_config', 'fewshot_reads', 'fewshot_preset',
            'fewshot_parts', 'fewshot_config', 'FewshotData', 'embedded_fewshot', 'load_fewshot', 'train_stages',
            'drop_checkpoints', 'train_base', 'novel_model', 'adapt', 'FewshotResult', 'Setting', 'run_fewshot',
-           'check_read', 'compare_fewshot', 'fewshot_trial', 'fewshot_table', 'episodes_table', 'plot_fewshot',
-           'Tables', 'coco_tables', 'voc_tables', 'tables_and_photographs', 'fetch_fewshot', 'photographs_fewshot']
+           'check_read', 'compare_fewshot', 'fewshot_trial', 'fewshot_table', 'episodes_table', 'despine',
+           'plot_fewshot', 'Tables', 'coco_tables', 'voc_tables', 'tables_and_photographs', 'fetch_fewshot',
+           'photographs_fewshot']
 
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
 import json, time
@@ -19,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 from safetensors.torch import save
 
 from .align import HEADS
@@ -826,6 +827,12 @@ def _plot_episodes(ax, x: float, m: dict, k: str, colour, fill):
     ax.errorbar(x, mean, [[mean - low], [high - mean]], fmt='_', ms=16, color='.15', capsize=3, lw=1.2)
 
 
+def despine(axes, sides=('top', 'right')):
+    "Leave out some edges of the frames."
+    for ax in axes:
+        ax.spines[list(sides)].set_visible(False)
+
+
 def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     "Every episode (dot), and mean with interval: filled on the test set as it is, open on the balanced resample."
     methods = summary['methods']
@@ -839,7 +846,7 @@ def plot_fewshot(summary: dict, colours: dict):  # method -> colour
         ax.set_xlim(-0.5, len(methods) - 0.5)
         ax.set_title(k, fontsize=10)
     axs[0, 0].set_ylabel('mAP of the novel classes (%)')
-    sns.despine()
+    despine(fig.axes)
     keys = [plt.Line2D([], [], ls='', marker='o', mec='.3', mfc=f, label=t) for t, f in zip(TESTS, ('.3', 'white'))]
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='lower center', ncols=2, bbox_to_anchor=(0.5, -0.06))
     episodes, said = max(len(v) for m in methods.values() for v in m['episodes'].values()), summary['data'].split()[0]

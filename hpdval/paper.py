@@ -14,9 +14,9 @@ import inspect, io, itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns, torch
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-from scipy import stats
+from scipy.special import chdtri
 from .align import SCORES, global_weight, heat_maps, patches_used
 from .clip import LOCALS
 from hpdval.config import (
@@ -43,14 +43,14 @@ from hpdval.config import (
 from .core import PACKAGE, atomic_write, autocast, check_number, get_device, lookup, runs_dir, say, text_digest
 from .core import watch
 from .experiment import Result, builds_on, config_clip, load_model, run_code, run_parts, table_name
-from .fewshot import FEWSHOT_BENCHMARKS
+from .fewshot import FEWSHOT_BENCHMARKS, despine
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
 from .labels import LIMITS
 from .metrics import average_precision, bootstrap_ci, mean_interval, summary
 from .model import DualView, check_no_ensemble, check_views
 from .moving import ICON_CLIPS
-from .report import GROUPS, provenance, results_table
+from .report import GROUPS, palette, provenance, results_table
 from .sources import SOURCES, Data
 from .train import Pixels, batches
 
@@ -558,7 +558,7 @@ def plot_rows(
     "mAP by group, a panel each: what was measured (with its deviation) above, what the paper prints below."
     here = {r: (m['mAP'], m['std']) for r, m in said['methods'].items()}
     there = {r: (q, {}) for r, q in quotes.iterrows() if r in here}
-    lines = [(here, HERE, 'o', sns.color_palette('colorblind')[0])]
+    lines = [(here, HERE, 'o', palette(1)[0])]
     if there:
         lines.append((there, THERE, 'D', '.45'))
     heights = [0.6 + len(rows) for rows, *_ in lines]
@@ -568,7 +568,7 @@ def plot_rows(
         ax.set_title(group, fontsize=9)
     for line, how in zip(axs, lines):
         _draw_rows(line, *how)
-    sns.despine()
+    despine(axs.flat)
     fig.tight_layout()
     return fig
 
@@ -588,7 +588,7 @@ def _draw_quotes(ax, quotes, group: str, colour):
     other = ax.twinx()
     other.plot(quotes.index, quotes[group], 'D--', ms=3, color=colour, lw=1)
     other.tick_params(axis='y', colors=colour, labelsize=8)
-    sns.despine(ax=other, right=False)
+    despine([other], ['top'])
 
 
 def plot_curve(
@@ -603,7 +603,7 @@ def plot_curve(
     if not mean.index.equals(std.index) or not set(GROUPS) <= {*mean.columns} & {*std.columns}:
         raise ValueError(f'mean and std must have the same settings and the columns {", ".join(GROUPS)}')
     fig, axs = plt.subplots(1, len(GROUPS), figsize=(10, 2.7))
-    blue, grey = sns.color_palette('colorblind')[0], '.5'
+    blue, grey = palette(1)[0], '.5'
     for ax, group in zip(axs, GROUPS):
         ax.errorbar(mean.index, mean[group], yerr=std[group].fillna(0.0), fmt='o-', ms=4, color=blue, capsize=2)
         ax.set_title(group, fontsize=9)
@@ -617,7 +617,7 @@ def plot_curve(
         keys.append(plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)'))
     axs[0].set_ylabel('mAP (%)')
     fig.supxlabel(label, fontsize=10)
-    sns.despine(right=not len(quotes))
+    despine(fig.axes, ['top'] if len(quotes) else ['top', 'right'])
     fig.tight_layout()
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='upper center', bbox_to_anchor=(0.5, 0), ncols=2)
     return fig
@@ -648,7 +648,7 @@ def scatter(
     _check_repeats(results)
     n, first = len(results), results[0]
     std = pd.DataFrame([r.mAP for r in results]).std()
-    low, high = ((n - 1) / stats.chi2.ppf([0.975, 0.025], n - 1)) ** 0.5 if n > 1 else (np.nan, np.nan)
+    low, high = ((n - 1) / chdtri(n - 1, [0.025, 0.975])) ** 0.5 if n > 1 else (np.nan, np.nan)
     limits = tuple(first.config.get(k, v) for k, v in zip(('head_from', 'tail_below'), LIMITS))
     bounds = bootstrap_ci(first.scores, targets, first.counts, limits=limits)
     images = pd.Series({group: (top - bottom) / 2 for group, (bottom, top) in bounds.items()})

@@ -12,7 +12,7 @@ import math, time
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt, numpy as np, pandas as pd, seaborn as sns
+import matplotlib.pyplot as plt, numpy as np, pandas as pd
 
 from .align import patches_used
 from hpdval.config import (
@@ -392,7 +392,8 @@ def plot_trials(
         ax.set_ylabel('validation mAP (%)', fontsize=8)
     top.set_title(tuned.shown, loc='right', fontsize=7, color='.4')
     fig.legend(*top.get_legend_handles_labels(), frameon=False, fontsize=8, loc='outside lower center', ncols=4)
-    sns.despine(fig)
+    for ax in fig.axes:
+        ax.spines[['top', 'right']].set_visible(False)
     return fig
 
 # %% ../nbs/34_tune.ipynb #dd93e660

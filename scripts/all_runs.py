@@ -24,6 +24,7 @@ from pages import ALONE, FEWSHOT, NOTEBOOKS, page_words, pages_of  # noqa: E402
 
 WORLDS = {world: FEWSHOT_BENCHMARKS[world].settings_of for world in FEWSHOT.values()}  # -> that of the same classes
 LIVES = 40  # runs of a process, before another takes its place
+START = 'spawn'  # how a process starts: what CUDA knows of its parent is of no use to it
 
 
 class Task(NamedTuple):
@@ -90,9 +91,9 @@ def begin():
 
 def lane(left, failed: dict, bar):
     "Make one task after the other, in a process that is replaced now and then, and after a task that broke it."
-    spawn = multiprocessing.get_context('spawn')
+    started = multiprocessing.get_context(START)
     while first := next(left, None):
-        with ProcessPoolExecutor(1, spawn, begin) as pool:
+        with ProcessPoolExecutor(1, started, begin) as pool:
             for task in itertools.chain([first], itertools.islice(left, LIVES - 1)):
                 error = pool.submit(done, task).exception()
                 bar.update()

@@ -39,6 +39,16 @@ def test_steps_by_bfloat16_are_near_those_by_float32(name, number):
     assert found['bf16'] == pytest.approx(found['fp32'], rel=3e-2)
 
 
+@pytest.mark.parametrize('kd', ['l1', 'l2'])
+def test_a_student_that_has_learned_nothing_is_not_pulled_from_itself(kd):
+    "Were its distance from the teacher a rounding error, the gradient of L1 would be the sign of that, at full size."
+    s = stage(1, device='cpu', precision='bf16', kd=kd, kd_on='both')
+    losses = s.losses(torch.arange(4), 0, 0)
+    assert losses['kd'].item() == 0
+    losses['kd'].backward()
+    assert not any(p.grad.any() for p in s.training.params)
+
+
 @pytest.fixture
 def processor():
     "A function that gives this processor other flags. (`has_bf16` is in the names of runs, and stays what it is.)"

@@ -35,6 +35,7 @@ from hpdval.report import (
     plot_per_class,
     provenance,
     results_table,
+    save_figure,
     save_table,
     seeds_said,
     settings_said,
@@ -366,3 +367,17 @@ def test_a_trial_with_settings_of_its_own_is_called_one():
     one = summary('hp-dval', epochs1=3, epochs2=2, batch_size=64)
     assert 'a trial' not in provenance(one | dict(trial=False)) and 'a trial' not in provenance(one)
     assert 'a trial and no measurement' in provenance(one | dict(trial=True))
+
+
+def test_a_notebook_shows_the_file_and_does_not_draw_again(tmp_path, monkeypatch):
+    shown = []
+    monkeypatch.setattr('IPython.display.display', lambda picture: shown.append(picture.data))
+    for backend, expected in (('agg', 0), ('module://matplotlib_inline.backend_inline', 1)):
+        fig = plt.figure()
+        fig.add_subplot().plot([0, 1])
+        monkeypatch.setattr(plt, 'get_backend', lambda: backend)
+        save_figure(fig, tmp_path, 'v1.5')
+        assert plt.fignum_exists(fig.number) == (not expected) and len(shown) == expected
+    assert shown == [(tmp_path / 'v1.5.png').read_bytes()]
+    assert (tmp_path / 'v1.5.pdf').is_file()
+    plt.close('all')

@@ -2,6 +2,7 @@
 executor, interrupted and taken up again, in a copy of the repository."""
 
 import multiprocessing, os, re, runpy, shutil, signal, subprocess, sys, time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest, snakemake.cli
@@ -156,7 +157,8 @@ def all_runs(tmp_path, monkeypatch):
     del sys.modules['stub']
 
 
-def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_runs, tmp_path):
+def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(all_runs, 'START', 'fork')  # which has the libraries loaded
     names = ['a', 'killed', 'b', 'wrong', 'c']
     failed = all_runs.made([all_runs.Task(n) for n in names], 1)
     assert failed.pop('wrong') == 'ValueError: no'
@@ -164,22 +166,23 @@ def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_
     assert all((tmp_path / n).exists() for n in 'abc')
 
 
-KILLED = """
-import multiprocessing, os, signal
-from concurrent.futures import ProcessPoolExecutor
-import all_runs
+def _killed(folder):
+    "A process with one of its own, whose number it leaves in a file before it is killed."
+    sys.path[:0] = [str(ROOT / 'scripts')]
+    import all_runs
 
-with ProcessPoolExecutor(1, multiprocessing.get_context('spawn'), all_runs.begin) as pool:
-    print(pool.submit(os.getpid).result(), flush=True)
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+    with ProcessPoolExecutor(1, multiprocessing.get_context('fork'), all_runs.begin) as pool:
+        (folder / 'child').write_text(str(pool.submit(os.getpid).result()))
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 @pytest.mark.skipif(not Path('/proc/self').exists(), reason='needs /proc')
-def test_processes_end_when_all_runs_is_killed():
-    env = os.environ | dict(PYTHONPATH=f'{ROOT}{os.pathsep}{ROOT / "scripts"}')
-    done = subprocess.run([sys.executable, '-c', KILLED], env=env, stdout=subprocess.PIPE, text=True, timeout=120)
-    left = Path('/proc', done.stdout.strip())
+def test_processes_end_when_all_runs_is_killed(tmp_path):
+    script = multiprocessing.get_context('fork').Process(target=_killed, args=(tmp_path,))
+    script.start()
+    script.join(timeout=120)
+    assert script.exitcode == -signal.SIGKILL
+    left = Path('/proc', (tmp_path / 'child').read_text())
     for _ in range(100):
         if not left.exists() or 'State:\tZ' in (left / 'status').read_text():
             return
@@ -187,19 +190,26 @@ def test_processes_end_when_all_runs_is_killed():
     pytest.fail(f'process {left.name} waits for ever')
 
 
-STOPPED = """
-import sys
-import all_runs, stub
+def _stopped(folder, words):
+    "The script with tasks that wait, in a session of its own; what it says lies in a file."
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ |= dict(PYTHONPATH=str(folder), HPDVAL_RUNS=str(folder / 'runs'))
+    sys.path[:0] = [str(folder), str(ROOT / 'scripts')]
+    sys.stderr = open(folder / 'said', 'w', buffering=1)
+    import all_runs, stub
 
-sys.argv[1:] = ['--processes', '2', *sys.argv[1:]]
-runs = [] if '--pages' in sys.argv else 'a wait b wait c'.split()
-all_runs.done = stub.done
-all_runs.asked = lambda args: ([0], None, {}, [all_runs.Task(f'{n} {i}') for i, n in enumerate(runs)])
-all_runs.pages_of = lambda tables: {}
-all_runs.ALONE = dict.fromkeys('abcde', next(iter(all_runs.ALONE.values())))
-all_runs.page_words = lambda *how, **more: ''
-all_runs.stopped_in_a_line()
-"""
+    sys.argv = ['all_runs.py', '--processes', '2', *words]
+    runs = [] if '--pages' in words else 'a wait b wait c'.split()
+    all_runs.START = 'fork'
+    all_runs.done = stub.done
+    all_runs.asked = lambda args: ([0], None, {}, [all_runs.Task(f'{n} {i}') for i, n in enumerate(runs)])
+    all_runs.pages_of = lambda tables: {}
+    all_runs.ALONE = dict.fromkeys('abcde', next(iter(all_runs.ALONE.values())))
+    all_runs.page_words = lambda *how, **more: ''
+    all_runs.stopped_in_a_line()
+
+
 STUB = """
 import os, time
 def done(task):
@@ -220,18 +230,17 @@ time.sleep(300)
 def test_an_interrupt_of_all_runs_ends_in_a_line(words, said, to_all, tmp_path):
     (tmp_path / 'stub.py').write_text(STUB)
     (tmp_path / 'papermill.py').write_text(PAPERMILL)
-    path = os.pathsep.join(map(str, (tmp_path, ROOT, ROOT / 'scripts')))
-    env = os.environ | dict(PYTHONPATH=path, HPDVAL_RUNS=str(tmp_path / 'runs'))
-    how = dict(env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    with subprocess.Popen([sys.executable, '-c', STOPPED, *words], **how) as script:
-        for _ in range(1200):
-            waiting = [*tmp_path.glob('wait*-*')]
-            if len(waiting) == 2:
-                break
-            time.sleep(0.1)
-        (os.killpg if to_all else os.kill)(script.pid, signal.SIGINT)
-        _, printed = script.communicate(timeout=60)
-    assert script.returncode == 130, printed
+    script = multiprocessing.get_context('fork').Process(target=_stopped, args=(tmp_path, words))
+    script.start()
+    for _ in range(1200):
+        waiting = [*tmp_path.glob('wait*-*')]
+        if len(waiting) == 2:
+            break
+        time.sleep(0.1)
+    (os.killpg if to_all else os.kill)(script.pid, signal.SIGINT)
+    script.join(timeout=60)
+    printed = (tmp_path / 'said').read_text()
+    assert script.exitcode == 130, printed
     assert printed.splitlines()[-1] == f'stopped: {said}; the same command goes on from there'
     assert 'Traceback' not in printed
     for file in waiting:
