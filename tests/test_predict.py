@@ -315,7 +315,10 @@ def test_an_odd_result_of_a_notebook_is_named(said, method, tmp_path, monkeypatc
     with pytest.raises((ValueError, OSError)) as e:
         Classifier.load(file.parent, device='cpu', method=method)
     assert '\n' not in str(e.value) and str(file.parent) in str(e.value), e.value
-    done = CliRunner().invoke(main, ['predict', str(file.parent), 'a.png', *(['--method', method] if method else [])])
+    shown = tmp_path / 'a.png'
+    Image.new('RGB', (8, 8)).save(shown)
+    words = ['predict', str(file.parent), str(shown), *(['--method', method] if method else [])]
+    done = CliRunner().invoke(main, words)
     assert done.exit_code == 1 and 'Traceback' not in done.output and str(e.value)[:60] in done.output
 
 
