@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Commands', 'show',
            'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main', 'show_settings', 'run',
-           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'check_inputs',
-           'check_png', 'save_png', 'check_heatmap', 'likeliest', 'predicted', 'predict', 'export', 'fetch', 'fitting',
-           'width_of_terminal', 'list_', 'old_files', 'clean']
+           'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of', 'all_pictures', 'is_there',
+           'check_inputs', 'check_png', 'save_png', 'check_heatmap', 'likeliest', 'predicted', 'predict', 'export',
+           'fetch', 'fitting', 'width_of_terminal', 'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, shutil, sys, time
@@ -258,12 +258,21 @@ def all_pictures(images) -> tuple:  # paths, what happens to a picture that cann
     return [str(f) for fs in found for f in fs], 'skip' if any(f.is_dir() for f in images) else 'error'
 
 
+def is_there(path) -> bool:
+    "Is there such a file or folder? `~` is read as everywhere in the package, and loads it."
+    if str(path).startswith('~'):
+        from hpdval.core import as_path
+
+        path = as_path(path)
+    return Path(path).exists()
+
+
 def check_inputs(run: str, images):
     "A `FileNotFoundError` for what is not there, before anything large is loaded."
-    if run != 'example' and not Path(run).expanduser().exists():
+    if run != 'example' and not is_there(run):
         raise FileNotFoundError(f'no file or folder {run}: give the folder of a run, with result.json, or example')
     for file in images:
-        if not Path(file).exists():
+        if not is_there(file):
             raise FileNotFoundError(f'no file or folder {file}: give pictures, films or folders with pictures')
 
 

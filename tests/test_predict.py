@@ -12,7 +12,7 @@ from PIL import Image
 from hpdval import core, experiment
 from hpdval.align import JOINS
 from hpdval.clip import LOCALS
-from hpdval.command import LISTED, main
+from hpdval.command import LISTED, check_inputs, main
 from hpdval.config import make_config
 from hpdval.data import load_image
 from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
@@ -623,6 +623,18 @@ def test_a_missing_file_is_said_before_torch_is_loaded(tmp_path):
         command = [sys.executable, '-c', code, *words.split()]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
         assert done.stdout.startswith('1 ') and said in done.stdout and done.stdout.strip().endswith('False')
+
+
+def test_a_home_folder_is_read_in_what_is_given_and_one_of_nobody_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    Image.new('RGB', (8, 8)).save(tmp_path / 'a.png')
+    (tmp_path / 'run').mkdir()
+    check_inputs('~/run', ['~/a.png'])
+    with pytest.raises(FileNotFoundError, match='no file or folder ~/b.png'):
+        check_inputs('~/run', ['~/b.png'])
+    for run, file in (('~/run', '~nosuchuser/a.png'), ('~nosuchuser/run', '~/a.png')):
+        with pytest.raises(ValueError, match="nobody is called 'nosuchuser' here"):
+            check_inputs(run, [file])
 
 
 def test_a_list_fits_into_a_terminal_and_a_file_gets_all_of_it(monkeypatch):
