@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'INFERENCE_ONLY', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'Config', 'field_help',
            'field_groups', 'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts',
-           'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed', 'reads',
+           'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed', 'losses_of', 'reads',
            'inference_score', 'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'trained_config', 'choices',
            'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode', 'layers', 'start_config',
            'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names', 'each_once',
@@ -462,7 +462,7 @@ def reads_fixed(cfg) -> bool:
     return bool(by_terms) or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
 
 # %% ../nbs/25_config.ipynb #d9280e0c
-def _losses(cfg) -> set:
+def losses_of(cfg) -> set:
     "The classification losses of a run."
     one, two = stages(cfg)
     return ({cfg.loss} if one else set()) | ({cfg.loss2 or cfg.loss} if two else set())
@@ -490,7 +490,7 @@ def reads(cfg: Config) -> set:
         out |= {*THIN[cfg.tune1].reads}
     if reads_fixed(cfg):
         out.add('templates')
-    if all(len(set(LOSSES[name].values())) == 1 for name in _losses(cfg)):
+    if all(len(set(LOSSES[name].values())) == 1 for name in losses_of(cfg)):
         out.discard('loss_mode')  # these losses are the same in every mode
     if two:
         out |= {*_STAGE2, 'head', 'prompts'}

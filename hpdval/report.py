@@ -22,7 +22,7 @@ from PIL import Image
 
 from .align import heat_maps
 from .clip import Clip
-from .config import METHODS, TRIAL, TYPES, Config, each_once, method_label, stage_names, start_config
+from .config import METHODS, TRIAL, TYPES, Config, each_once, losses_of, method_label, start_config
 from .core import as_path, atomic_write, check_number, import_extra, near, say
 from .decide import Decision, calibration_error, reliability
 from .fewshot import FEWSHOT_BENCHMARKS, despine, fewshot_preset, fewshot_trial
@@ -205,7 +205,7 @@ def shared_loss(summary: dict) -> str:
         if not preset(c):
             return ''
         cfg = Config(**{k: own[k] for k in TYPES})
-        found |= {s == 'stage2' and cfg.loss2 or cfg.loss for s in stage_names(cfg)}
+        found |= losses_of(cfg)
     return f'loss {found.pop()}' if len(found) == 1 else ''
 
 

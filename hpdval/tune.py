@@ -29,6 +29,7 @@ from hpdval.config import (
 )
 from .core import check_number, import_extra, lookup, say
 from .experiment import config_clip, load_benchmark, run
+from .fewshot import despine
 from .metrics import mean_interval
 from .parallel import from_main, is_main
 from .sources import once
@@ -392,8 +393,7 @@ def plot_trials(
         ax.set_ylabel('validation mAP (%)', fontsize=8)
     top.set_title(tuned.shown, loc='right', fontsize=7, color='.4')
     fig.legend(*top.get_legend_handles_labels(), frameon=False, fontsize=8, loc='outside lower center', ncols=4)
-    for ax in fig.axes:
-        ax.spines[['top', 'right']].set_visible(False)
+    despine(fig.axes)
     return fig
 
 # %% ../nbs/34_tune.ipynb #dd93e660
