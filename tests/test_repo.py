@@ -411,3 +411,9 @@ def test_a_shell_lists_every_loss():
     words = [sys.executable, '-m', 'hpdval.command', 'list', 'losses', '--json']
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert {row['name'] for row in json.loads(done.stdout)} == set(CHOICES['loss']) > {'ranking', 'asl-pair'}
+
+
+def test_ci_runs_scripts_that_are_there():
+    named = re.findall(r'\b(?:scripts|tests|workflow)/\S+\.py', (ROOT / '.ci/run').read_text(encoding='utf-8'))
+    assert named
+    assert [name for name in named if not (ROOT / name).is_file()] == []
