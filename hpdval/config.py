@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'INFERENCE_ONLY', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'Config', 'field_help',
            'field_groups', 'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts',
-           'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed', 'losses_of', 'reads',
-           'inference_score', 'run_key', 'clip_settings', 'config_hash', 'stage1_config', 'trained_config', 'choices',
-           'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode', 'layers', 'start_config',
-           'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names', 'each_once',
-           'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder', 'out_folder']
+           'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed', 'loss_of',
+           'losses_of', 'reads', 'inference_score', 'run_key', 'clip_settings', 'config_hash', 'stage1_config',
+           'trained_config', 'choices', 'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode',
+           'layers', 'start_config', 'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names',
+           'each_once', 'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder',
+           'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
@@ -462,10 +463,15 @@ def reads_fixed(cfg) -> bool:
     return bool(by_terms) or not HEADS[cfg.head].learns and PROMPTS[cfg.prompts].needs_fixed
 
 # %% ../nbs/25_config.ipynb #d9280e0c
+def loss_of(cfg, stage: str) -> str:
+    "The classification loss of a stage: stage 2 may have one of its own."
+    own = cfg.loss2 if stage == 'stage2' else ''
+    return own or cfg.loss
+
+
 def losses_of(cfg) -> set:
     "The classification losses of a run."
-    one, two = stages(cfg)
-    return ({cfg.loss} if one else set()) | ({cfg.loss2 or cfg.loss} if two else set())
+    return {loss_of(cfg, stage) for stage in stage_names(cfg)}
 
 
 def _pixels(cfg) -> set:
@@ -519,7 +525,7 @@ def run_key(cfg: Config) -> dict:
     "What a run does: its stages, and every field that it reads."
     key = dict(stages=list(stage_names(cfg))) | {k: getattr(cfg, k) for k in sorted(reads(cfg))}
     if 'loss2' in key:
-        key['loss2'] = cfg.loss2 or cfg.loss
+        key['loss2'] = loss_of(cfg, 'stage2')
     if 'scoring' in key:
         key['scoring'] = inference_score(cfg)
         key['score'] = cfg.score if stage_names(cfg) else key['scoring']  # nothing is trained by it
@@ -663,7 +669,7 @@ def _check_ranges(cfg: Config):
 # %% ../nbs/25_config.ipynb #84587fae
 def _check_together(cfg: Config):
     "Fields that fit on their own, but not with each other."
-    for loss in {cfg.loss, cfg.loss2 or cfg.loss}:
+    for loss in {loss_of(cfg, 'stage1'), loss_of(cfg, 'stage2')}:
         lookup(cfg.loss_mode, LOSSES[loss], f'mode of loss {loss!r}:')
     if cfg.schedule_epochs and cfg.schedule_epochs < max(cfg.epochs1, cfg.epochs2):
         raise ValueError(f'schedule_epochs must be 0 or cover the epochs, got {cfg.schedule_epochs}')

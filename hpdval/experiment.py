@@ -31,6 +31,7 @@ from hpdval.config import (
     learns_from_captions,
     learns_from_texts,
     inference_score,
+    loss_of,
     make_config,
     method_config,
     method_label,
@@ -342,8 +343,7 @@ def run_parts(cfg: Config) -> list:
         parts += [PROMPTS[cfg.prompts], HEADS[cfg.head]]
     parts += [_train, split_for_selection, *[STAGES[s] for s in names], AUGMENTS.get(cfg.augment)]
     parts += [SCORES[cfg.score], SAMPLINGS[cfg.sampling]]
-    loss_of = dict(stage1=cfg.loss, joint=cfg.loss, stage2=cfg.loss2 or cfg.loss)
-    parts += [LOSSES[loss_of[s]][cfg.loss_mode] for s in names]
+    parts += [LOSSES[loss_of(cfg, s)][cfg.loss_mode] for s in names]
     parts += [t for s in names for t, _ in active_terms(cfg, s).values()]
     return parts + [tuple(db_params(cfg.benchmark))]
 

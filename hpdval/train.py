@@ -23,7 +23,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
-from .config import TYPES, Config, reads_patches, stage_names
+from .config import TYPES, Config, loss_of, reads_patches, stage_names
 from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, to_device, watch, write_json
 from .data import AUGMENTS, IN_MEMORY, allocate, augment, holdout, to_float
 from .fingerprint import code_digest, network_code
@@ -980,7 +980,7 @@ def stage2_losses(model: DualView, clip: Clip, train, progress=True) -> tuple:  
     cfg = model.cfg
     terms = active_terms(cfg, 'stage2')
     wanted = wanted_by(terms, cfg)
-    pixels, y_all, classify = prepare(model, clip, train, cfg.loss2 or cfg.loss, True, progress)
+    pixels, y_all, classify = prepare(model, clip, train, loss_of(cfg, 'stage2'), True, progress)
     params = [*model.learner.requires_grad_(True).parameters()]
     patches = reads_patches(cfg) or 'p' in wanted or model.learner.needs_patches
     feed = FeatureFeed(train.images, model.visual, pixels, patches, progress, order_of_epochs(train, cfg))
@@ -1017,8 +1017,8 @@ def text_batch(model: DualView, texts: Texts, idx) -> tuple:  # [b,D], [b,l,D], 
 def text_losses(model: DualView, clip: Clip, texts: Texts, progress=True) -> tuple:  # as `stage2_losses`
     "What stage 2 trains on texts: the prompts, with the loss of each view (TaI-DPT)."
     cfg, device = model.cfg, model.centre.device
-    y_all, loss = texts.targets.to(device).float(), cfg.loss2 or cfg.loss
-    classify = make_loss(loss, texts.counts(), len(y_all), cfg.benchmark, cfg.loss_mode).to(device)
+    y_all = texts.targets.to(device).float()
+    classify = make_loss(loss_of(cfg, 'stage2'), texts.counts(), len(y_all), cfg.benchmark, cfg.loss_mode).to(device)
     model.requires_grad_(False)
     model.use_learned = True
 
