@@ -55,7 +55,7 @@ def as_images(images) -> list:  # of paths, file objects, `PIL.Image`s and array
         raise ValueError(f'images must be a path, a picture, an array or a list of them, got {images!r}')
     if _is_one(images):
         images = [images.item() if isinstance(images, np.ndarray) and not images.ndim else images]
-    images = [expanded(im) if isinstance(im, str) else im for im in images]
+    images = [expanded(im) if isinstance(im, (str, os.PathLike)) else im for im in images]
     return [io.BytesIO(im) if isinstance(im, (bytes, bytearray)) else im for im in images]
 
 # %% ../nbs/41_predict.ipynb #a6ee7707
@@ -563,6 +563,8 @@ def run_folder(folder, method=None) -> Path:
     if folder == EXAMPLE.name:
         if Path(folder).is_dir():
             say(f'{folder!r} is the run in the package; for the folder of this name write ./{folder}', once=True)
+        if method is not None:
+            _check_method(folder, _said_in(EXAMPLE / 'result.json'), method)
         return EXAMPLE
     folder = as_path(folder)
     folder = folder.parent if folder.is_file() else folder

@@ -15,7 +15,7 @@ from hpdval.clip import LOCALS
 from hpdval.command import LISTED, check_inputs, main
 from hpdval.config import make_config
 from hpdval.data import load_image
-from hpdval.experiment import Result, load_benchmark, load_model, other_code, run
+from hpdval.experiment import EXAMPLE, Result, load_benchmark, load_model, other_code, run
 from hpdval.predict import Classifier, as_images, join_names, run_folder, template_texts, wanted
 from hpdval.prompts import fixed_prompts
 
@@ -599,15 +599,72 @@ HEAT = [
     (['--heatmap', 'map.png', '--template', 'a {}'], "by the run's own prompt: leave --template out"),
     (['example', '--heatmap', 'map.png'], 'no file or folder example: give pictures'),
     (['.', '--heatmap', 'map.png'], '--heatmap is for one picture, got 2: ask for one after the other'),
+    (['--heatmap', 'photo.png'], '--heatmap photo.png would replace a picture that is looked at: give another name'),
+    (['--sheet', './photo.png'], '--sheet ./photo.png would replace a picture that is looked at: give another name'),
+    (['--sheet', 'map.png', '--heatmap', './map.png'], '--sheet and --heatmap are both map.png: give two names'),
+    (['--heatmap', 'photo.png/map.png'], 'the folder of --heatmap photo.png/map.png is a file: give a folder'),
+    (['--sheet', 'folder.png'], 'folder.png is a folder, and a file is written there: move it away'),
 ]
 
 
 @pytest.mark.parametrize('words, said', HEAT, ids=[' '.join(w) for w, _ in HEAT])
 def test_a_heat_map_that_cannot_be_drawn_is_refused_in_a_line(words, said, photo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'folder.png').mkdir()
+    before = Path(photo).read_bytes()
     done = CliRunner().invoke(main, ['predict', 'example', photo, *words])
     assert done.exit_code == 1 and said in done.output.splitlines()[-1]
-    assert not list(tmp_path.glob('map.*'))
+    assert not list(tmp_path.glob('map.*')) and Path(photo).read_bytes() == before
+
+
+EMPTY = [
+    ('predict example photo.png --heatmap', '--heatmap'),
+    ('predict example photo.png --heatmap map.png --heatmap-class', '--heatmap-class'),
+    ('predict example photo.png --sheet', '--sheet'),
+    ('predict example photo.png --method', '--method'),
+    ('predict example', 'IMAGES...'),
+    ('predict example photo.png', 'IMAGES...'),
+    ('export example', '[FOLDER]'),
+    ('compare zero-shot --out', '--out'),
+    ('tune coop --space', '--space'),
+]
+
+
+@pytest.mark.parametrize('words, which', EMPTY, ids=[w for w, _ in EMPTY])
+def test_an_empty_text_is_refused_in_a_line(words, which, photo, tmp_path, monkeypatch):
+    "As a variable of the shell gives it that nobody set: a picture would be all those below the folder."
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, [*words.split(), ''])
+    said = f"Error: '{which}' is empty: write what is meant, or leave it out\n"
+    assert (done.exit_code, done.output) == (1, said)
+    assert [f.name for f in tmp_path.iterdir()] == ['photo.png']
+
+
+def test_a_field_may_be_empty():
+    done = CliRunner().invoke(main, 'run zero-shot --show --template'.split() + ['a {}', '--lists', ''])
+    assert done.exit_code == 0 and 'zero-shot' in done.output
+
+
+@pytest.mark.parametrize('words', ['predict example photo.png', 'export example there'])
+def test_the_example_is_of_one_method(words, photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = "example holds one run, of method 'hp-dval', and not 'coop': leave the method out"
+    done = CliRunner().invoke(main, [*words.split(), '--method', 'coop'])
+    assert (done.exit_code, done.output) == (1, f'Error: {said}\n')
+    for own in ('hp-dval', 'HP-DVAL'):
+        assert run_folder('example', own) == EXAMPLE
+    with pytest.raises(ValueError, match="not 'coop'"):
+        Classifier.load('example', method='coop')
+
+
+def test_a_home_folder_is_read_in_a_path_of_every_form(photo, tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    c = Classifier.load('example')
+    found = [c.predict(im, top=1).to_dict('records') for im in (photo, '~/photo.png', Path('~/photo.png'))]
+    assert found[0] == found[1] == found[2] and found[0][0]['image'] == photo
+    np.testing.assert_array_equal(c.heatmap(Path('~/photo.png'), 'dog'), c.heatmap(photo, 'dog'))
+    with pytest.raises(ValueError, match="nobody is called 'nosuchuser'"):
+        c.predict(Path('~nosuchuser/photo.png'))
 
 
 def test_a_missing_file_is_said_before_torch_is_loaded(tmp_path):
