@@ -245,6 +245,7 @@ class Result:
         result.ap = _or_nan(result.ap)
         for numbers in (result.mAP, result.decided):
             numbers |= dict(zip(numbers, _or_nan([*numbers.values()])))
+        result.decisions  # read when it is needed, too late for this error
         return result
 
     def save(self, folder):

@@ -522,7 +522,6 @@ class Exported:
         try:
             self.classes, self.size, self.transform = (self.said[k] for k in ('classes', 'size', 'transform'))
             self.result = Result.of(self.said['run'], self.file.parent)
-            self.result.decisions  # read when it is needed, too late for this error
         except (KeyError, TypeError) as e:
             raise ValueError(f'{self.file} is of another version of hpdval ({e}): export the run again') from None
         self.session = onnx_session(self.file, device)

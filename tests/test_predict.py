@@ -14,6 +14,7 @@ from hpdval.align import JOINS
 from hpdval.clip import LOCALS
 from hpdval.command import LISTED, check_inputs, main
 from hpdval.config import make_config
+from hpdval.core import read_sealed, write_sealed
 from hpdval.data import load_image
 from hpdval.experiment import EXAMPLE, Result, load_benchmark, load_model, other_code, run
 from hpdval.predict import Classifier, as_images, join_names, run_folder, template_texts, wanted
@@ -264,6 +265,13 @@ def test_what_is_known_of_other_code(classifier):
     r.config['strange'] = 1
     with pytest.raises(ValueError, match='is of another version, strange is no parameter of this one: run again'):
         Classifier.load(r, device='cpu')
+
+
+def test_a_result_that_decides_in_a_way_of_another_version_is_refused_when_it_is_read(tmp_path):
+    said = read_sealed(EXAMPLE / 'result.json')
+    write_sealed(tmp_path / 'result.json', said | dict(decision=said['decision'] | dict(newer=1)))
+    with pytest.raises(ValueError, match=r"result.json is of another version \(.*'newer'\): delete its folder and run"):
+        Result.load(tmp_path)
 
 
 def hottest_on_the_object(c, full) -> list:  # of bool
