@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util import Retry
 
-from .core import atomic_write, parse_json, refuse_folder, say, write_json
+from .core import as_path, atomic_write, parse_json, refuse_folder, say, write_json
 
 # %% ../nbs/02_fetch.ipynb #b1f02111
 class Remote(NamedTuple):
@@ -127,7 +127,7 @@ pooch.get_logger().setLevel('WARNING')  # what is said is said here
 
 def fetch_file(url: str, file, digest: str, web: Web) -> Path:
     "`file`, fetched from `url` unless it is there and has the digest. An `OSError` in one line if it cannot be had."
-    file = Path(file)
+    file = as_path(file)
     file.parent.mkdir(parents=True, exist_ok=True)
     kennel = pooch.create(
         file.parent, base_url='', registry={file.name: digest}, urls={file.name: url}, retry_if_failed=web.tries - 1
@@ -151,7 +151,7 @@ def _wrong(error, digest) -> str:
 @contextmanager
 def locked(folder):
     "One process at a time in `folder`; the others wait."
-    folder = Path(folder)
+    folder = as_path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / '.lock'):
         yield folder
@@ -161,7 +161,7 @@ class Manifest:
     "What is known of the files of a folder: size and sha256."
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.folder = as_path(folder)
         self.file = self.folder / 'manifest.json'
         self.known = self._read()
 

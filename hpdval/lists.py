@@ -1411,9 +1411,9 @@ def fetch_lists(
     progress=True,
 ):
     "Fetch official lists that `folder` lacks; one that is there is checked. An `OSError` when a file cannot be had."
-    web = Web(tries=tries, pause=pause, timeout=timeout, progress=progress)
+    web, folder = Web(tries=tries, pause=pause, timeout=timeout, progress=progress), as_path(folder)
     for name in names:
-        s, file = lookup(name, sources, 'official list'), Path(folder) / name
+        s, file = lookup(name, sources, 'official list'), folder / name
         if file.exists():
             check_list(file, sources)
             continue
@@ -1566,10 +1566,11 @@ def _unpickle(file):
 
 def _coco_episodes(source):
     "name -> (positions, class id -> positions), from LaSO's folder or a JSON file."
-    if Path(source).is_dir():
+    source = as_path(source)
+    if source.is_dir():
         raw = {}
         for s, r in itertools.product((1, 5), range(1, 11)):
-            files = [Path(source) / f'{s}shotRun{r}{what}.pkl' for what in ('UsedIndices', 'ClassIdxDict')]
+            files = [source / f'{s}shotRun{r}{what}.pkl' for what in ('UsedIndices', 'ClassIdxDict')]
             raw[f'{s}shot_run{r}'] = tuple(map(_unpickle, files))
     else:
         episodes = parse_json(_existing(source, "expected LaSO's folder of pickles or a JSON file").read_text())[

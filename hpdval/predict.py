@@ -55,7 +55,8 @@ def as_images(images) -> list:  # of paths, file objects, `PIL.Image`s and array
         raise ValueError(f'images must be a path, a picture, an array or a list of them, got {images!r}')
     if _is_one(images):
         images = [images.item() if isinstance(images, np.ndarray) and not images.ndim else images]
-    images = [expanded(im) if isinstance(im, (str, os.PathLike)) else im for im in images]
+    images = [expanded(im) if isinstance(im, str) else im for im in images]
+    images = [as_path(im) if isinstance(im, os.PathLike) else im for im in images]
     return [io.BytesIO(im) if isinstance(im, (bytes, bytearray)) else im for im in images]
 
 # %% ../nbs/41_predict.ipynb #a6ee7707

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
-from .core import as_path, lookup, say, text_digest
+from .core import as_path, expanded, lookup, say, text_digest
 from .data import Peak, Rows, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said
 from .data import scratch_array, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
@@ -176,11 +176,12 @@ def _check_spelled(folder, benchmark: str):
 
 def find_lists(folder, benchmark: str) -> tuple:  # training list, test list
     "The two lists of a benchmark of photographs in `folder`. A `FileNotFoundError` that says what is wanted."
+    folder = folder and as_path(folder)
     for pair in LIST_NAMES[benchmark]:
         files = tuple(Path(folder) / f for f in pair)
         if folder and all(f.is_file() for f in files):
             if benchmark == 'own':
-                _check_beside(Path(folder), files[0].suffix)
+                _check_beside(folder, files[0].suffix)
             return files
     _check_spelled(folder, benchmark)
     wanted = ' or '.join(' and '.join(p) for p in LIST_NAMES[benchmark])
@@ -732,6 +733,7 @@ def _pixels(im, size, cfg, peak: Peak, out) -> tuple:  # its own Peak, error or 
     "An image at the size of the CLIP, into `out`, uint8 [3,S,S]."
     peaks, error = [], None
     try:
+        im = expanded(im) if isinstance(im, (str, os.PathLike)) else im
         out[:] = load_image(im, size, cfg.transform, peak, peaks)
     except (ValueError, TypeError) as e:
         error = e

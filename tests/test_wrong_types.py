@@ -17,14 +17,15 @@ from hpdval.data import decode_split
 from hpdval.decide import Decision, reliability
 from hpdval.experiment import EXAMPLE, Result, compare, launch, run
 from hpdval.export import export_run, onnx_file
+from hpdval.fetch import Manifest, Web, fetch_file
 from hpdval.fewshot import Fewshot, balanced_draws, compare_fewshot, draw_support, fewshot_trial
-from hpdval.lists import read_coco_json, read_csv, read_list
+from hpdval.lists import fetch_lists, read_coco_episodes, read_coco_json, read_csv, read_list
 from hpdval.losses import LOSSES, Loss, bce, make_loss
 from hpdval.metrics import mean_interval, threshold_metrics
 from hpdval.paper import TABLES, jobs, kept_maps, page, table_configs
 from hpdval.predict import Classifier, as_images, run_folder
 from hpdval.report import save_table
-from hpdval.sources import pictures_in
+from hpdval.sources import find_lists, from_samples, pictures_in
 from hpdval.train import load_checkpoint
 from hpdval.video import film_length, write_film
 from hpdval.weights import load_weights, read_weights
@@ -80,6 +81,11 @@ NOBODY = [
     lambda p: save_table(pd.DataFrame(), p, 'table'),
     lambda p: write_json(p, {}),
     read_sealed,
+    fetch_lists,
+    lambda p: fetch_file('nowhere:', p, '', Web()),
+    Manifest,
+    lambda p: find_lists(p, 'own'),
+    lambda p: read_coco_episodes(p, 1),
 ]
 
 
@@ -91,6 +97,21 @@ def test_the_home_folder_of_nobody_is_refused_where_a_path_is_given(read, path, 
         read(path)
     assert str(e.value) == f"{path}: nobody is called 'nosuchuser' here, so there is no such home folder"
     assert not list(tmp_path.iterdir())
+
+
+def test_pictures_handed_over_may_lie_at_home(monkeypatch, tmp_path):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    colours = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    for i, colour in enumerate(colours):
+        Image.fromarray(colour).save(tmp_path / f'{i}.png')
+    cfg = make_config('zero-shot', 'memory')
+    found = []
+    for home in ('~', Path('~'), tmp_path):
+        samples = [(type(home)(f'{home}/{i}.png'), ['dog' if i % 2 else 'cat']) for i in range(4)]
+        found.append(from_samples(samples, samples)(cfg, 16).test.images.permute(0, 2, 3, 1).numpy())
+        np.testing.assert_array_equal(found[-1], colours)
+    with pytest.raises(ValueError, match="train sample 0: ~nosuchuser/a.png: nobody is called 'nosuchuser' here"):
+        from_samples([('~nosuchuser/a.png', ['cat'])], [(colours[0], ['cat'])])(cfg, 16)
 
 
 @pytest.mark.parametrize('variable', ['HPDVAL_RUNS', 'HPDVAL_CACHE', 'HPDVAL_DATA'])
