@@ -577,22 +577,21 @@ def _made(cfg: Config, name: str, clip: Clip, data: Data, model: DualView, progr
 
 
 def with_short_average(cfg: Config, data: Data) -> Config:
-    """For data of your own in the mode that is meant for them: an average of the weights that fits into the shorter of
-    the two stages, where nobody asked for another; it is said. Any other config as it is."""
+    """For data of your own in the mode that is meant for them: an average of the weights that fits into the training,
+    of two stages into the shorter one, where nobody asked for another; it is said. Any other config as it is."""
     meant = SOURCES[cfg.benchmark].mode == cfg.mode == 'recommended' and origins(cfg)['ema'] != 'said'
-    if not (meant and stage_names(cfg)) or learns_from_texts(cfg):
+    names = stage_names(cfg)
+    if not (meant and names) or learns_from_texts(cfg):
         return cfg
     held = 0 if data.val is not None else cfg.val_fraction
     batches = math.ceil(len(data.train.targets) * (1 - held) / cfg.batch_size)
-    steps = batches * max(1, min(cfg.epochs1, cfg.epochs2))
+    steps = batches * min(cfg.epochs2 if name == 'stage2' else cfg.epochs1 for name in names)
     if (1 - cfg.ema) * steps >= 1:
         return cfg
     ema = fitting_ema(steps)
     if is_main():
-        say(
-            f'ema={ema:g} in the place of {cfg.ema:g}: the shorter stage has {steps} steps, {batches} an epoch',
-            once=True,
-        )
+        what = 'the training' if len(names) == 1 else 'the shorter stage'
+        say(f'ema={ema:g} in the place of {cfg.ema:g}: {what} has {steps} steps, {batches} an epoch', once=True)
     return replace(cfg, ema=ema)
 
 

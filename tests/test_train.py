@@ -96,6 +96,18 @@ def test_own_data_get_an_average_that_fits_unless_somebody_asks_for_another(few,
     assert 'is for more than' not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('method, field', [('coop', 'epochs2'), ('dval', 'epochs1'), ('joint', 'epochs1')])
+def test_the_average_of_a_training_of_one_stage_fits_into_that_stage(method, field, few, capsys):
+    "And not into one that it has not."
+    batches = math.ceil(0.9 * len(few.train.targets) / make_config(method, 'memory').batch_size)
+    core._print_once.cache_clear()
+    for epochs, fitting in ((300, 0.98), (20, 1 - 10 / (20 * batches)), (1, 0)):
+        cfg = make_config(method, 'memory', **{field: epochs})
+        assert with_short_average(cfg, few).ema == round(fitting, 3)
+    said = [f'the training has {n * batches} steps, {batches} an epoch' for n in (20, 1)]
+    assert [line.split(': ')[1] for line in capsys.readouterr().err.splitlines()] == said
+
+
 @pytest.mark.parametrize('method, name', [('dval', 'lr1'), ('coop', 'lr2')])
 def test_the_learning_rate_that_was_too_large_is_named(method, name, few, tmp_path, monkeypatch):
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
