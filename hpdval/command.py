@@ -6,8 +6,9 @@
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTED', 'CACHED', 'one_line', 'Field', 'Told',
            'Commands', 'show', 'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes', 'given', 'main',
            'show_settings', 'run', 'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune', 'names_of',
-           'all_pictures', 'is_there', 'check_inputs', 'check_png', 'save_png', 'check_heatmap', 'likeliest',
-           'predicted', 'predict', 'export', 'fetch', 'fitting', 'width_of_terminal', 'list_', 'old_files', 'clean']
+           'all_pictures', 'is_there', 'check_inputs', 'check_png', 'save_png', 'check_heatmap', 'check_written',
+           'likeliest', 'predicted', 'predict', 'export', 'fetch', 'fitting', 'width_of_terminal', 'list_', 'old_files',
+           'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, shutil, sys, time
@@ -335,6 +336,17 @@ def check_heatmap(label, heatmap, images: list, templates):
         raise ValueError("--heatmap is by the run's own prompt: leave --template out")
 
 
+def check_written(sheet, heatmap, label, images: list, templates):
+    "An error before anything is looked at, where a picture that is asked for cannot be written."
+    from hpdval.core import as_path
+
+    check_heatmap(label, heatmap, images, templates)
+    if sheet:
+        check_png('--sheet', sheet, images)
+    if sheet and heatmap and as_path(sheet).absolute() == as_path(heatmap).absolute():
+        raise ValueError(f'--sheet and --heatmap are both {sheet}: give two names')
+
+
 def likeliest(table) -> str:
     "The first label of a table. A `ValueError` where none was decided for."
     found = table.label.dropna()
@@ -401,16 +413,12 @@ def predict(
     """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it). A
     folder among IMAGES means all pictures below it; those that cannot be read are left out, and said."""
     check_inputs(folder, images)
-    from hpdval.core import as_path, say
+    from hpdval.core import say
     from hpdval.experiment import ICONS_ALONE
     from hpdval.predict import Classifier, contact_sheet, plot_heatmap
 
     files, unusable = all_pictures(images)
-    check_heatmap(heatmap_class, heatmap, files, templates)
-    if sheet:
-        check_png('--sheet', sheet, files)
-    if sheet and heatmap and as_path(sheet).absolute() == as_path(heatmap).absolute():
-        raise ValueError(f'--sheet and --heatmap are both {sheet}: give two names')
+    check_written(sheet, heatmap, heatmap_class, files, templates)
     model = Classifier.load(folder, device=device, method=method)
     if model.result.config['clip'] == 'mini':
         say(ICONS_ALONE, once=True)

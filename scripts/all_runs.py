@@ -82,10 +82,10 @@ def _end_with_parent():
 
 
 def begin():
-    """What runs print would tear the progress bar; an interrupt is its parent's to answer; and a process whose parent
+    """What runs say would tear the progress bar; an interrupt is its parent's to answer; and a process whose parent
     was killed would wait on the GPU for ever."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    sys.stdout = open(os.devnull, 'w')
+    sys.stdout = sys.stderr = open(os.devnull, 'w')
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -140,8 +140,9 @@ def test_all_runs_in_a_pool_are_those_that_the_workflow_asks_for(tmp_path, monke
 def all_runs(tmp_path, monkeypatch):
     "The script as a module, as its processes import it, and tasks that do what they are called."
     (tmp_path / 'stub.py').write_text(
-        'import os\n'
+        'import os, sys\n'
         'def done(task):\n'
+        '    print("said", file=sys.stderr)\n'
         '    if task.name == "killed":\n'
         '        os._exit(1)\n'
         '    if task.name == "wrong":\n'
@@ -157,13 +158,14 @@ def all_runs(tmp_path, monkeypatch):
     del sys.modules['stub']
 
 
-def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_runs, tmp_path, monkeypatch):
+def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_runs, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(all_runs, 'START', 'fork')  # which has the libraries loaded
     names = ['a', 'killed', 'b', 'wrong', 'c']
     failed = all_runs.made([all_runs.Task(n) for n in names], 1)
     assert failed.pop('wrong') == 'ValueError: no'
     assert list(failed) == ['killed'] and failed['killed'].startswith('BrokenProcessPool')
     assert all((tmp_path / n).exists() for n in 'abc')
+    assert 'said' not in capfd.readouterr().err  # between the steps of the progress bar
 
 
 def _killed(folder):
