@@ -9,6 +9,7 @@ __all__ = ['FILMS', 'NEAR', 'TURNS', 'write_film', 'is_film', 'Shown', 'each_fra
 import math, os, re
 from contextlib import contextmanager, suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,16 +35,19 @@ def write_film(
     options={},  # of the codec, such as dict(crf='12')
     container={},  # of the container, such as dict(movflags='faststart')
 ):
-    "Write a film. FFmpeg names what it cannot write."
+    "Write a film. FFmpeg names what it cannot write; a `ValueError` without a frame."
     av = _av()
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f'{file}: a film has one frame or more, and none was given')
     with av.open(expanded(file), 'w', options=container) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.pix_fmt, stream.options = pixels, options
         stream.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
-        for i, image in enumerate(frames):
-            if not i:
-                stream.height, stream.width = image.shape[:2]
-                stream.set_display_rotation(turned)
+        stream.height, stream.width = first.shape[:2]
+        stream.set_display_rotation(turned)
+        for i, image in enumerate(chain([first], frames)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), 'rgb24')
             frame.time_base = stream.codec_context.time_base
             frame.pts = i if times is None else round(1000 * times[i])
