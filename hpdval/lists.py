@@ -1411,7 +1411,8 @@ def fetch_lists(
     progress=True,
 ):
     "Fetch official lists that `folder` lacks; one that is there is checked. An `OSError` when a file cannot be had."
-    web, folder = Web(tries=tries, pause=pause, timeout=timeout, progress=progress), as_path(folder)
+    folder = as_path(folder)
+    web = Web(tries=tries, pause=pause, timeout=timeout, progress=progress)
     for name in names:
         s, file = lookup(name, sources, 'official list'), folder / name
         if file.exists():

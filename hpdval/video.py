@@ -37,11 +37,12 @@ def write_film(
 ):
     "Write a film. FFmpeg names what it cannot write; a `ValueError` without a frame."
     av = _av()
+    file = expanded(file)
     frames = iter(frames)
     first = next(frames, None)
     if first is None:
         raise ValueError(f'{file}: a film has one frame or more, and none was given')
-    with av.open(expanded(file), 'w', options=container) as out:
+    with av.open(file, 'w', options=container) as out:
         stream = out.add_stream(codec, rate=fps)
         stream.pix_fmt, stream.options = pixels, options
         stream.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
