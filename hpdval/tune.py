@@ -391,6 +391,7 @@ def plot_trials(
         _draw_field(ax, tuned, name)
     for ax in (top, *axs[::columns]):
         ax.set_ylabel('validation mAP (%)', fontsize=8)
+        ax.yaxis.get_major_formatter().set_useOffset(False)
     top.set_title(tuned.shown, loc='right', fontsize=7, color='.4')
     fig.legend(*top.get_legend_handles_labels(), frameon=False, fontsize=8, loc='outside lower center', ncols=4)
     despine(fig.axes)
