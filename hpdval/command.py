@@ -343,7 +343,7 @@ def check_written(sheet, heatmap, label, images: list, templates):
     check_heatmap(label, heatmap, images, templates)
     if sheet:
         check_png('--sheet', sheet, images)
-    if sheet and heatmap and as_path(sheet).absolute() == as_path(heatmap).absolute():
+    if sheet and heatmap and as_path(sheet).resolve() == as_path(heatmap).resolve():
         raise ValueError(f'--sheet and --heatmap are both {sheet}: give two names')
 
 

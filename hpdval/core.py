@@ -7,7 +7,7 @@ __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_
            'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'parse_json', 'as_json',
            'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed', 'repo_root', 'cache_dir',
            'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device', 'to_device', 'has_bf16',
-           'precision_on', 'autocast', 'in_chunks', 'source_commit', 'package_digest', 'environment']
+           'precision_on', 'autocast', 'in_chunks', 'despine', 'source_commit', 'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, re, secrets, shlex, shutil
@@ -407,6 +407,12 @@ def in_chunks(
     if not torch.is_grad_enabled():
         return torch.cat([fn(*part) for part in parts])
     return torch.cat([checkpoint(fn, *part, use_reentrant=False, preserve_rng_state=False) for part in parts])
+
+# %% ../nbs/00_core.ipynb #e2460c80
+def despine(axes, sides=('top', 'right')):
+    "Leave out some edges of the frames."
+    for ax in axes:
+        ax.spines[list(sides)].set_visible(False)
 
 # %% ../nbs/00_core.ipynb #0baf417f
 PACKAGE = Path(__file__).parent if '__file__' in globals() else repo_root() / 'hpdval'

@@ -9,9 +9,8 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'FEWSHOT_USUAL', 'FEWSHOT_R
            'FewshotBenchmark', 'check_nameable', 'fewshot_start', 'adapt_config', 'fewshot_reads', 'fewshot_preset',
            'fewshot_parts', 'fewshot_config', 'FewshotData', 'embedded_fewshot', 'load_fewshot', 'train_stages',
            'drop_checkpoints', 'train_base', 'novel_model', 'adapt', 'FewshotResult', 'Setting', 'run_fewshot',
-           'check_read', 'compare_fewshot', 'fewshot_trial', 'fewshot_table', 'episodes_table', 'despine',
-           'plot_fewshot', 'Tables', 'coco_tables', 'voc_tables', 'tables_and_photographs', 'fetch_fewshot',
-           'photographs_fewshot']
+           'check_read', 'compare_fewshot', 'fewshot_trial', 'fewshot_table', 'episodes_table', 'plot_fewshot',
+           'Tables', 'coco_tables', 'voc_tables', 'tables_and_photographs', 'fetch_fewshot', 'photographs_fewshot']
 
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
 import json, time
@@ -45,6 +44,7 @@ from hpdval.core import (
     atomic_write,
     cache_dir,
     check_number,
+    despine,
     environment,
     file_digest,
     lookup,
@@ -825,12 +825,6 @@ def _plot_episodes(ax, x: float, m: dict, k: str, colour, fill):
     mean = np.mean(v)
     ax.plot(x + np.linspace(-0.09, 0.09, len(v)), v, 'o', ms=3.5, mec=colour, mfc=fill, alpha=0.6, mew=0.8)
     ax.errorbar(x, mean, [[mean - low], [high - mean]], fmt='_', ms=16, color='.15', capsize=3, lw=1.2)
-
-
-def despine(axes, sides=('top', 'right')):
-    "Leave out some edges of the frames."
-    for ax in axes:
-        ax.spines[list(sides)].set_visible(False)
 
 
 def plot_fewshot(summary: dict, colours: dict):  # method -> colour

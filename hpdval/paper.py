@@ -40,10 +40,21 @@ from hpdval.config import (
     typed,
     without_effect,
 )
-from .core import PACKAGE, atomic_write, autocast, check_number, get_device, lookup, runs_dir, say, text_digest
-from .core import watch
+from hpdval.core import (
+    PACKAGE,
+    atomic_write,
+    autocast,
+    check_number,
+    despine,
+    get_device,
+    lookup,
+    runs_dir,
+    say,
+    text_digest,
+    watch,
+)
 from .experiment import Result, builds_on, config_clip, load_model, run_code, run_parts, table_name
-from .fewshot import FEWSHOT_BENCHMARKS, despine
+from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
 from .labels import LIMITS

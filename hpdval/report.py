@@ -23,9 +23,9 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip
 from .config import METHODS, TRIAL, TYPES, Config, each_once, losses_of, method_label, start_config
-from .core import as_path, atomic_write, check_number, import_extra, near, say
+from .core import as_path, atomic_write, check_number, despine, import_extra, near, say
 from .decide import Decision, calibration_error, reliability
-from .fewshot import FEWSHOT_BENCHMARKS, despine, fewshot_preset, fewshot_trial
+from .fewshot import FEWSHOT_BENCHMARKS, fewshot_preset, fewshot_trial
 from .labels import LIMITS, groups, readable
 from .metrics import subset_ap
 from .sources import SOURCES, Data

@@ -27,9 +27,8 @@ from hpdval.config import (
     start_config,
     typed,
 )
-from .core import check_number, import_extra, lookup, say
+from .core import check_number, despine, import_extra, lookup, say
 from .experiment import config_clip, load_benchmark, run
-from .fewshot import despine
 from .metrics import mean_interval
 from .parallel import from_main, is_main
 from .sources import once

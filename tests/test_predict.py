@@ -610,6 +610,7 @@ HEAT = [
     (['--heatmap', 'photo.png'], '--heatmap photo.png would replace a picture that is looked at: give another name'),
     (['--sheet', './photo.png'], '--sheet ./photo.png would replace a picture that is looked at: give another name'),
     (['--sheet', 'map.png', '--heatmap', './map.png'], '--sheet and --heatmap are both map.png: give two names'),
+    (['--sheet', 'folder.png/../map.png', '--heatmap', 'map.png'], 'are both folder.png/../map.png: give two names'),
     (['--heatmap', 'photo.png/map.png'], 'the folder of --heatmap photo.png/map.png is a file: give a folder'),
     (['--sheet', 'folder.png'], 'folder.png is a folder, and a file is written there: move it away'),
 ]
