@@ -177,6 +177,7 @@ class Method(NamedTuple):
     official: dict = {}  # further fields in mode 'official'
     embedded: dict = {}  # further fields on the embedded worlds, by search
     usual: dict = {}  # what its own paper sets beside; weaker than a size or a search, and open to change
+    usual_on: dict = {}  # benchmark -> what it sets on that one otherwise
 
 
 _GLOBAL = dict(alpha=1.0, alpha_on='global')  # the global view alone
@@ -251,6 +252,7 @@ METHODS = {
         official=_COSINE,
         embedded=dict(lr1=1.25e-4, epochs1=4, contrast_weight=0.04),
         usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8, scoring='softmax', contrast_weight=1 / 5),
+        usual_on={'voc-lt': dict(contrast_weight=1 / 0.4)},  # 1 over the weight of its classification loss
     ),
     'dval': Method(
         'HP-DVAL, stage 1 only',
@@ -808,7 +810,8 @@ def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # laye
     tuned = m.embedded if size else {}
     if mode == 'official':
         tuned = m.official
-    return dict(preset=source.preset, mode=set_by_mode, usual=m.usual, size=size, tuned=tuned, method=m.fixes)
+    usual = m.usual | m.usual_on.get(benchmark, {})
+    return dict(preset=source.preset, mode=set_by_mode, usual=usual, size=size, tuned=tuned, method=m.fixes)
 
 
 def start_config(method: str, benchmark: str, mode: str, clip='mini') -> dict:

@@ -141,10 +141,16 @@ def test_a_further_template_without_a_place_is_one_line(templates, data):
 def test_the_declared_parts_of_lm_clip_cannot_be_said_otherwise():
     with pytest.raises(ValueError, match="fixes loss='bal'"):
         make_config('lm-clip', loss='asl')
-    free = make_config('lm-clip', 'voc-lt', contrast_weight=2.5, scoring='same')
+    free = make_config('lm-clip', 'coco-lt', contrast_weight=2.5, scoring='same')
     assert (free.contrast_weight, free.lr1, free.batch_size) == (2.5, 1e-6, 8)
     own = make_config('fine-tuning', 'icon-coco-lt', sampling='balanced', loss='asl', scoring='softmax')
     assert replace(own, scoring='same') == trained_config(own)
+
+
+@pytest.mark.parametrize('benchmark, weight', [('coco-lt', 0.2), ('voc-lt', 2.5), ('icon-voc-lt', 0.04)])
+def test_lm_clips_two_losses_are_weighted_as_on_each_benchmark(benchmark, weight):
+    "Its paper weights the classification loss by 5 on COCO-LT and .4 on VOC-LT; here the other loss has the weight."
+    assert make_config('lm-clip', benchmark).contrast_weight == weight
 
 
 def test_adapters_are_all_that_is_kept_of_the_tower(data):
