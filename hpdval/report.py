@@ -648,28 +648,50 @@ def plot_heatmaps(
     return fig
 
 # %% ../nbs/40_report.ipynb #84963f46
-def plot_timeline(
-    table: pd.DataFrame,  # time (s), label, probability, as of `Classifier.predict_video`
-    most=8,  # labels at most, those with the highest probability at some time
-):
-    "Probabilities of labels over the time of a film. A `ValueError` for a table without these columns or rows."
-    check_number('most', most, 1, whole=True)
+def _rows_of_film(table: pd.DataFrame) -> pd.DataFrame:
+    "The rows with a label of what `predict_video` gave. A `ValueError` for anything else, and for several films."
     missing = [n for n in ('time', 'label', 'probability') if n not in table]
-    table = table if missing else table.dropna(subset='label')
-    if missing or table.empty:
+    rows = table if missing else table.dropna(subset='label')
+    if missing or rows.empty:
         raise ValueError(
             f'the table has {"no column " + missing[0] if missing else "no label to show"}: give one of '
             'predict_video(film), without decide'
         )
-    grid = table.pivot(index='label', columns='time', values='probability')
-    grid = grid.loc[grid.max(axis=1).sort_values(ascending=False).index[:most]].fillna(0.0)
-    times = grid.columns.to_numpy(float)
-    steps = np.diff(times).mean() if len(times) > 1 else 2 * max(times[0], 0.5)
-    edges = np.r_[times - steps / 2, times[-1] + steps / 2]
+    if 'film' in table and table.film.nunique() > 1:
+        raise ValueError(
+            f'the table is of {table.film.nunique()} films: give the rows of one, table[table.film == FILM]'
+        )
+    if (twice := rows[rows.duplicated(['time', 'label'])]).size:
+        raise ValueError(
+            f'the table has {twice.label.iloc[0]} at {twice.time.iloc[0]:g} s more than once: give one of '
+            'predict_video(film)'
+        )
+    return rows
+
+
+def _edges(times) -> np.ndarray:  # float [n], ascending -> [n+1]
+    "The borders of cells around moments, halfway to the next."
+    steps = np.diff(times) if len(times) > 1 else [2 * max(times[0], 0.5)]
+    around = np.r_[times[0] - steps[0], times, times[-1] + steps[-1]]
+    return (around[1:] + around[:-1]) / 2
+
+
+def plot_timeline(
+    table: pd.DataFrame,  # time (s), label, probability, as of `Classifier.predict_video`
+    most=8,  # labels at most, those with the highest probability at some time
+):
+    """Probabilities of labels over the time of a film; grey where the table does not say a label. A `ValueError` for a
+    table without these columns or rows, and for one of several films."""
+    check_number('most', most, 1, whole=True)
+    grid = _rows_of_film(table).pivot(index='label', columns='time', values='probability')
+    grid = grid.loc[grid.max(axis=1).sort_values(ascending=False).index[:most]]
+    grid = grid.reindex(columns=np.unique(table.time))
+    edges = _edges(grid.columns.to_numpy(float))
     fig, ax = plt.subplots(figsize=(8, 0.8 + 0.28 * len(grid)), layout='constrained')
     drawn = ax.pcolormesh(edges, range(len(grid) + 1), grid, cmap='Blues', vmin=0, vmax=1)
+    ax.set_facecolor('.8')
     ax.set_yticks(np.arange(len(grid)) + 0.5, [readable(n) for n in grid.index])
     ax.invert_yaxis()
-    ax.set_xlabel('s')
+    ax.set_xlabel('s; grey: not said' if grid.isna().any(axis=None) else 's')
     fig.colorbar(drawn, ax=ax, label='probability')
     return fig
