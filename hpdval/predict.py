@@ -168,6 +168,11 @@ def check_comparable(model: DualView, look: Wanted):
         )
 
 
+def _picture(image, result: Result) -> Image.Image:
+    "One image, in any form, as it is shown. Raises as `open_image` does, also for several."
+    return open_image(as_images(image)[0] if _is_one(image) else image, Peak(*result.peak))
+
+
 def _names_of(look: Wanted, label: str) -> list:  # of numbers
     "Which of the names are those of a label."
     c = look.labels.index(lookup(label, look.labels, 'class'))
@@ -347,8 +352,7 @@ class Classifier:
     ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
         """Cosine of every place of the image with the local prompt of `label`, the largest of those of its names. A
         `ValueError` where there is none."""
-        given = as_images(image)[0] if _is_one(image) else image
-        image = open_image(given, Peak(*self.result.peak))  # a file object can be read once
+        image = _picture(image, self.result)  # a file object can be read once
         W, H = image.size
         seen = self._square_map(self._image(image)[None], label, classes, local)
         left, top, right, bottom = shown_part(W, H, self.transform)
@@ -486,7 +490,7 @@ def plot_heatmap(
     classes=None,  # names to look for, as for `Classifier.predict`
 ):  # -> Figure
     "A picture, and where a class is seen in it. Raises as `Classifier.heatmap` does."
-    picture = open_image(as_images(image)[0], Peak(*classifier.result.peak))
+    picture = _picture(image, classifier.result)
     heat = classifier.heatmap(picture, label, classes)
     fig, axs = plt.subplots(1, 2, figsize=(6.4, 3), layout='constrained')
     axs[0].imshow(picture)

@@ -4,7 +4,7 @@ patches, and a line where today's code is not that of the run."""
 import functools, io, json, subprocess, sys
 from pathlib import Path
 
-import numpy as np, pandas as pd, pytest, torch
+import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from PIL import Image
@@ -17,7 +17,7 @@ from hpdval.config import make_config
 from hpdval.core import read_sealed, write_sealed
 from hpdval.data import load_image
 from hpdval.experiment import EXAMPLE, Result, load_benchmark, load_model, other_code, run
-from hpdval.predict import Classifier, as_images, join_names, run_folder, template_texts, wanted
+from hpdval.predict import Classifier, as_images, join_names, plot_heatmap, run_folder, template_texts, wanted
 from hpdval.prompts import fixed_prompts
 
 
@@ -151,6 +151,20 @@ def test_a_heat_map_of_what_can_be_read_once(classifier, full, tmp_path):
         np.testing.assert_allclose(classifier('tokens').heatmap(every[name], label), right, atol=1e-6)
     with pytest.raises((ValueError, TypeError), match='got list'):
         classifier('tokens').heatmap([every['path']], label)
+
+
+def test_a_heat_map_is_of_one_picture_in_a_figure_too(classifier, full):
+    one, label = picture(full, 3), full.classes[int(full.scenes.labels[3][0])]
+    fig = plot_heatmap(classifier('tokens'), one, label)
+    np.testing.assert_array_equal(fig.axes[0].images[0].get_array(), one)
+    plt.close(fig)
+    for several in ([one, one], [one], [], np.stack([one, one])):
+        said = []
+        for draw in (classifier('tokens').heatmap, functools.partial(plot_heatmap, classifier('tokens'))):
+            with pytest.raises((ValueError, TypeError), match='got list|of a shape that is no picture') as e:
+                draw(several, label)
+            said.append(str(e.value))
+        assert said[0] == said[1] and '\n' not in said[0]
 
 
 NO_IMAGES = [
