@@ -15,7 +15,7 @@ from hpdval.config import learns, make_config
 from hpdval.core import read_sealed, write_sealed
 from hpdval.data import open_image
 from hpdval.decide import Decision
-from hpdval.experiment import EXAMPLE, Result, load_benchmark
+from hpdval.experiment import EXAMPLE, Result, load_benchmark, run
 from hpdval.export import ASIDE, CLOSE, Baked, Exported, _aside, _move, as_onnx, check_exportable, check_target
 from hpdval.export import export_run, largest_difference, onnx_session, probe
 from hpdval.metrics import average_precision
@@ -133,6 +133,23 @@ def test_it_answers_whatever_it_is_asked(exported, example, data, tmp_path):
         np.testing.assert_allclose(c.heatmap(wide, label), example.heatmap(wide, label), atol=CLOSE)
     with pytest.raises(ValueError, match="unknown class 'crow': did you mean 'cow'"):
         c.heatmap(wide, 'crow')
+
+
+def test_of_a_score_that_shares_one_it_refuses_rivals_of_one_class_as_the_run_does(data, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    few = data._replace(train=data.train.at(range(48)), test=data.test.at(range(24)), digest='48-24')
+    own = dict(score='softmax', device='cpu', empty_classes='keep')
+    r = run(make_config('zero-shot-dual', 'icon-voc-lt', **own), progress=False, data=few)
+    here = Classifier.load(r, device='cpu')
+    there = Classifier.load(export_run(r, tmp_path / 'exported'), device='cpu')
+    first, second, *others = here.classes
+    pairs, said = [[first, second], *others], []
+    for c in (here, there):
+        with pytest.raises(ValueError, match="a score by 'softmax' shares 1 among all names") as e:
+            c.predict(pictures(data, 1), classes=pairs)
+        said.append(str(e.value))
+        assert len(c.predict(pictures(data, 1), classes=here.classes[::-1])) == 20
+    assert said[0] == said[1]
 
 
 def test_the_command_reads_it(exported, data, tmp_path):
