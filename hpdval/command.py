@@ -259,11 +259,17 @@ def tune(method, trials, folds, fresh, seconds, space, out, quiet, as_json, **op
     show(tuned.said(), as_json, text)
 
 # %% ../nbs/43_command.ipynb #21021db2
-def names_of(classes):  # -> what `Classifier.predict` takes
-    "`sofa=couch,dog` as names, those of one class in a list."
+def names_of(
+    classes,  # `sofa=couch,dog`
+    known=(),  # classes of a run, which may have such signs in them
+):  # -> what `Classifier.predict` takes
+    "The text as names, those of one class in a list. What is a class of the run, all of it or between commas, is one."
     if classes is None:
         return None
-    groups = [[n.strip() for n in c.split('=')] for c in classes.split(',')]
+    if classes in known:
+        return [classes]
+    parts = [c.strip() for c in classes.split(',')]
+    groups = [[c] if c in known else [n.strip() for n in c.split('=')] for c in parts]
     return [g if len(g) > 1 else g[0] for g in groups]
 
 
@@ -422,7 +428,7 @@ def predict(
     model = Classifier.load(folder, device=device, method=method)
     if model.result.config['clip'] == 'mini':
         say(ICONS_ALONE, once=True)
-    asked = dict(classes=names_of(classes), join=join, templates=list(templates) or None)
+    asked = dict(classes=names_of(classes, model.classes), join=join, templates=list(templates) or None)
     if top is None and not decide and not sheet:
         top = 5
     table = predicted(model, files, parts, unusable, top=top, decide=decide, **asked)

@@ -88,15 +88,17 @@ def _groups(classes) -> tuple:  # labels, a list of names for each
     return (keys if isinstance(classes, Mapping) else [g[0] for g in groups]), groups
 
 
-def wanted(classes) -> Wanted:
-    """Names to look for: a list of names, of lists of names of one class, or {label: names}. A `ValueError` for what is
-    none, and for a name or a label that stands twice."""
+def wanted(
+    classes,  # a list of names, of lists of names of one class, or {label: names}
+    known=(),  # classes of a run: each is one name, whatever is written in it
+) -> Wanted:
+    "Names to look for. A `ValueError` for what is none, and for a name or a label that stands twice."
     labels, groups = _groups(classes)
     if any(label is None or not str(label).strip() for label in labels):
         raise ValueError(f'labels must be texts that say something, got {labels}')
     labels = [*map(str, labels)]
     names = [n for g in groups for n in g]
-    if several := [n for n in names if re.search(r'[;|\t\n]', n)]:
+    if several := [n for n in names if n not in known and re.search(r'[;|\t\n]', n)]:
         raise ValueError(
             f'classes must be single names, got {several[0]!r}: write each on its own (in a shell, cat,dog)'
         )
@@ -238,9 +240,13 @@ class Classifier:
                 say(f'left out: {e}')
         return list(found), torch.stack([*found.values()]) if found else None
 
+    def _wanted(self, classes) -> Wanted:
+        "What is looked for; None = the classes of the run."
+        return wanted(self.classes if classes is None else classes, self.classes)
+
     def _look_for(self, classes, templates) -> tuple:  # Wanted, DualView, texts
         "What is asked for, and with which prompts. A `ValueError` where the run, or its CLIP, cannot name it."
-        look = wanted(self.classes if classes is None else classes)
+        look = self._wanted(classes)
         spell = SPELLINGS[self.model.cfg.class_names]
         new = unknown_words(self.clip, [spell(n) for n in look.names if n not in self.classes])
         unknown = (
@@ -329,12 +335,12 @@ class Classifier:
 
     def thresholds(self, classes=None) -> pd.Series:  # by label, in 0..1
         "The probability that a label must reach to be decided for; `classes` as for `predict`."
-        look = wanted(self.classes if classes is None else classes)
+        look = self._wanted(classes)
         return pd.Series(np.broadcast_to(self._decision(look, None, None).passes, len(look.labels)), look.labels)
 
     def _square_map(self, pixels, label, classes, local) -> torch.Tensor:  # uint8 [1,3,S,S] -> [1,S,S]
         "The heat map of the picture as the model takes it."
-        look, model = wanted(self.classes), self.model
+        look, model = self._wanted(None), self.model
         if classes is not None:
             look, model, _ = self._look_for(classes, None)
         texts = model.local_texts()[_names_of(look, label)]
@@ -459,7 +465,7 @@ class ExportedClassifier(Classifier):
         return self.model.said['compares_names']
 
     def _look_for(self, classes, templates) -> tuple:  # Wanted, Exported, class numbers
-        look = wanted(self.classes if classes is None else classes)
+        look = self._wanted(classes)
         if templates is not None:
             raise ValueError(f'{self.model.file} has its prompts as numbers: leave templates out, or take the run')
         if new := [n for n in look.names if n not in self.classes]:

@@ -517,8 +517,23 @@ def test_a_name_of_the_run_is_known_though_its_words_are_not(full, tmp_path):
         c.predict(images_of(full), classes=['piano', 'violin'])
 
 
-def classifier_of_pianos(full, folder):
-    names = tuple('piano' if n == 'person' else n for n in full.classes)
+@pytest.mark.parametrize('odd', ['a|b', 'a;b', 'a\tb', 'x, y', 'p=q'])
+def test_a_class_of_the_run_is_one_name_whatever_is_written_in_it(odd, full, tmp_path):
+    c = classifier_of_pianos(full, tmp_path, odd)
+    assert set(c.predict(images_of(full)).label) == set(c.classes) and odd in c.classes
+    assert c.predict(images_of(full), classes=[odd, 'dog'], decide='threshold').columns[1] == 'label'
+    assert c.thresholds()[odd] == c.thresholds([odd])[odd] and c.heatmap(picture(full, 0), odd).shape == (64, 64)
+    Image.fromarray(picture(full, 0)).save(tmp_path / 'a.png')
+    words = ['predict', c.result.folder, str(tmp_path / 'a.png'), '--classes', odd, '--device', 'cpu', '--json']
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    assert [row['label'] for row in json.loads(done.stdout)] == [odd]
+    with pytest.raises(ValueError, match="classes must be single names, got 'cat;dog'"):
+        c.predict(images_of(full), classes=['cat;dog'])
+
+
+def classifier_of_pianos(full, folder, called='piano'):
+    names = tuple(called if n == 'person' else n for n in full.classes)
     own = full._replace(train=full.train._replace(classes=names), test=full.test._replace(classes=names), scenes=None)
     with pytest.MonkeyPatch.context() as m:
         m.setenv('HPDVAL_RUNS', str(folder))
