@@ -365,6 +365,7 @@ def predicted(model, images: list, parts, unusable, **asked):
     "The table of `predict`, or of `predict_video` where films are given. A `ValueError` for both at once."
     import pandas as pd
 
+    from hpdval.predict import row_name
     from hpdval.video import is_film
 
     films = [f for f in images if is_film(f)]
@@ -377,9 +378,10 @@ def predicted(model, images: list, parts, unusable, **asked):
             f'{len(films)} of {len(images)} files are films: ask for films and pictures one after the other'
         )
     asked |= {} if parts is None else dict(n=parts)
+    if len({*films}) == 1:
+        return model.predict_video(films[0], **asked)
+    films = [row_name(f) for f in films]  # said before any is looked at
     tables = {f: model.predict_video(f, **asked) for f in films}
-    if len(tables) == 1:
-        return tables[films[0]]
     return pd.concat([t.assign(film=f)[['film', *t]] for f, t in tables.items()], ignore_index=True)
 
 # %% ../nbs/43_command.ipynb #ab8b684e

@@ -1,7 +1,7 @@
 """Prediction: what has no answer is refused in one line, the batch changes nothing, heat maps of both embeddings of
 patches, and a line where today's code is not that of the run."""
 
-import functools, io, json, subprocess, sys
+import functools, io, json, os, subprocess, sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
@@ -12,13 +12,14 @@ from PIL import Image
 from hpdval import core, experiment
 from hpdval.align import JOINS
 from hpdval.clip import LOCALS
-from hpdval.command import LISTED, check_inputs, main
+from hpdval.command import LISTED, check_inputs, main, predicted
 from hpdval.config import make_config
 from hpdval.core import read_sealed, write_sealed
 from hpdval.data import load_image
 from hpdval.experiment import EXAMPLE, Result, load_benchmark, load_model, other_code, run
 from hpdval.predict import Classifier, as_images, join_names, plot_heatmap, run_folder, template_texts, wanted
 from hpdval.prompts import fixed_prompts
+from hpdval.video import write_film
 
 
 @pytest.fixture(scope='module')
@@ -555,6 +556,38 @@ def test_pictures_that_cannot_be_read_are_left_out_where_that_is_asked(classifie
         said = capsys.readouterr().err.splitlines()
         assert [s.startswith('left out: ') for s in said] == [True, True] and 'bad.png' in said[0]
     assert c.predict(files[:1], unusable='skip').empty
+
+
+def latin(file):
+    "The file, called by a name that is not UTF-8."
+    return file.rename(os.fsdecode(os.fsencode(file.parent) + b'/caf\xe9' + os.fsencode(file.suffix)))
+
+
+def test_a_file_whose_name_is_not_utf8_is_named_and_keeps_no_answer_of_others_back(classifier, full, tmp_path, capsys):
+    c, folder = classifier('tokens'), tmp_path / 'pictures'
+    folder.mkdir()
+    for name in ('a', 'b', 'd'):
+        Image.fromarray(picture(full, 0)).save(folder / f'{name}.png')
+    odd = latin(folder / 'b.png')
+    with pytest.raises(
+        ValueError, match=r'caf\\udce9.png: its name is not UTF-8, and a table cannot hold it: rename it'
+    ):
+        c.predict([folder / 'a.png', odd])
+    said = CliRunner().invoke(
+        main, ['predict', c.result.folder, str(folder), '--device', 'cpu', '--top', '1', '--json']
+    )
+    assert said.exit_code == 0 and r'caf\udce9.png: its name is not UTF-8' in said.stderr
+    assert [row['image'] for row in json.loads(said.stdout)] == [str(folder / f'{n}.png') for n in 'ad']
+
+
+def test_a_film_whose_name_is_not_utf8_is_named_before_any_is_looked_at(classifier, full, tmp_path):
+    for name in ('a', 'b'):
+        write_film(tmp_path / f'{name}.mp4', [picture(full, 0)] * 4)
+    odd = str(latin(tmp_path / 'b.mp4'))
+    c = classifier('tokens')
+    assert len(predicted(c, [odd], 2, 'error', top=1)) == 2
+    with pytest.raises(ValueError, match=r'caf\\udce9.mp4: its name is not UTF-8'):
+        predicted(None, [str(tmp_path / 'a.mp4'), odd], 2, 'error', top=1)
 
 
 def test_join_names_is_by_label():
