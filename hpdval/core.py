@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_to_get', 'import_extra', 'live', 'say',
            'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'parse_json', 'as_json',
-           'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed', 'repo_root', 'cache_dir',
-           'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device', 'to_device', 'has_bf16',
-           'precision_on', 'autocast', 'in_chunks', 'despine', 'source_commit', 'package_digest', 'environment']
+           'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed', 'repo_root',
+           'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device', 'to_device',
+           'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'source_commit', 'package_digest',
+           'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, re, secrets, shlex, shutil
@@ -257,6 +258,15 @@ def parse_json(
 def as_json(data):
     "`data` as JSON reads it back: numbers of NumPy plain, NaN as None."
     return json.loads(json.dumps(data, default=float), parse_constant=lambda _: None)
+
+
+def with_nan(data):
+    "What `as_json` made of numbers, as numbers: NaN in the place of None."
+    if isinstance(data, dict):
+        return {k: with_nan(v) for k, v in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [with_nan(v) for v in data]
+    return math.nan if data is None else data
 
 
 def write_json(path, data):

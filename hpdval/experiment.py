@@ -6,7 +6,7 @@
 __all__ = ['EXAMPLE', 'ICONS_ALONE', 'REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result',
            'settled', 'run_parts', 'run_code', 'code_parts', 'run_name', 'builds_on', 'drop_checkpoints',
            'images_to_decide', 'alone', 'with_short_average', 'run', 'other_code', 'load_model', 'table_name', 'joined',
-           'summed', 'conditions', 'check_before', 'compare_configs', 'compare', 'launch']
+           'summed', 'conditions', 'methods_of', 'said_mean', 'check_before', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import math, os, time
@@ -61,6 +61,7 @@ from hpdval.core import (
     say,
     seed_everything,
     text_digest,
+    with_nan,
     write_json,
     write_sealed,
 )
@@ -712,6 +713,27 @@ def conditions(results: list) -> dict:
         environment=joined(r.environment for r in results),
         seeds=list(dict.fromkeys(r.config['seed'] for r in results)),
     )
+
+# %% ../nbs/31_experiment.ipynb #7f2a90be
+def methods_of(summary) -> dict:  # row -> what was measured
+    "The rows of a summary of `compare` and its kind, or of what a file says of one. A `ValueError` for anything else."
+    if not isinstance(summary, dict) or not summary.get('methods'):
+        raise ValueError(
+            f'expected the summary of a comparison, got a {type(summary).__name__} without methods: '
+            'summary, results = compare(...)'
+        )
+    return with_nan(summary['methods'])
+
+
+def said_mean(
+    mean: float,
+    std=None,  # sample deviation; None or NaN = of one seed
+    digits=2,
+) -> str:
+    "A mean as it stands in tables, with its deviation; `–` for NaN, as of a group in which no class has a test image."
+    if np.isnan(mean):
+        return '–'
+    return f'{mean:.{digits}f}' + ('' if std is None or np.isnan(std) else f' ± {std:.{digits}f}')
 
 # %% ../nbs/31_experiment.ipynb #b0afd2b5
 def check_before(cfg: Config, progress=True, data=None):

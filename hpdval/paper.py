@@ -53,7 +53,7 @@ from hpdval.core import (
     text_digest,
     watch,
 )
-from .experiment import Result, builds_on, config_clip, load_model, run_code, run_parts, table_name
+from .experiment import Result, builds_on, config_clip, load_model, methods_of, run_code, run_parts, table_name
 from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
@@ -567,7 +567,7 @@ def plot_rows(
     quotes: pd.DataFrame,  # of `quoted`
 ):
     "mAP by group, a panel each: what was measured (with its deviation) above, what the paper prints below."
-    here = {r: (m['mAP'], m['std']) for r, m in said['methods'].items()}
+    here = {r: (m['mAP'], m['std']) for r, m in methods_of(said).items()}
     there = {r: (q, {}) for r, q in quotes.iterrows() if r in here}
     lines = [(here, HERE, 'o', palette(1)[0])]
     if there:

@@ -1,5 +1,6 @@
 """What stands under a table: whatever was changed is named, and another table is not replaced without a word."""
 
+import json
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -16,6 +17,7 @@ from hpdval.paper import (
     jobs,
     localise,
     plot_curve,
+    plot_rows,
     quoted,
     scatter,
     sweep,
@@ -338,6 +340,29 @@ def test_what_a_report_cannot_show_is_refused_in_one_line(call, message):
     with pytest.raises(ValueError, match=message) as e:
         call()
     assert '\n' not in str(e.value)
+
+
+def test_a_summary_is_the_same_when_it_is_read_back(tmp_path):
+    "In a file NaN is null: a group without a class, the deviation of one seed."
+    nan = float('nan')
+    worth = dict(ECE_before=0.4, ECE=0.01, plain_OF1=10.0, OF1=50.0, plain_CF1=12.3, CF1=nan)
+    m = dict(mAP=GROUP | dict(tail=nan), std=dict.fromkeys(GROUP, nan), var_population=3.0, var_between_groups=nan)
+    m |= dict(ap=dict(a=50.0, b=nan), reported=[{}], decided=worth, decided_std=dict.fromkeys(worth, nan))
+    here = dict(methods=dict(CoOp=m), seeds=[0], data='d', counts=dict(a=200, b=3))
+    core.write_json(tmp_path / 'result.json', here)
+    there = json.loads((tmp_path / 'result.json').read_text())
+    assert there['methods']['CoOp']['mAP']['tail'] is None
+    for table in (results_table, decided_table):
+        assert table(there).equals(table(here))
+    assert results_table(there).loc['CoOp', ['tail', 'var (groups)']].tolist() == ['–', '–']
+    assert decided_table(there).loc['CoOp', ['OF1', 'CF1']].tolist() == ['50.0', '–']
+    for s in (here, there):
+        labels = plot_groups(s).axes[0].texts
+        assert [t.get_text() for t in labels] == ['50', '50', '50', '']
+        assert np.isfinite([t.xy for t in labels[:3]]).all()
+        plot_per_class(s)
+        plot_rows(s, pd.DataFrame(columns=list(GROUP)))
+    plt.close('all')
 
 
 def test_one_seed_has_no_deviation_and_it_is_said(capsys):
