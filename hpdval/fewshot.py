@@ -57,7 +57,18 @@ from hpdval.core import (
     write_sealed,
 )
 from .data import Split, check_classes, decode_splits
-from .experiment import REGISTRIES, alone, conditions, config_clip, joined, run_code, run_name, settled
+from hpdval.experiment import (
+    REGISTRIES,
+    alone,
+    conditions,
+    config_clip,
+    joined,
+    methods_of,
+    run_code,
+    run_name,
+    said_mean,
+    settled,
+)
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix, read_arrays
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
 from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
@@ -796,25 +807,35 @@ def _balanced(m):
 TESTS = {'test set as it is': _whole, 'balanced resample': _balanced}
 
 
+def _few_shot(summary) -> dict:  # row -> what was measured
+    "`methods_of` a summary of `compare_fewshot`. A `ValueError` for one of `compare`."
+    methods = methods_of(summary)
+    for row, m in methods.items():
+        if not {'episodes', 'no_support'} <= m.keys():
+            raise ValueError(f'{row} has no episodes: results_table and plot_groups show runs on all classes')
+    return methods
+
+
 def _interval_cell(m: dict, k: str) -> str:
+    "Mean, deviation and interval; of one episode there is only a mean."
     low, high = m['interval'][k]
-    return f"{m['mAP'][k]:.1f} ± {m['std'][k]:.1f} [{low:.1f}, {high:.1f}]"
+    return said_mean(m['mAP'][k], m['std'][k], 1) + ('' if np.isnan(low) else f' [{low:.1f}, {high:.1f}]')
 
 
 def fewshot_table(summary: dict) -> pd.DataFrame:  # a row per method, percent
     """Mean mAP ± sample deviation over the episodes, and 95 % interval of the mean; without a support, on the test
-    set as it is."""
+    set as it is. A `ValueError` for what is no summary of `compare_fewshot`."""
     rows = {}
-    for name, m in summary['methods'].items():
-        rows[name] = {'no support': f"{m['no_support']:.1f}"}
+    for name, m in _few_shot(summary).items():
+        rows[name] = {'no support': said_mean(m['no_support'], digits=1)}
         for k in m['mAP']:
             rows[name] |= {f'{k}, {test}': _interval_cell(of(m), k) for test, of in TESTS.items()}
     return pd.DataFrame(rows).T
 
 
 def episodes_table(summary: dict) -> pd.DataFrame:  # a row per episode, percent
-    "mAP of every episode on the test set as it is."
-    table = pd.DataFrame({(m, k): v for m, s in summary['methods'].items() for k, v in s['episodes'].items()})
+    "mAP of every episode on the test set as it is. A `ValueError` as of `fewshot_table`."
+    table = pd.DataFrame({(m, k): v for m, s in _few_shot(summary).items() for k, v in s['episodes'].items()})
     table.index = pd.RangeIndex(1, len(table) + 1, name='episode')
     return table
 
@@ -828,8 +849,9 @@ def _plot_episodes(ax, x: float, m: dict, k: str, colour, fill):
 
 
 def plot_fewshot(summary: dict, colours: dict):  # method -> colour
-    "Every episode (dot), and mean with interval: filled on the test set as it is, open on the balanced resample."
-    methods = summary['methods']
+    """Every episode (dot), and mean with interval: filled on the test set as it is, open on the balanced resample. A
+    `ValueError` as of `fewshot_table`."""
+    methods = _few_shot(summary)
     shots = list(next(iter(methods.values()))['mAP'])
     fig, axs = plt.subplots(1, len(shots), figsize=(3.4 * len(shots), 3.1), sharey=True, squeeze=False)
     for ax, k in zip(axs[0], shots):

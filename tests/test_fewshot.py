@@ -1,22 +1,26 @@
 """Few-shot settings: every change that is accepted has an effect on the answer or on its name, whatever is refused has
 none, and what stands for a list is read or refused."""
 
-import itertools, time
+import itertools, json, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
-import numpy as np, pytest
+import matplotlib.pyplot as plt, numpy as np, pytest
 
 from hpdval import fewshot
 from hpdval.config import METHODS, abilities
-from hpdval.core import file_digest, read_sealed, write_sealed
+from hpdval.core import as_json, file_digest, read_sealed, write_sealed
 from hpdval.fewshot import (
     FEWSHOT_PARAMETERS,
     Fewshot,
+    _over_episodes,
     compare_fewshot,
+    episodes_table,
     fewshot_config,
     fewshot_preset,
+    fewshot_table,
+    plot_fewshot,
     run_fewshot,
     train_base,
 )
@@ -281,3 +285,38 @@ def test_two_programs_make_one_base_model(tmp_path, monkeypatch):
     with ThreadPoolExecutor(2) as pool:
         folders = [*pool.map(lambda _: train_base(cfg, SimpleNamespace(digests=['a', 'b', 'c']), False), range(2))]
     assert made == [folders[0]] and folders[0] == folders[1]
+
+
+def made_up(episodes):
+    "The summary of one method, of some episodes with one shot, as a file holds it."
+    by_shots = {'1-shot': [SimpleNamespace(ap=ap, balanced=ap, classes=['a', 'b']) for ap in episodes]}
+    m = _over_episodes(by_shots, 'ap') | dict(balanced=_over_episodes(by_shots, 'balanced'), no_support=40.0)
+    return json.loads(json.dumps(as_json(dict(methods=dict(CoOp=m), data='world 0'))))
+
+
+def test_one_episode_has_no_deviation_and_no_interval():
+    one, two = (made_up([np.array(ap)]) for ap in ([[40.0, 60.0]], [[40.0, 60.0], [44.0, 60.0]]))
+    assert one['methods']['CoOp']['std'] == {'1-shot': None}
+    assert [*fewshot_table(one).loc['CoOp']] == ['40.0', '50.0', '50.0']
+    assert [*fewshot_table(two).loc['CoOp']] == ['40.0', *['51.0 ± 1.4 [38.3, 63.7]'] * 2]
+    for summary in (one, two):
+        fig = plot_fewshot(summary, dict(CoOp='k'))
+        assert fig.axes[0].get_title() == '1-shot' and len(episodes_table(summary)) in (1, 2)
+        plt.close(fig)
+
+
+LONG_TAILED = dict(methods=dict(CoOp=dict(mAP=dict(total=1.0), std=dict(total=None))), data='world 0')
+
+
+@pytest.mark.parametrize('show', [fewshot_table, episodes_table, lambda s: plot_fewshot(s, {})])
+@pytest.mark.parametrize(
+    'summary, message',
+    [
+        (LONG_TAILED, '^CoOp has no episodes: results_table and plot_groups show runs on all classes$'),
+        ({}, '^expected the summary of a comparison, got a dict without methods'),
+        (None, 'got a NoneType without methods'),
+    ],
+)
+def test_what_is_no_summary_of_few_shot_runs_is_refused_in_a_line(show, summary, message):
+    with pytest.raises(ValueError, match=message):
+        show(summary)
