@@ -9,19 +9,48 @@ __all__ = ['FILMS', 'NEAR', 'TURNS', 'write_film', 'is_film', 'Shown', 'each_fra
 import math, os, re
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, count, zip_longest
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import numpy as np, torch
 
-from .core import as_path, check_number, expanded, import_extra, say
+from .core import as_path, check_number, import_extra, refuse_folder, say
 from .data import KINDS
 
 # %% ../nbs/16_video.ipynb #89c4b91c
 def _av():
     "The library that reads and writes films. A `ValueError` that says how to get it."
     return import_extra('av', 'video', 'films need PyAV')
+
+
+def _alike(frames, file):  # -> iterator of uint8 [H,W,3]
+    "The frames as arrays. A `ValueError` for none, for what is no picture, and for one of another size than the first."
+    first = None
+    for i, image in enumerate(frames):
+        image = np.ascontiguousarray(image)
+        first = image.shape if first is None else first
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+            raise ValueError(f'{file}: frame {i} must be uint8 [H,W,3], got {image.dtype} {[*image.shape]}')
+        if image.shape != first:
+            (h, w, _), (high, wide, _) = image.shape, first
+            raise ValueError(f'{file}: frame {i} has {w} x {h} px, and the first {wide} x {high}: make them one size')
+        yield image
+    if first is None:
+        raise ValueError(f'{file}: a film has one frame or more, and none was given')
+
+
+def _with_times(frames, times, file):  # -> iterator of (frame, its number, or ms)
+    "A `ValueError` unless the times are one for each frame."
+    if times is None:
+        yield from zip(frames, count())
+        return
+    times = [check_number('times', t, 0) for t in times]
+    for image, time in zip_longest(frames, times):
+        if image is None or time is None:
+            raise ValueError(f'{file}: times must be one for each frame, got {len(times)}')
+        yield image, round(1000 * time)
 
 
 def write_film(
@@ -35,25 +64,28 @@ def write_film(
     options={},  # of the codec, such as dict(crf='12')
     container={},  # of the container, such as dict(movflags='faststart')
 ):
-    "Write a film. FFmpeg names what it cannot write; a `ValueError` without a frame."
-    av = _av()
-    file = expanded(file)
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
-        raise ValueError(f'{file}: a film has one frame or more, and none was given')
-    with av.open(file, 'w', options=container) as out:
-        stream = out.add_stream(codec, rate=fps)
-        stream.pix_fmt, stream.options = pixels, options
-        stream.codec_context.time_base = Fraction(1, 1000) if times is not None else 1 / Fraction(fps)
-        stream.height, stream.width = first.shape[:2]
-        stream.set_display_rotation(turned)
-        for i, image in enumerate(chain([first], frames)):
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), 'rgb24')
-            frame.time_base = stream.codec_context.time_base
-            frame.pts = i if times is None else round(1000 * times[i])
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
+    """Write a film, or nothing. FFmpeg names what it cannot write; a `ValueError` without a frame, for frames of several
+    sizes, and for times that are not one for each."""
+    av, file = _av(), as_path(file)
+    refuse_folder(file)
+    rate = Fraction(check_number('fps', fps, 0.001)).limit_denominator(1001)  # 29.97 too, which no float is
+    shown = _with_times(_alike(frames, file), times, file)
+    image, pts = next(shown)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix='.film.', dir=file.parent) as beside:
+        made = Path(beside) / file.name
+        with av.open(str(made), 'w', options=container) as out:
+            stream = out.add_stream(codec, rate=rate)
+            stream.pix_fmt, stream.options = pixels, options
+            stream.codec_context.time_base = 1 / rate if times is None else Fraction(1, 1000)
+            stream.height, stream.width = image.shape[:2]
+            stream.set_display_rotation(turned)
+            for image, pts in chain([(image, pts)], shown):
+                frame = av.VideoFrame.from_ndarray(image, 'rgb24')
+                frame.time_base, frame.pts = stream.codec_context.time_base, pts
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode())
+        os.replace(made, file)
 
 # %% ../nbs/16_video.ipynb #bdf6e176
 FILMS = set('.3gp .avi .flv .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .ogv .ts .webm .wmv'.split())

@@ -414,6 +414,45 @@ def test_pictures_that_change_their_size_are_refused_as_a_tensor(tmp_path):
     assert 64 in sizes
 
 
+@pytest.mark.parametrize('fps, rate', [(29.97, 29.97), (30000 / 1001, Fraction(30000, 1001)), (np.float32(12.5), 12.5)])
+def test_a_rate_that_is_no_whole_number_is_written(fps, rate, tmp_path):
+    write_film(tmp_path / 'film.mp4', map(numbered, range(60)), fps=fps)
+    assert film_length(tmp_path / 'film.mp4') == pytest.approx(60 / float(rate), abs=1e-3)
+    found = [number_of(image.transpose(2, 0, 1)) for _, image in each_frame(tmp_path / 'film.mp4', 60)]
+    assert found == [*range(60)]
+
+
+UNWRITTEN = [
+    (dict(fps=0), 'fps must be a number of 0.001 or more, got 0'),
+    (dict(fps=float('nan')), 'fps must be'),
+    (dict(times=[0, 1]), 'film.mp4: times must be one for each frame, got 2'),
+    (dict(times=[0, 1, 2, 3]), 'film.mp4: times must be one for each frame, got 4'),
+    (dict(times=[0, 1, None]), 'times must be a number of 0 or more, got None'),
+    (
+        dict(frames=[numbered(0), numbered(1, w=96)]),
+        'film.mp4: frame 1 has 96 x 48 px, and the first 64 x 48: make them',
+    ),
+    (dict(frames=[numbered(0), numbered(1)[..., 0]]), r'frame 1 must be uint8 \[H,W,3\], got uint8 \[48, 64\]'),
+    (dict(frames=[numbered(0) / 255]), r'frame 0 must be uint8 \[H,W,3\], got float64 \[48, 64, 3\]'),
+    (dict(frames=[]), 'film.mp4: a film has one frame or more, and none was given'),
+]
+
+
+@pytest.mark.parametrize('asked, message', UNWRITTEN)
+@pytest.mark.parametrize('lazily', [False, True])
+def test_what_is_no_film_is_refused_in_a_line_and_leaves_what_was_there(asked, message, lazily, tmp_path):
+    (tmp_path / 'film.mp4').write_text('of before')
+    frames = asked.get('frames', [numbered(i) for i in range(3)])
+    with pytest.raises(ValueError, match=message) as e:
+        write_film(
+            tmp_path / 'film.mp4',
+            iter(frames) if lazily else frames,
+            **{k: v for k, v in asked.items() if k != 'frames'},
+        )
+    assert '\n' not in str(e.value)
+    assert [(f.name, f.read_text()) for f in tmp_path.iterdir()] == [('film.mp4', 'of before')]
+
+
 def test_films_are_known_by_their_endings():
     assert is_film('a.MP4') and is_film('b/c.mkv') and not is_film('a.png') and not is_film(b'a.mp4') and not is_film(3)
 
