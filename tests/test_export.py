@@ -2,13 +2,14 @@
 
 import hashlib, json, os, re, runpy, subprocess, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np, pytest, torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
-from hpdval import Classifier
+from hpdval import Classifier, core
 from hpdval.clip import load_clip
 from hpdval.command import main
 from hpdval.config import learns, make_config
@@ -244,6 +245,53 @@ def test_it_has_its_weights_and_its_method(exported, tmp_path):
         (tmp_path / name).rename(tmp_path / name.replace('.onnx', '.ONNX'))
     assert Classifier.load(tmp_path / 'a.ONNX').classes[0] == 'aeroplane'
     assert Classifier.load(copied(exported, tmp_path / 'folder.onnx')).classes[0] == 'aeroplane'
+
+
+class Runtime:
+    "ONNX Runtime with CUDA and one GPU, and as it falls back: of a device that it cannot use it takes the CPU, unsaid."
+
+    def __init__(self, gpus=1):
+        self.gpus, self.asked = gpus, None
+
+    SessionOptions = SimpleNamespace
+
+    def get_available_providers(self):
+        return ['CUDAExecutionProvider', 'CPUExecutionProvider']
+
+    def InferenceSession(self, file, options, providers):
+        self.asked = providers
+        (_, own), *rest = providers if len(providers) > 1 else [('', {}), *providers]
+        works = own.get('device_id', 99) < self.gpus
+        return SimpleNamespace(get_providers=lambda: ['CUDAExecutionProvider'] * works + rest)
+
+
+def test_the_gpu_that_is_asked_for_is_taken_or_it_is_said(monkeypatch, capsys):
+    monkeypatch.delenv('HPDVAL_DEVICE', raising=False)
+    core._print_once.cache_clear()
+    for device, gpus, taken in (
+        ('cpu', 2, None),
+        ('auto', 2, 0),
+        ('cuda', 2, 0),
+        ('cuda:1', 2, 1),
+        (torch.device('cuda', 1), 2, 1),
+    ):
+        runtime = Runtime(gpus)
+        monkeypatch.setitem(sys.modules, 'onnxruntime', runtime)
+        onnx_session('a.onnx', device)
+        gpu = [] if taken is None else [('CUDAExecutionProvider', dict(device_id=taken))]
+        assert runtime.asked == [*gpu, 'CPUExecutionProvider']
+    assert not capsys.readouterr().err
+    for device, gpus in (('cuda', 0), ('cuda:1', 1)):
+        monkeypatch.setitem(sys.modules, 'onnxruntime', Runtime(gpus))
+        with pytest.raises(ValueError, match=f"^device '{device}': ONNX Runtime cannot use it here: take device=cpu$"):
+            onnx_session('a.onnx', device)
+    for device in ('cuda:', 'cuda:x', 'cudas', 'mps'):
+        with pytest.raises(ValueError, match=f"^device '{device}': ONNX Runtime has no such device here"):
+            onnx_session('a.onnx', device)
+    assert onnx_session('a.onnx', 'auto')
+    monkeypatch.setitem(sys.modules, 'onnxruntime', Runtime(0))
+    assert onnx_session('a.onnx', 'auto').get_providers() == ['CPUExecutionProvider']
+    assert capsys.readouterr().err == 'ONNX Runtime has CUDA and cannot use a GPU here: it computes on the CPU\n'
 
 
 def test_what_lies_there_is_not_overwritten(exported, tmp_path):
