@@ -9,7 +9,7 @@ __all__ = ['MOST', 'ENLARGED', 'BARS', 'DECIDED', 'OTHER', 'INK', 'LEGEND', 'LIK
 
 # %% ../nbs/46_demo.ipynb #ed882b45
 import base64, io
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
 from functools import lru_cache
 from html import escape
 from typing import NamedTuple
@@ -39,9 +39,16 @@ def _title(r: Result) -> str:
     return f"{method}, {r.config['benchmark']}, mAP {r.mAP['total']:.1f} ({r.hash[:4]})"
 
 
+def _written(file) -> float:  # s
+    "When a file was written; 0 for one that another program has removed meanwhile."
+    with suppress(FileNotFoundError):
+        return file.stat().st_mtime
+    return 0.0
+
+
 def known_runs(most=MOST) -> dict:  # name -> Result
     "The run in the package, and those in the runs folder that can be read, the newest first."
-    files = sorted(runs_dir().glob('*/result.json'), key=lambda f: f.stat().st_mtime, reverse=True)
+    files = sorted(runs_dir().glob('*/result.json'), key=_written, reverse=True)
     example = Result.load(EXAMPLE)
     found = {example.hash: example}
     for file in files[:most]:
