@@ -11,7 +11,7 @@ __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTE
            'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
-import json, os, shlex, shutil, sys, time
+import json, math, os, shlex, shutil, sys, time
 from pathlib import Path
 from textwrap import shorten
 
@@ -589,6 +589,15 @@ CACHED = (
 )  # what the package writes there
 
 
+def _touched(file) -> float:  # s
+    "When a file was last read or written; at no time of the past for one that another program has removed meanwhile."
+    try:
+        said = file.stat()
+    except FileNotFoundError:
+        return math.inf
+    return max(said.st_mtime, said.st_atime)
+
+
 def old_files(older: float) -> list:  # of paths
     "What can be made again and was not touched for `older` seconds: cached pixels and features, left temporaries."
     from hpdval.core import cache_dir, runs_dir
@@ -597,7 +606,7 @@ def old_files(older: float) -> list:  # of paths
     found = [f for pattern in CACHED for f in cache_dir().glob(pattern) if f.is_file()]
     found += [f for f in runs_dir().glob('*/.*.????????????') if f.is_file()]  # temporaries of killed runs
     found += [f for f in runs_dir().glob('*/*.pt') if (f.parent / 'result.json').is_file()]
-    return sorted(f for f in found if max(f.stat().st_mtime, f.stat().st_atime) < before)
+    return sorted(f for f in found if _touched(f) < before)
 
 
 @main.command(short_help='Remove what can be made again from the cache.')

@@ -1,6 +1,6 @@
 "What a person would mean is read in every form; what could mean nothing, or two things, is one line."
 
-import json, math, re
+import json, math, os, re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -432,3 +432,21 @@ def test_maps_of_other_data_than_those_of_the_run_are_refused():
     result, data = SimpleNamespace(data='a 1', folder='runs/x'), SimpleNamespace(digest='b 2')
     with pytest.raises(ValueError, match='runs/x was made on a 1, and the data are b 2: load those'):
         kept_maps(result, data)
+
+
+def test_a_file_that_another_program_removes_is_not_old(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path))
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    for name in ('images-a.npy', 'images-b.npy'):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    is_file = Path.is_file
+
+    def removed(file):
+        there = is_file(file)
+        if file.name == 'images-b.npy':
+            file.unlink()
+        return there
+
+    monkeypatch.setattr(Path, 'is_file', removed)
+    assert command.old_files(60) == [tmp_path / 'images-a.npy']
