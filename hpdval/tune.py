@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPACE', 'TUNE_PARAMETERS', 'Among', 'Between', 'as_axis', 'read_space', 'placed', 'search_space', 'Trial',
-           'validation_map', 'run_trial', 'Tuned', 'settings_text', 'broken', 'plot_trials', 'new_study', 'propose',
+           'validation_map', 'run_trial', 'Tuned', 'settings_text', 'compared', 'plot_trials', 'new_study', 'propose',
            'check_folds', 'as_parameters', 'tune']
 
 # %% ../nbs/34_tune.ipynb #8931d352
@@ -332,12 +332,13 @@ def _verdict(g: dict) -> str:
     return 'within the noise of the folds, so the start may be as good'
 
 
-def broken(start: Trial, best: Trial) -> str:
-    "What ended a training on the fresh folds, where one did not come to its end; '' if all did."
-    for name, t in (('the best', best), ('the start', start)):
+def compared(start: Trial, best: Trial) -> tuple:  # list of (start, best) in percent; what ended a training, or ''
+    "The two on the fresh folds, and why one did not come to its end there."
+    why = ''
+    for name, t in (('the start', start), ('the best', best)):
         if t.state != 'complete':
-            return f'{name} did not come through fresh fold {len(t.values) + 1} ({t.state})'
-    return ''
+            why = f'{name} did not come through fresh fold {len(t.values) + 1} ({t.state})'
+    return list(zip(start.values, best.values)), why
 
 
 def _sentence(tuned: Tuned) -> str:
@@ -567,6 +568,5 @@ def tune(
     tuned.best = as_parameters(method_config(method, 0, **params | best.settings))
     if tuned.chosen and fresh:
         again = [answer(t.settings, seeds=range(folds, folds + fresh)) for t in (done[0], best)]
-        tuned.fresh = list(zip(*(t.values for t in again)))
-        tuned.broken = broken(*again)
+        tuned.fresh, tuned.broken = compared(*again)
     return tuned
