@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SPACE', 'TUNE_PARAMETERS', 'Among', 'Between', 'as_axis', 'read_space', 'placed', 'search_space', 'Trial',
-           'validation_map', 'run_trial', 'Tuned', 'settings_text', 'plot_trials', 'new_study', 'propose',
+           'validation_map', 'run_trial', 'Tuned', 'settings_text', 'compared', 'plot_trials', 'new_study', 'propose',
            'check_folds', 'as_parameters', 'tune']
 
 # %% ../nbs/34_tune.ipynb #8931d352
@@ -140,10 +140,12 @@ def placed(
     cfg: Config,  # the start
     patches: int,  # of an image
 ):  # -> Among or Between with plain values
-    "An axis beside its start, which is in it. A `ValueError` for a logarithmic range from 0."
+    "An axis beside its start, which is in it. A `ValueError` for a logarithmic range from 0, or one of no numbers."
     start, bases = getattr(cfg, name), dict(start=getattr(cfg, name), patches=patches)
     ends = axis.values if isinstance(axis, Among) else axis[:2]
     values = [_times(name, v, bases[axis.of]) for v in ends] if axis.of else [typed(name, v) for v in ends]
+    if isinstance(axis, Between) and TYPES[name] not in (int, float):
+        raise ValueError(f'space of {name}: a range is of numbers: give the values as a list, {list(ends)}')
     if isinstance(axis, Between):
         low, high = min(*values, start), max(*values, start)
         if axis.log and low <= 0:
@@ -159,10 +161,12 @@ def _ends(axis) -> tuple:
     return axis.values if isinstance(axis, Among) else axis[:2]
 
 
-def _problem(method: str, params: dict, name: str, value) -> str:
-    "Why the start with this value is no config; '' if it is one."
+def _problem(method: str, params: dict, name: str, value, patches: int) -> str:
+    "Why the start with this value cannot be trained; '' if it can."
     try:
         method_config(method, 0, **params | {name: value})
+        if name == 'topk' and patches:
+            patches_used(value, patches)
     except (ValueError, TypeError) as e:
         return str(e)
     return ''
@@ -195,7 +199,7 @@ def search_space(
             left[name] = why
             continue
         axis = placed(name, axis, cfg, patches)
-        problems = {v: p for v in _ends(axis) if (p := _problem(cfg.method, params, name, v))}
+        problems = {v: p for v in _ends(axis) if (p := _problem(cfg.method, params, name, v, patches))}
         if problems and (strict or isinstance(axis, Between)):
             raise ValueError(f'space of {name}: {next(iter(problems.values()))}')
         if problems:
@@ -265,6 +269,7 @@ class Tuned:
     fresh: list  # (start, best) of each fresh fold, validation mAP in percent
     left: dict  # {field: why it was not searched}
     shown: str  # data, method, folds
+    broken: str = ''  # what ended a training on a fresh fold; '' = nothing
     same_images: bool = False  # True: the user's own validation split, and seeds change initialisation and order alone
 
     @property
@@ -302,6 +307,7 @@ class Tuned:
     def said(self) -> dict:
         "All of it as plain values, for a JSON file."
         known = dict(best=self.best, chosen=self.chosen, sentence=self.sentence, shown=self.shown, left=self.left)
+        known['broken'] = self.broken
         trials = [dict(settings=t.settings, values=t.values, state=t.state) for t in self.trials]
         return known | dict(gain=self.gain, confirmed=self.confirmed, fresh=self.fresh, trials=trials)
 
@@ -326,6 +332,15 @@ def _verdict(g: dict) -> str:
     return 'within the noise of the folds, so the start may be as good'
 
 
+def compared(start: Trial, best: Trial) -> tuple:  # list of (start, best) in percent; what ended a training, or ''
+    "The two on the fresh folds, and why one did not come to its end there."
+    why = ''
+    for name, t in (('the start', start), ('the best', best)):
+        if t.state != 'complete':
+            why = f'{name} did not come through fresh fold {len(t.values) + 1} ({t.state})'
+    return list(zip(start.values, best.values)), why
+
+
 def _sentence(tuned: Tuned) -> str:
     start, best = tuned.trials[0], tuned.trials[tuned.chosen]
     folds = 'seeds' if tuned.same_images else 'folds'
@@ -333,6 +348,8 @@ def _sentence(tuned: Tuned) -> str:
         n, value = len(tuned.trials), f'{start.mean:.2f} % over {len(start.values)} {folds}'
         return f'None of {n} trials is better than the start, {value}: keep it.'
     changed = {k: v for k, v in best.settings.items() if v != start.settings[k]}
+    if tuned.broken:
+        return f'{settings_text(changed)}: {tuned.broken}: keep the start.'
     g, n = tuned.confirmed or tuned.gain, len(tuned.fresh) or len(best.values)
     where = f'{n} fresh {folds}' if tuned.fresh else f'the {n} {folds} that chose it'
     interval = '' if math.isnan(g['low']) else f", 95 % interval {g['low']:+.2f} to {g['high']:+.2f}"
@@ -546,10 +563,10 @@ def tune(
 
     done = _search(new_study(optuna), optuna, trials, seconds, axes, cfg, answer, progress)
     shown = f"{loaded.digest.split()[0]}, {method}, {folds} {'seeds' if own else 'folds'}"
-    tuned = Tuned({}, done, [], left, shown, own)
+    tuned = Tuned({}, done, [], left, shown, same_images=own)
     best = done[tuned.chosen]
     tuned.best = as_parameters(method_config(method, 0, **params | best.settings))
     if tuned.chosen and fresh:
-        pairs = [answer(t.settings, seeds=range(folds, folds + fresh)).values for t in (done[0], best)]
-        tuned.fresh = list(zip(*pairs))
+        again = [answer(t.settings, seeds=range(folds, folds + fresh)) for t in (done[0], best)]
+        tuned.fresh, tuned.broken = compared(*again)
     return tuned

@@ -166,7 +166,8 @@ def written(pages: dict, processes: int, *how) -> dict:  # name -> what went wro
 def asked(args) -> tuple:  # seeds, tables (None = all), fields of `Config` for a trial, tasks
     "What the words of the command mean. A `ValueError` for those that mean nothing."
     check_number('--processes', args.processes, 1, whole=True)
-    check_folder(args.out, f'--out {args.out}')
+    if args.out is not None:
+        check_folder(args.out, f'--out {args.out}')
     seeds = parse_seeds(args.seeds)
     tables = parse_names(args.tables, TABLES, 'table') if args.tables else None
     short = dict(epochs1=args.epochs, epochs2=args.epochs, image_size=args.image_size)
@@ -179,6 +180,12 @@ def asked(args) -> tuple:  # seeds, tables (None = all), fields of `Config` for 
     return seeds, tables, short, tasks
 
 
+def pages_wanted(tables, short) -> dict:  # file -> Page
+    "The pages of the tables asked for (None = all). A trial has none of those whose epochs are their own."
+    names = [t for t in tables or NOTEBOOKS if t in NOTEBOOKS and not (short and t == 'table2')]
+    return pages_of(names) | ({} if tables or short else ALONE)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--processes', type=int, default=os.cpu_count() or 1, help='at a time; on a GPU as many as fit')
@@ -187,7 +194,7 @@ def main():
     parser.add_argument('--epochs', type=int, help='of each stage, for a trial')
     parser.add_argument('--image-size', type=int, help='for a trial')
     parser.add_argument('--pages', action='store_true', help='make the pages too')
-    parser.add_argument('--out', default='paper_figures', help='their folder')
+    parser.add_argument('--out', help='their folder; without it paper_figures, and that of runs for a trial')
     args = parser.parse_args()
     try:
         seeds, tables, short, tasks = asked(args)
@@ -199,9 +206,10 @@ def main():
     failed = made(tasks, args.processes)
     print(f'{len(tasks) - len(failed)} of {len(tasks)} runs in {time.perf_counter() - start:.0f} s')
     if args.pages:
-        pages = pages_of(t for t in tables or NOTEBOOKS if t in NOTEBOOKS) | ({} if tables or short else ALONE)
+        pages = pages_wanted(tables, short)
+        out = args.out or (runs_dir() / 'trial' if short else 'paper_figures')
         start = time.perf_counter()
-        wrong = written(pages, args.processes, seeds, args.out, short)
+        wrong = written(pages, args.processes, seeds, out, short)
         print(f'{len(pages) - len(wrong)} of {len(pages)} pages in {time.perf_counter() - start:.0f} s')
         failed |= wrong
     for name, why in failed.items():

@@ -154,6 +154,20 @@ def test_a_training_that_breaks_down_is_a_failed_trial(data, monkeypatch):
         tune('dval', trials=8, data=data, progress=False, space='lr1', **dict(QUICK, epochs2=0), lr1=5e-3)
 
 
+@pytest.mark.parametrize('first, said', [(3, 'fresh fold 1'), (5, 'fresh fold 3')])
+def test_a_best_that_breaks_down_on_a_fresh_fold_is_no_gain(data, monkeypatch, first, said):
+    def value(cfg):
+        if cfg.lr1 > 1e-3 and cfg.seed >= first:
+            raise FloatingPointError('the loss is not finite')
+        return 50.0 + (cfg.lr1 > 1e-3) + cfg.seed
+
+    answered(monkeypatch, value)
+    found = tune('dval', trials=8, data=data, progress=False, space='lr1', **dict(QUICK, epochs2=0), lr1=5e-4)
+    assert found.chosen and len(found.fresh) == first - 3
+    assert f'the best did not come through {said} (failed: the loss is not finite): keep the start.' in found.sentence
+    assert found.said()['broken'] and 'beyond' not in found.sentence
+
+
 def test_seconds_end_the_search_after_the_trial_that_runs(data, monkeypatch):
     answered(monkeypatch, lambda cfg: time.sleep(0.06) or 50.0)
     found = tune('dval', trials=50, seconds=0.3, data=data, progress=False, space='lr1', **dict(QUICK, epochs2=0))

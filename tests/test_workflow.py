@@ -158,6 +158,30 @@ def all_runs(tmp_path, monkeypatch):
     del sys.modules['stub']
 
 
+@pytest.mark.parametrize(
+    'words, folder, some',
+    [
+        ('', 'paper_figures', {'table2_few_shot/table.md', 'audit/summary.md', 'field/coco_lt/table.md'}),
+        ('--epochs 1 --tables field,table1', 'runs/trial', {'field/coco_lt/table.md'}),
+        ('--epochs 1 --image-size 32', 'runs/trial', {'field/coco_lt/table.md'}),
+        ('--epochs 1 --out elsewhere', 'elsewhere', {'field/coco_lt/table.md'}),
+    ],
+)
+def test_a_trial_writes_no_page_over_a_measured_one(all_runs, words, folder, some, tmp_path, monkeypatch):
+    "As with the workflow, whose folder and pages these are."
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HPDVAL_RUNS', 'runs')
+    monkeypatch.setattr('sys.argv', ['all_runs.py', '--pages', *words.split()])
+    monkeypatch.setattr(all_runs, 'made', lambda tasks, processes: {})
+    made = []
+    monkeypatch.setattr(all_runs, 'written', lambda pages, n, seeds, out, short: made.append((pages, out)) or {})
+    with pytest.raises(SystemExit):
+        all_runs.main()
+    pages, out = made.pop()
+    assert str(out) == folder and some <= set(pages)
+    assert ('table2_few_shot/table.md' in pages) == ('audit/summary.md' in pages) == ('--epochs' not in words)
+
+
 def test_all_runs_names_the_run_that_ended_its_process_and_makes_the_others(all_runs, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(all_runs, 'START', 'fork')  # which has the libraries loaded
     names = ['a', 'killed', 'b', 'wrong', 'c']
