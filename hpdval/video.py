@@ -64,8 +64,8 @@ def write_film(
     options={},  # of the codec, such as dict(crf='12')
     container={},  # of the container, such as dict(movflags='faststart')
 ):
-    """Write a film, or nothing. FFmpeg names what it cannot write; a `ValueError` without a frame, for frames of several
-    sizes, and for times that are not one for each."""
+    """Write a film, or nothing. FFmpeg names what it cannot write; a `ValueError` without a frame, for frames of
+    several sizes, and for times that are not one for each."""
     av, file = _av(), as_path(file)
     refuse_folder(file)
     rate = Fraction(check_number('fps', fps, 0.001)).limit_denominator(1001)  # 29.97 too, which no float is
