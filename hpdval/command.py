@@ -11,7 +11,7 @@ __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'LISTE
            'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
-import json, math, os, shlex, shutil, sys, time
+import json, os, shlex, shutil, sys, time
 from pathlib import Path
 from textwrap import shorten
 
@@ -199,13 +199,13 @@ class CompareCommand(ConfigCommand):
 @json_option
 def compare(methods, seeds, out, quiet, as_json, **options):
     """Train and measure METHODS (names with commas between them) with every seed, and print mAP by group."""
-    from hpdval.config import METHODS, check_folder, parse_names, parse_seeds
+    from hpdval.config import METHODS, check_tables_folder, parse_names, parse_seeds
     from hpdval.core import write_json
     from hpdval.experiment import compare
     from hpdval.report import provenance, results_table, save_table
 
     if out:
-        out = check_folder(out, f'--out {out}')
+        out = check_tables_folder(out, f'--out {out}')
     names = parse_names(methods, METHODS, 'method')
     summary, _ = compare(names, parse_seeds(seeds), progress=not quiet, **given(options))
     table = results_table(summary)
@@ -589,24 +589,26 @@ CACHED = (
 )  # what the package writes there
 
 
-def _touched(file) -> float:  # s
-    "When a file was last read or written; at no time of the past for one that another program has removed meanwhile."
+def _used_since(file: Path, moment: float) -> bool:
+    "Was it read or written since, or has another process removed it?"
     try:
-        said = file.stat()
+        used = file.stat()
     except FileNotFoundError:
-        return math.inf
-    return max(said.st_mtime, said.st_atime)
+        return True
+    return max(used.st_mtime, used.st_atime) >= moment
 
 
 def old_files(older: float) -> list:  # of paths
     "What can be made again and was not touched for `older` seconds: cached pixels and features, left temporaries."
     from hpdval.core import cache_dir, runs_dir
+    from hpdval.train import STAGES
 
     before = time.time() - older
     found = [f for pattern in CACHED for f in cache_dir().glob(pattern) if f.is_file()]
     found += [f for f in runs_dir().glob('*/.*.????????????') if f.is_file()]  # temporaries of killed runs
-    found += [f for f in runs_dir().glob('*/*.pt') if (f.parent / 'result.json').is_file()]
-    return sorted(f for f in found if _touched(f) < before)
+    for stage in STAGES:  # checkpoints of finished runs
+        found += [f for f in runs_dir().glob(f'*/{stage}.pt') if (f.parent / 'result.json').is_file()]
+    return sorted(f for f in found if not _used_since(f, before))
 
 
 @main.command(short_help='Remove what can be made again from the cache.')
@@ -617,11 +619,11 @@ def clean(older, yes):
     from hpdval.lists import plural
 
     files = old_files(_age(older))
-    size = sum(f.stat().st_size for f in files) / 1e6
+    size = sum(f.stat().st_size for f in files if f.exists()) / 1e6
     for f in files:
         click.echo(f)
         if yes:
-            f.unlink()
+            f.unlink(missing_ok=True)
     done = 'removed' if yes else 'would be removed with --yes'
     click.echo(f'{plural(len(files), "file")}, {size:.1f} MB, {done}')
 

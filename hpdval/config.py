@@ -10,7 +10,7 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'INFERENCE_ONLY', 'CHOICES', 'RUN_PARAME
            'trained_config', 'choices', 'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode',
            'layers', 'start_config', 'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names',
            'each_once', 'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder',
-           'out_folder']
+           'check_tables_folder', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
@@ -1024,7 +1024,16 @@ def check_folder(folder, what: str) -> Path:
     return folder
 
 
+def check_tables_folder(folder, what: str) -> Path:
+    "`check_folder`, for tables with their `result.json`: that of a trained run is not written over."
+    folder = check_folder(folder, what)
+    file = folder / 'result.json'
+    if file.is_file() and '"check"' in file.read_text(encoding='utf-8', errors='replace'):  # `write_sealed`
+        raise ValueError(f'{what} is the folder of a run, whose result.json would be lost: give another folder')
+    return folder
+
+
 def out_folder(out, default) -> Path:
-    "The folder to write to: `out`, or `default` if nothing was said. A `ValueError` if there is a file of that name."
+    "The folder to write to: `out`, or `default` if nothing was said. Raises as `check_tables_folder` does."
     folder = out or default
-    return check_folder(folder, f'out={str(folder)!r}')
+    return check_tables_folder(folder, f'out={str(folder)!r}')

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_to_get', 'import_extra', 'live', 'say',
-           'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'parse_json', 'as_json',
-           'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed', 'repo_root',
-           'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device', 'to_device',
-           'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'source_commit', 'package_digest',
-           'environment']
+           'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'write_text', 'parse_json',
+           'as_json', 'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed',
+           'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device',
+           'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'source_commit',
+           'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, re, secrets, shlex, shutil
@@ -242,6 +242,12 @@ def atomic_write(path, mode='wb'):
         raise
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def write_text(path, text: str):
+    "`text` as UTF-8, atomically, whatever the locale writes by itself."
+    with atomic_write(path) as f:
+        f.write(text.encode())
 
 
 def parse_json(

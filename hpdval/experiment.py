@@ -6,7 +6,8 @@
 __all__ = ['EXAMPLE', 'ICONS_ALONE', 'REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result',
            'settled', 'run_parts', 'run_code', 'code_parts', 'run_name', 'builds_on', 'drop_checkpoints',
            'images_to_decide', 'alone', 'with_short_average', 'run', 'other_code', 'load_model', 'table_name', 'joined',
-           'summed', 'conditions', 'methods_of', 'said_mean', 'check_before', 'compare_configs', 'compare', 'launch']
+           'summed', 'conditions', 'methods_of', 'said_mean', 'check_before', 'each_is_on_one_benchmark',
+           'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import math, os, time
@@ -676,9 +677,9 @@ def joined(environments) -> dict:
 
 
 def _mean_std(rows) -> tuple:  # list of dicts of numbers -> dict of means, dict of sample deviations
-    d = pd.DataFrame(rows)
-    std = d.std().to_dict() if len(d) > 1 else {k: None for k in d}
-    return d.mean().to_dict(), std
+    d = pd.DataFrame(rows)  # NaN of a seed stays: the mean of the others would be another number
+    std = d.std(skipna=False).to_dict() if len(d) > 1 else {k: None for k in d}
+    return d.mean(skipna=False).to_dict(), std
 
 
 def summed(results: list) -> dict:
@@ -745,13 +746,21 @@ def check_before(cfg: Config, progress=True, data=None):
         ImageTower(visual.visual, visual.name, cfg.local)
 
 # %% ../nbs/31_experiment.ipynb #17bde944
+def each_is_on_one_benchmark(configs: dict):  # {row: [Config per seed]}
+    "A `ValueError` for configs of several benchmarks: no table compares those."
+    met = list(dict.fromkeys(c.benchmark for cs in configs.values() for c in cs))
+    if len(met) > 1:
+        raise ValueError(f'a table is of one benchmark, got {met[0]} and {met[1]}: make one for each')
+
+
 def compare_configs(
     configs: dict,  # {row: [Config per seed]}
     progress=True,
     data=None,  # as for `run`
 ) -> tuple:  # the summary, and {row: [Result per seed]}
-    "Run configs and sum up over the seeds."
+    "Run configs and sum up over the seeds. Raises one-line errors before anything is run."
     data = once(data)
+    each_is_on_one_benchmark(configs)
     for c, *_ in configs.values():
         check_before(c, progress, data)
     results = {row: [run(c, progress, data) for c in cs] for row, cs in configs.items()}

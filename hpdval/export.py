@@ -33,8 +33,9 @@ from hpdval.core import (
     read_sealed,
     say,
     wanted_device,
+    write_sealed,
+    write_text,
 )
-from .core import write_sealed
 from .decide import Decision
 from .experiment import Result, load_model
 from .lists import some
@@ -481,8 +482,7 @@ def export_run(
         said['difference'] = largest_difference(baked, onnx_session(made / FILES['onnx'], 'cpu'), images)
         with atomic_write(made / FILES['safetensors']) as f:
             f.write(save(tensors(baked), metadata={'hpdval': json.dumps(said)}))
-        with atomic_write(made / FILES['card'], 'w') as f:
-            f.write(card(result, baked.model, said))
+        write_text(made / FILES['card'], card(result, baked.model, said))
         digests = {kind: file_digest(made / FILES[kind]) for kind in ('onnx', 'safetensors')}
         write_sealed(made / FILES['json'], said | dict(files=digests))
     return folder

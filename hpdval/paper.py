@@ -58,7 +58,7 @@ from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
 from .labels import LIMITS
-from .metrics import average_precision, bootstrap_ci, mean_interval, summary
+from .metrics import as_arrays, average_precision, bootstrap_ci, mean_interval, summary
 from .model import DualView, check_no_ensemble, check_views
 from .moving import ICON_CLIPS
 from .report import GROUPS, palette, provenance, results_table
@@ -514,9 +514,17 @@ def said_verdict(
     return said, _verdict(d['low'], d['high'])
 
 
+def _check_same_data(results: list):
+    "A `ValueError` for results on several data sets, whose numbers are not to be compared."
+    met = list(dict.fromkeys(r.data for r in results))
+    if len(met) > 1:
+        raise ValueError(f'these results are of different data, {met[0]} and {met[1]}: compare those of one')
+
+
 def _claim(results: dict, a: str, b: str, what: str, quotes: pd.DataFrame) -> dict:
     if _seeds_of(results[a]) != _seeds_of(results[b]):
         raise ValueError(f'{a} has the seeds {_seeds_of(results[a])}, {b} {_seeds_of(results[b])}: give both the same')
+    _check_same_data([*results[a], *results[b]])
     values = [[_value(r, what) for r in results[row]] for row in (a, b)]
     here, verdict = said_verdict(*values)
     known = what in quotes and {a, b} <= set(quotes.index)
@@ -542,7 +550,7 @@ def claims(
     quotes: pd.DataFrame,  # of `quoted`
 ) -> pd.DataFrame:
     """Which of the paper's statements hold here; those on rows that were not measured are left out. A `ValueError` for
-    a row or a group that is not known, and for rows of other seeds."""
+    a row or a group that is not known, and for rows of other seeds or data."""
     said = list(said)
     _check_rows(results, said, quotes)
     rows = [_claim(results, a, b, what, quotes) for a, b, what in said if a in results and b in results]
@@ -637,6 +645,7 @@ def plot_curve(
 def _check_repeats(results: list):
     "A `ValueError` unless these are results of one config, each with a seed of its own."
     each_once('seed', _seeds_of(results))
+    _check_same_data(results)
     first = results[0].config
     for r in results[1:]:
         if odd := [k for k, v in r.config.items() if k not in ('seed', 'device') and v != first.get(k)]:
@@ -698,7 +707,7 @@ def kept(
         text = make().to_csv(index=False)
         with atomic_write(file) as f:
             f.write(f'# {text_digest(text)}\n{text}'.encode())
-    return pd.read_csv(io.StringIO(text))
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[''])  # a class may be called None
 
 # %% ../nbs/42_paper.ipynb #dcab77a1
 @torch.inference_mode()
@@ -867,17 +876,18 @@ def located_ap(
     hits,  # [N,C] bool, does the hottest pixel lie in a box of the class?
     subset=None,  # [N,C] bool, the positives that count; None = all
 ) -> np.ndarray:  # [C] in 0..1, NaN where a class has no positive in the subset
-    "AP of finding a class and showing its place (Oquab et al., CVPR 2015), against the negatives of the class."
-    y = np.asarray(targets) > 0
-    counted = y if subset is None else y & np.asarray(subset, bool)
-    found = counted & np.asarray(hits, bool)
+    """AP of finding a class and showing its place (Oquab et al., CVPR 2015), against the negatives of the class. A
+    `ValueError` as of `as_arrays`; of tables, all others are read by the labels of the scores."""
+    s, y = as_arrays(scores, targets)
+    counted = y if subset is None else y & as_arrays(scores, subset)[1]
+    found = counted & as_arrays(scores, hits)[1]
     ap = np.full(y.shape[1], np.nan)
     for c in np.flatnonzero(counted.any(0)):
         keep = counted[:, c] | ~y[:, c]
         right, ap[c] = found[keep, c], 0.0
         if right.any():
             share = right.sum() / counted[:, c].sum()
-            ap[c] = share * average_precision(np.asarray(scores)[keep, c : c + 1], right[:, None])[0]
+            ap[c] = share * average_precision(s[keep, c : c + 1], right[:, None])[0]
     return ap
 
 # %% ../nbs/42_paper.ipynb #b135729d
@@ -927,7 +937,8 @@ def jobs(
 ) -> dict:  # {name: Job}, a job after the one that it builds on
     "All runs of the embedded tables, without repetition. A `ValueError` for an unknown table or benchmark."
     found, known, seeds = {}, {}, as_seeds(seeds)
-    for benchmark in each_once('benchmark', benchmarks):
+    benchmarks = each_once('benchmark', benchmarks)
+    for benchmark in benchmarks:
         lookup(benchmark, [*ICON_BENCHMARKS, *ICON_CLIPS, *OPEN_BENCHMARKS], 'embedded benchmark')
     for table in TABLES if tables is None else each_once('table', tables):
         for benchmark in table_benchmarks(table):

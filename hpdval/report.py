@@ -23,7 +23,7 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip
 from .config import METHODS, TRIAL, TYPES, Config, each_once, losses_of, method_label, start_config
-from .core import as_path, atomic_write, check_number, despine, import_extra, near, say
+from .core import as_path, atomic_write, check_number, despine, import_extra, near, say, write_text
 from .decide import Decision, calibration_error, reliability
 from .experiment import methods_of, said_mean
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_preset, fewshot_trial
@@ -241,12 +241,11 @@ def save_table(table: pd.DataFrame, folder, name: str, note=''):
     file = folder / f'{name}.md'
     if held := _what_it_held(file, table, note):
         say(f'{file} held {held} and is replaced')
-    with atomic_write(folder / f'{name}.csv', 'w') as f:
-        f.write(table.to_csv())
+    write_text(folder / f'{name}.csv', table.to_csv())
     columns = [table.index, *(c for _, c in table.items())] if len(table) else []
     text = [i for i, values in enumerate(columns) if not pd.api.types.is_numeric_dtype(values.dtype)]
-    with atomic_write(file, 'w') as f:  # text stays as it is: 50.00, +1.5
-        f.write(table.to_markdown(disable_numparse=text or False) + (f'\n\n{note}\n' if note else '\n'))
+    said = table.to_markdown(disable_numparse=text or False)  # text stays as it is: 50.00, +1.5
+    write_text(file, said + (f'\n\n{note}\n' if note else '\n'))
 
 # %% ../nbs/40_report.ipynb #29e08c72
 def _matrix(numbers: str) -> np.ndarray:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from .clip import Clip
 from .config import Config
-from .core import check_number, get_device
+from .core import check_number, get_device, lookup
 from .experiment import Result, config_clip, load_model
 from .metrics import as_arrays, average_precision, mean_interval
 from .model import build_model, compares_names, for_classes
@@ -52,7 +52,7 @@ def in_parts(
     n_base: int,
     ks=(3, 5),  # of F1@k
 ) -> tuple:  # {measure: percent}, AP [C] in percent of all classes
-    "mAP and F1@k of base classes, of novel ones, and of both at once."
+    "mAP and F1@k of base classes, of novel ones, and of both at once. NaN: a part has fewer than k classes."
     y, scores = np.asarray(targets), {part: np.asarray(s) for part, s in scores.items()}
     columns = dict(base=slice(0, n_base), novel=slice(n_base, None), all=slice(None))
     ap = {part: 100 * average_precision(scores[part], y[:, c]) for part, c in columns.items()}
@@ -60,7 +60,8 @@ def in_parts(
     out['mAP H'] = harmonic(out['mAP base'], out['mAP novel'])
     for k in ks:
         for part, c in columns.items():
-            out[f'F1@{k} {part}'] = f1_at(scores[part], y[:, c], min(k, scores[part].shape[1]))
+            few = scores[part].shape[1] < k
+            out[f'F1@{k} {part}'] = np.nan if few else f1_at(scores[part], y[:, c], k)
     return out, np.concatenate([ap['base'], ap['novel']])
 
 # %% ../nbs/44_unseen.ipynb #6c1b93ed
@@ -124,7 +125,7 @@ def open_measures(result: Result) -> pd.DataFrame:  # name, kind (measure | base
 
 # %% ../nbs/44_unseen.ipynb #34d2bafa
 def _similarities(clip: Clip, base, novel, template, spelling):  # -> [novel, base], cosines
-    texts = [F.normalize(fixed_prompts(clip, names, template, spelling), dim=-1) for names in (base, novel)]
+    texts = [F.normalize(fixed_prompts(clip, [*names], template, spelling), dim=-1) for names in (base, novel)]
     return texts[1] @ texts[0].T
 
 
@@ -132,14 +133,16 @@ def distances(
     clip: Clip, base, novel, template='a photo of a {}.', spelling='listed'
 ) -> pd.Series:  # 0..2, by novel name
     "1 - the largest cosine of a novel class's fixed prompt with those of the base classes."
+    novel = list(novel)
     nearest = _similarities(clip, base, novel, template, spelling).max(1)
-    return pd.Series(1 - nearest.values.cpu().numpy(), list(novel)).rename('distance')
+    return pd.Series(1 - nearest.values.cpu().numpy(), novel).rename('distance')
 
 
 def nearest_base(
     clip: Clip, base, novel, template='a photo of a {}.', spelling='listed'
 ) -> list:  # a base name for each
     "The base class whose fixed prompt is nearest to that of each novel class."
+    base = list(base)
     nearest = _similarities(clip, base, novel, template, spelling).argmax(1)
     return [base[i] for i in nearest.tolist()]
 
@@ -148,6 +151,7 @@ def rank_correlation(x, y, draws=2000, seed=0) -> tuple:  # rho, low, high
     """Spearman's rank correlation of two rows of numbers, and its 95 % percentile interval over pairs drawn again. A
     `ValueError` for fewer than three pairs, for NaN, and for two series of other labels; NaN where one row is
     constant."""
+    check_number('draws', draws, 1, whole=True)
     if isinstance(x, pd.Series) and isinstance(y, pd.Series) and list(x.index) != list(y.index):
         raise ValueError('the two rows have other labels, or theirs in another order: take the second by the first')
     x, y = np.asarray(x, float), np.asarray(y, float)
@@ -172,7 +176,11 @@ def gains(
     zero: list,  # of zero-shot, likewise
     kind: str,  # base | novel
 ) -> dict:  # gain, and the ends of its intervals over seeds and over classes, percentage points; per_class: a Series
-    "AP of a method less AP of zero-shot, the mean over the classes of a kind. A `ValueError` for other classes."
+    """AP of a method less AP of zero-shot, the mean over the classes of a kind. A `ValueError` for other classes, and
+    for other numbers of seeds."""
+    lookup(kind, ['base', 'novel'], 'kind of classes')
+    if not of or len(of) != len(zero):
+        raise ValueError(f'a gain is one over pairs of seeds, got {len(of)} and {len(zero)} tables: give both the same')
     rows = [[t[t.kind == kind].set_index('name').value for t in tables] for tables in (of, zero)]
     classes = [list(values.index) for kind_rows in rows for values in kind_rows]
     if not all(names == classes[0] for names in classes):

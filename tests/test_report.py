@@ -1,6 +1,6 @@
 """What stands under a table: whatever was changed is named, and another table is not replaced without a word."""
 
-import json
+import json, os, subprocess, sys
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -9,6 +9,7 @@ import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
 
 from hpdval import core
 from hpdval.config import METHODS, TYPES, make_config, method_config
+from hpdval.experiment import _mean_std
 from hpdval.fewshot import fewshot_config
 from hpdval.metrics import bootstrap_ci
 from hpdval.paper import (
@@ -262,7 +263,15 @@ TARGETS = np.eye(3)[[0, 1, 2, 0, 1, 2]]
 def result(seed=0, **config):
     scores = np.random.default_rng(0).random((6, 3)) + TARGETS
     own = asdict(make_config('coop', seed=seed)) | config
-    return SimpleNamespace(config=own, mAP=GROUP, scores=scores, counts=[200, 50, 3], var_population=1.0)
+    about = dict(mAP=GROUP, scores=scores, counts=[200, 50, 3], var_population=1.0, data='world 1')
+    return SimpleNamespace(config=own, **about)
+
+
+def other(seed=0):
+    "A result on other data."
+    r = result(seed)
+    r.data = 'world 2'
+    return r
 
 
 EMPTY = torch.zeros(2, 4, 4)
@@ -313,6 +322,11 @@ ODD = [
         lambda: claims(dict(A=[result()], B=[result(1)]), [('A', 'B', 'total')], QUOTES),
         r'A has the seeds \[0\], B \[1\]',
     ),
+    (
+        lambda: claims(dict(A=[result()], B=[other()]), [('A', 'B', 'total')], QUOTES),
+        'of different data, world 1 and world 2: compare those of one',
+    ),
+    (lambda: scatter([result(0), other(1)], TARGETS), 'of different data, world 1 and world 2'),
     (lambda: view_scores(Model(), None, None, [0]), r'k must be a whole number in 1\.\.64, got 0'),
     (lambda: view_scores(Model(), None, None, [65]), r'in 1\.\.64, got 65'),
     (lambda: view_scores(Model(), None, None, []), 'every k must stand once, at least one'),
@@ -378,6 +392,24 @@ def test_scatter_has_the_groups_of_its_results():
     ap = bootstrap_ci(result().scores, TARGETS, [200, 50, 3], limits=(250, 100))
     assert own.loc['medium', 'test images'] == (ap['medium'][1] - ap['medium'][0]) / 2
     assert np.isnan(own.loc['head', 'test images']) and usual.loc['head', 'test images'] >= 0
+
+
+def test_a_seed_whose_measure_is_nan_is_not_left_out_of_the_mean():
+    "No label said right has no F1: the mean of the other seeds alone would be too high."
+    mean, std = _mean_std([dict(OF1=np.nan, CF1=40.0), dict(OF1=50.0, CF1=42.0)])
+    assert np.isnan(mean['OF1']) and np.isnan(std['OF1'])
+    assert mean['CF1'] == 41 and std['CF1'] == pytest.approx(2**0.5)
+
+
+def test_a_table_is_written_in_utf_8_whatever_the_locale(tmp_path):
+    "Of a class that no locale but UTF-8 can write, and of the sign of a deviation."
+    program = "import pandas as pd; from hpdval.report import save_table; import sys\n"
+    program += "save_table(pd.DataFrame({'mAP': ['1 \\u00b1 2']}, index=['\\u72ac']), sys.argv[1], 't', '\\u2013')"
+    env = os.environ | dict(LC_ALL='C', PYTHONUTF8='0', PYTHONCOERCECLOCALE='0')
+    subprocess.run([sys.executable, '-c', program, str(tmp_path)], env=env, check=True)
+    assert '犬' in (tmp_path / 't.md').read_text(encoding='utf-8')
+    assert '1 ± 2' in (tmp_path / 't.csv').read_text(encoding='utf-8')
+    assert b'\r' not in (tmp_path / 't.md').read_bytes() + (tmp_path / 't.csv').read_bytes()
 
 
 def test_a_group_without_a_class_is_not_measured():

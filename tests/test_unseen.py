@@ -203,8 +203,12 @@ def test_classes_compete_in_f1_and_not_in_map():
 
 def test_gains_need_the_same_seeds():
     table = pd.DataFrame(dict(name=['cat', 'dog'], kind=['novel', 'novel'], value=[1.0, 2.0]))
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match='pairs of seeds, got 2 and 1 tables'):
         gains([table, table], [table], 'novel')
+    with pytest.raises(ValueError, match='got 0 and 0 tables'):
+        gains([], [], 'novel')
+    with pytest.raises(ValueError, match="unknown kind of classes 'nvel': did you mean 'novel'"):
+        gains([table], [table], 'nvel')
     g = gains([table], [table], 'novel')
     assert g['gain'] == 0 and np.isnan(g['seeds']).all()
 
@@ -325,4 +329,4 @@ def test_measures_of_lists_are_those_of_arrays():
     every, y = rng.random((30, 6)), (rng.random((30, 6)) < 0.4).astype(int)
     scores = dict(base=every[:, :4], novel=every[:, 4:], all=every)
     as_lists = {part: s.tolist() for part, s in scores.items()}
-    assert in_parts(as_lists, y.tolist(), 4)[0] == pytest.approx(in_parts(scores, y, 4)[0])
+    assert in_parts(as_lists, y.tolist(), 4)[0] == pytest.approx(in_parts(scores, y, 4)[0], nan_ok=True)

@@ -15,7 +15,7 @@ from hpdval.config import TRIAL, as_seeds, check_folder, make_config, out_folder
 from hpdval.core import atomic_write, get_device, read_sealed, write_json
 from hpdval.data import decode_split
 from hpdval.decide import Decision, reliability
-from hpdval.experiment import EXAMPLE, Result, compare, launch, run
+from hpdval.experiment import EXAMPLE, Result, compare, compare_configs, launch, run
 from hpdval.export import export_run, onnx_file
 from hpdval.fetch import Manifest, Web, fetch_file
 from hpdval.fewshot import Fewshot, balanced_draws, compare_fewshot, draw_support, fewshot_trial
@@ -426,6 +426,41 @@ def test_an_age_that_is_no_number_is_one_line(age):
     done = CliRunner().invoke(command.main, ['clean', '--older', age])
     assert done.exit_code == 2 or isinstance(done.exception, (SystemExit, ValueError))
     assert f'an age is a number and d, h or m, such as 30d; got {age!r}' in done.output + str(done.exception)
+
+
+def test_only_what_the_package_wrote_is_cleaned(tmp_path, monkeypatch):
+    "A file of the user's own beside a result stays, whatever it is called; so does a run that is not finished."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    for folder in ('finished', 'running'):
+        (tmp_path / folder).mkdir()
+        for name in ('stage1.pt', 'stage2.pt', 'joint.pt', 'my_model.pt', 'stage1.pt.bak'):
+            (tmp_path / folder / name).touch()
+    (tmp_path / 'finished/result.json').touch()
+    gone = (tmp_path / 'gone.pt', tmp_path / 'finished/stage1.pt')
+    assert command._used_since(gone[0], 0) and not command._used_since(gone[1], 2**40)  # removed by another process
+    done = CliRunner().invoke(command.main, ['clean', '--older', '0d', '--yes'])
+    assert done.exit_code == 0, done.output
+    assert sorted(f.name for f in (tmp_path / 'finished').iterdir()) == ['my_model.pt', 'result.json', 'stage1.pt.bak']
+    assert len([*(tmp_path / 'running').iterdir()]) == 5
+
+
+def test_a_comparison_does_not_take_the_place_of_a_run(tmp_path):
+    core.write_sealed(tmp_path / 'result.json', dict(mAP=1.0))
+    before = (tmp_path / 'result.json').read_bytes()
+    done = CliRunner().invoke(command.main, ['compare', 'zero-shot', '--out', str(tmp_path)])
+    assert done.exit_code == 1 and 'is the folder of a run, whose result.json would be lost' in done.output
+    assert (tmp_path / 'result.json').read_bytes() == before
+
+
+def test_a_table_is_of_one_benchmark():
+    configs = {b: [make_config('zero-shot', b)] for b in ('icon-coco-lt', 'icon-voc-lt')}
+    with pytest.raises(ValueError, match='a table is of one benchmark, got icon-coco-lt and icon-voc-lt: make one'):
+        compare_configs(configs)
+
+
+def test_jobs_takes_what_can_be_read_once():
+    assert jobs((0,), ['zero-shot'], (b for b in ['icon-voc-lt'])) == jobs((0,), ['zero-shot'], ['icon-voc-lt'])
 
 
 def test_maps_of_other_data_than_those_of_the_run_are_refused():
