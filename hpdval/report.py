@@ -315,6 +315,7 @@ def colours(labels=None) -> dict:  # label -> hex colour
     are declared at this moment."""
     if isinstance(labels, str):
         raise ValueError(f'labels must be a list, got the text {labels!r}')
+    labels = None if labels is None else list(labels)
     own = {m.label: m.colour for m in METHODS.values() if m.colour}
     wanted = [m.label for m in METHODS.values()]
     wanted += [name for name in labels or () if name not in wanted]

@@ -412,6 +412,10 @@ def test_a_table_is_written_in_utf_8_whatever_the_locale(tmp_path):
     assert b'\r' not in (tmp_path / 't.md').read_bytes() + (tmp_path / 't.csv').read_bytes()
 
 
+def test_colours_takes_what_can_be_read_once():
+    assert colours(name for name in ('CoOp', 'mine')) == colours(['CoOp', 'mine'])
+
+
 def test_a_group_without_a_class_is_not_measured():
     a, b = result(), result()
     a.mAP = b.mAP = GROUP | dict(tail=np.nan)
