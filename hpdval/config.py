@@ -22,7 +22,7 @@ import numpy as np
 
 from .align import HEADS, JOINS, PAPER_SHARE, SCORES, global_weight
 from .clip import LOCALS, RESIZES, triple
-from .core import as_path, check_number, expanded, lookup, say, testing
+from .core import as_path, check_number, expanded, lookup, parse_json, say, testing
 from .data import AUGMENTS, ENSEMBLES, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, SAMPLINGS, VIEWS, active_terms, parse_terms
@@ -1028,8 +1028,15 @@ def check_tables_folder(folder, what: str) -> Path:
     "`check_folder`, for tables with their `result.json`: that of a trained run is not written over."
     folder = check_folder(folder, what)
     file = folder / 'result.json'
-    if file.is_file() and '"check"' in file.read_text(encoding='utf-8', errors='replace'):  # `write_sealed`
-        raise ValueError(f'{what} is the folder of a run, whose result.json would be lost: give another folder')
+    try:
+        said = parse_json(file.read_text(encoding='utf-8')) if file.is_file() else {}
+    except ValueError:
+        said = None
+    if not isinstance(said, dict) or 'check' in said:  # of `write_sealed`
+        raise ValueError(
+            f'{what} is the folder of a run, whose result.json would be lost, or holds one that cannot be read: '
+            'give another folder'
+        )
     return folder
 
 

@@ -445,8 +445,11 @@ def test_only_what_the_package_wrote_is_cleaned(tmp_path, monkeypatch):
     assert len([*(tmp_path / 'running').iterdir()]) == 5
 
 
-def test_a_comparison_does_not_take_the_place_of_a_run(tmp_path):
+@pytest.mark.parametrize('damage', [False, True])
+def test_a_comparison_does_not_take_the_place_of_a_run(damage, tmp_path):
     core.write_sealed(tmp_path / 'result.json', dict(mAP=1.0))
+    if damage:
+        (tmp_path / 'result.json').write_bytes(b'\xff{"mAP"')
     before = (tmp_path / 'result.json').read_bytes()
     done = CliRunner().invoke(command.main, ['compare', 'zero-shot', '--out', str(tmp_path)])
     assert done.exit_code == 1 and 'is the folder of a run, whose result.json would be lost' in done.output
