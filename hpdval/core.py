@@ -7,7 +7,7 @@ __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_
            'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'write_text', 'parse_json',
            'as_json', 'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed',
            'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device',
-           'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'source_commit',
+           'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'drawn_text', 'source_commit',
            'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
@@ -429,6 +429,11 @@ def despine(axes, sides=('top', 'right')):
     "Leave out some edges of the frames."
     for ax in axes:
         ax.spines[list(sides)].set_visible(False)
+
+
+def drawn_text(text) -> str:
+    "A name as a figure shows it: a dollar sign is one, and no formula's edge."
+    return str(text).replace('$', r'\$')
 
 # %% ../nbs/00_core.ipynb #0baf417f
 PACKAGE = Path(__file__).parent if '__file__' in globals() else repo_root() / 'hpdval'

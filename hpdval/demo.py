@@ -21,7 +21,7 @@ from PIL import Image
 
 from .clip import LOCALS
 from .config import METHODS
-from .core import import_extra, runs_dir
+from .core import drawn_text, import_extra, runs_dir
 from .data import Peak, open_image
 from .experiment import EXAMPLE, ICONS_ALONE, Result
 from .icons import ICON_BENCHMARKS, load_icons
@@ -165,7 +165,7 @@ def draw_answer(a: Answer, picture: Picture) -> bytes:  # a PNG file
     axs[0, 0].set_title('picture', fontsize=10)
     for (local, heat), ax, below in zip(a.maps.items(), axs[0, 1:], axs[1, 1:]):
         drawn = draw_heat(ax, heat[::step, ::step])
-        ax.set_title(f'{spaced(a.label)}, by {local}', fontsize=10)
+        ax.set_title(drawn_text(f'{spaced(a.label)}, by {local}'), fontsize=10)
         fig.colorbar(drawn, cax=below, orientation='horizontal').ax.tick_params(labelsize=8)
     for ax in (*axs[0], axs[1, 0]):
         ax.axis('off')

@@ -20,7 +20,7 @@ from PIL import Image
 from .align import SCORES, heat_maps, needs_several
 from .clip import Clip, load_clip
 from .config import METHODS, Config, clip_settings, each_once, inference_score
-from .core import as_path, check_number, expanded, get_device, lookup, parse_json, runs_dir, say
+from .core import as_path, check_number, drawn_text, expanded, get_device, lookup, parse_json, runs_dir, say
 from .data import ENSEMBLES, Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
 from .experiment import EXAMPLE, Result, load_model
@@ -529,7 +529,7 @@ def plot_heatmap(
     for ax in axs:
         ax.axis('off')
     fig.colorbar(drawn, ax=axs[1], fraction=0.045, label='cosine')
-    fig.suptitle(label, fontsize=10)
+    fig.suptitle(drawn_text(label), fontsize=10)
     return fig
 
 
@@ -552,7 +552,7 @@ def plot_film(
         for ax in (above, below):
             ax.axis('off')
     fig.colorbar(drawn, ax=axs[1, -1], fraction=0.045, label='cosine')
-    fig.suptitle(f'{Path(file).name}: {label}', fontsize=10)
+    fig.suptitle(drawn_text(f'{Path(file).name}: {label}'), fontsize=10)
     return fig
 
 # %% ../nbs/41_predict.ipynb #67d745dc
@@ -672,7 +672,7 @@ def contact_sheet(
     for ax in axs.flat:
         ax.axis('off')
     for line, label in zip(axs, labels):
-        line[0].text(-0.1, 0.5, label, transform=line[0].transAxes, ha='right', va='center', fontsize=9)
+        line[0].text(-0.1, 0.5, drawn_text(label), transform=line[0].transAxes, ha='right', va='center', fontsize=9)
         likeliest = rows[rows.label == label].sort_values('probability', ascending=False, kind='stable')[:n]
         for ax, row in zip(line, likeliest.itertuples()):
             picture = _picture_of(row.image, images)

@@ -23,7 +23,7 @@ from PIL import Image
 from .align import heat_maps
 from .clip import Clip
 from .config import METHODS, TRIAL, TYPES, Config, each_once, losses_of, method_label, start_config
-from .core import as_path, atomic_write, check_number, despine, import_extra, near, say, write_text
+from .core import as_path, atomic_write, check_number, despine, drawn_text, import_extra, near, say, write_text
 from .decide import Decision, calibration_error, reliability
 from .experiment import methods_of, said_mean
 from .fewshot import FEWSHOT_BENCHMARKS, fewshot_preset, fewshot_trial
@@ -362,7 +362,7 @@ def what_is_shown(summary: dict) -> str:
 
 def sign(ax, text: str):
     "Write on what a figure was measured into its upper right corner."
-    ax.set_title(text, loc='right', fontsize=7, color='.4')
+    ax.set_title(drawn_text(text), loc='right', fontsize=7, color='.4')
 
 # %% ../nbs/40_report.ipynb #5dc38ffd
 def plot_groups(summary: dict):
@@ -490,7 +490,7 @@ def plot_per_class(
     limits = tuple(summary.get('config', {}).get(k, own) for k, own in zip(('head_from', 'tail_below'), LIMITS))
     for each in (ax, middle, bottom):
         _group_edges(each, counts, limits, names=each is ax)
-    names = [readable(classes[i]) for i in order]
+    names = [drawn_text(readable(classes[i])) for i in order]
     bottom.set_xticks(range(len(order)), names, rotation=90, fontsize=6 if len(order) > 30 else 8)
     ax.set(ylabel='AP (%)', ylim=(0, 100))
     middle.set_ylabel(f'AP less that of\n{base} (points)', fontsize=9)
@@ -593,7 +593,7 @@ def _draw_line(axs, data: Data, pair, maps):
     "A line of `plot_heatmaps`: the image, the maps [M,S,S] of a class in it, and the bar of their common scale."
     (image, class_), picture = pair, axs[0]
     picture.imshow(data.test.images[image].permute(1, 2, 0), interpolation='none')
-    picture.set_ylabel(readable(data.classes[class_]), fontsize=8)
+    picture.set_ylabel(drawn_text(readable(data.classes[class_])), fontsize=8)
     low, high = maps.min().item(), maps.max().item()
     for ax, heat in zip(axs[1:-1], maps):
         shown = draw_heat(ax, heat, low, high)
@@ -636,6 +636,8 @@ def plot_heatmaps(
 # %% ../nbs/40_report.ipynb #84963f46
 def _rows_of_film(table: pd.DataFrame) -> pd.DataFrame:
     "The rows with a label of what `predict_video` gave. A `ValueError` for anything else, and for several films."
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f'the table must be a DataFrame of predict_video(film), got {type(table).__name__}')
     missing = [n for n in ('time', 'label', 'probability') if n not in table]
     rows = table if missing else table.dropna(subset='label')
     if missing or rows.empty:
@@ -643,6 +645,10 @@ def _rows_of_film(table: pd.DataFrame) -> pd.DataFrame:
             f'the table has {"no column " + missing[0] if missing else "no label to show"}: give one of '
             'predict_video(film), without decide'
         )
+    for time in table.time:
+        check_number('time', time, also=' of seconds')
+    for p in rows.probability.dropna():
+        check_number('probability', p, 0, 1)
     if 'film' in table and table.film.nunique() > 1:
         raise ValueError(
             f'the table is of {table.film.nunique()} films: give the rows of one, table[table.film == FILM]'
@@ -652,7 +658,7 @@ def _rows_of_film(table: pd.DataFrame) -> pd.DataFrame:
             f'the table has {twice.label.iloc[0]} at {twice.time.iloc[0]:g} s more than once: give one of '
             'predict_video(film)'
         )
-    return rows
+    return rows.astype(dict(time=float, probability=float, label=str))
 
 
 def _edges(times) -> np.ndarray:  # float [n], ascending -> [n+1]
@@ -667,16 +673,16 @@ def plot_timeline(
     most=8,  # labels at most, those with the highest probability at some time
 ):
     """Probabilities of labels over the time of a film; grey where the table does not say a label. A `ValueError` for a
-    table without these columns or rows, and for one of several films."""
+    table without these columns or rows, with a probability outside 0..1, and for one of several films."""
     check_number('most', most, 1, whole=True)
     grid = _rows_of_film(table).pivot(index='label', columns='time', values='probability')
     grid = grid.loc[grid.max(axis=1).sort_values(ascending=False).index[:most]]
-    grid = grid.reindex(columns=np.unique(table.time))
+    grid = grid.reindex(columns=np.unique(table.time.astype(float)))
     edges = _edges(grid.columns.to_numpy(float))
     fig, ax = plt.subplots(figsize=(8, 0.8 + 0.28 * len(grid)), layout='constrained')
     drawn = ax.pcolormesh(edges, range(len(grid) + 1), grid, cmap='Blues', vmin=0, vmax=1)
     ax.set_facecolor('.8')
-    ax.set_yticks(np.arange(len(grid)) + 0.5, [readable(n) for n in grid.index])
+    ax.set_yticks(np.arange(len(grid)) + 0.5, [drawn_text(readable(n)) for n in grid.index])
     ax.invert_yaxis()
     ax.set_xlabel('s; grey: not said' if grid.isna().any(axis=None) else 's')
     fig.colorbar(drawn, ax=ax, label='probability')

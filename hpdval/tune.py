@@ -27,7 +27,7 @@ from hpdval.config import (
     start_config,
     typed,
 )
-from .core import check_number, despine, import_extra, lookup, say
+from .core import check_number, despine, drawn_text, import_extra, lookup, say
 from .experiment import config_clip, load_benchmark, run
 from .metrics import mean_interval
 from .parallel import from_main, is_main
@@ -80,19 +80,36 @@ def _axis_of_text(name: str, text: str):
     return Among(tuple(_word(name, w.strip()) for w in text.split(',')))
 
 
+def _ends(axis) -> tuple:
+    "The values of an axis, or the ends of its range."
+    return axis.values if isinstance(axis, Among) else axis[:2]
+
+
+def _checked(name: str, axis):  # Among or Between, as it came
+    "A `ValueError` for an axis without values, for a number that is none, and for multiples of what is unknown."
+    lookup(axis.of, ('', 'start', 'patches'), f'of in space of {name}:')
+    if not isinstance(_ends(axis), (list, tuple)) or not _ends(axis):
+        raise ValueError(f'space of {name}: give one value or more in a list, got {_ends(axis)!r}')
+    for value in _ends(axis):
+        if axis.of or isinstance(value, (float, np.floating)):
+            check_number(f'space of {name}', value)
+    return axis
+
+
 def as_axis(
     name: str,  # a field of `Config`
     said,  # Among, Between, [values], (low, high), (low, high, 'log'), or a text
 ):  # -> Among or Between
-    "What a space says of a field. A `ValueError` for what is no axis."
+    "What a space says of a field. A `ValueError` for an unknown field and for what is no axis."
+    lookup(name, list(TYPES), 'field in space')
     if isinstance(said, (Among, Between)):
-        return said
+        return _checked(name, said)
     if isinstance(said, str):
-        return _axis_of_text(name, said)
+        return _checked(name, _axis_of_text(name, said))
     if isinstance(said, list) and said:
-        return Among(tuple(said))
+        return _checked(name, Among(tuple(said)))
     if isinstance(said, tuple) and (len(said) == 2 or len(said) == 3 and said[2] == 'log'):
-        return Between(*said[:2], log=len(said) == 3)
+        return _checked(name, Between(*said[:2], log=len(said) == 3))
     raise ValueError(f"space of {name}: give a list of values, (low, high) or (low, high, 'log'); got {said!r}")
 
 # %% ../nbs/34_tune.ipynb #4eb5523e
@@ -119,13 +136,10 @@ def read_space(
         space = _of_text(space)
     if not isinstance(space, dict) or not space:
         raise ValueError(f"space must be a dict of fields such as dict(loss=['bce', 'asl']), got {space!r}")
-    for name in space:
-        lookup(name, list(TYPES), 'field in space')
-        if name in _HELD:
-            raise ValueError(
-                f'{name} cannot be searched: it says what is measured, and on what; give it as a parameter'
-            )
-    return {name: as_axis(name, said) for name, said in space.items()}
+    axes = {name: as_axis(name, said) for name, said in space.items()}
+    if held := [name for name in axes if name in _HELD]:
+        raise ValueError(f'{held[0]} cannot be searched: it says what is measured, and on what; give it as a parameter')
+    return axes
 
 # %% ../nbs/34_tune.ipynb #81e4eba6
 def _times(name: str, factor, base):
@@ -141,6 +155,7 @@ def placed(
     patches: int,  # of an image
 ):  # -> Among or Between with plain values
     "An axis beside its start, which is in it. A `ValueError` for a logarithmic range from 0, or one of no numbers."
+    axis = as_axis(name, axis)
     start, bases = getattr(cfg, name), dict(start=getattr(cfg, name), patches=patches)
     ends = axis.values if isinstance(axis, Among) else axis[:2]
     values = [_times(name, v, bases[axis.of]) for v in ends] if axis.of else [typed(name, v) for v in ends]
@@ -156,11 +171,6 @@ def placed(
     return Among(tuple(dict.fromkeys([start, *values])))
 
 # %% ../nbs/34_tune.ipynb #6b2ec8a0
-def _ends(axis) -> tuple:
-    "The values of an axis, or the ends of its range."
-    return axis.values if isinstance(axis, Among) else axis[:2]
-
-
 def _problem(method: str, params: dict, name: str, value, patches: int) -> str:
     "Why the start with this value cannot be trained; '' if it can."
     try:
@@ -186,7 +196,7 @@ def _why_not(name: str, axis, cfg: Config, patches) -> str:
 
 
 def search_space(
-    space: dict,  # {field: Among or Between}
+    space,  # as for `read_space`
     cfg: Config,  # the start
     params: dict,  # what the start was made from, beside the method
     patches: int,  # of an image; 0 = unknown
@@ -194,7 +204,7 @@ def search_space(
 ) -> tuple:  # {field: Among or Between}, {field: why it is left out}
     "The axes that matter for a config. A `ValueError` for values that do not fit, and if nothing is left."
     axes, left = {}, {}
-    for name, axis in space.items():
+    for name, axis in read_space(space).items():
         if why := _why_not(name, axis, cfg, patches):
             left[name] = why
             continue
@@ -408,7 +418,7 @@ def plot_trials(
     for ax in (top, *axs[::columns]):
         ax.set_ylabel('validation mAP (%)', fontsize=8)
         ax.yaxis.get_major_formatter().set_useOffset(False)
-    top.set_title(tuned.shown, loc='right', fontsize=7, color='.4')
+    top.set_title(drawn_text(tuned.shown), loc='right', fontsize=7, color='.4')
     fig.legend(*top.get_legend_handles_labels(), frameon=False, fontsize=8, loc='outside lower center', ncols=4)
     despine(fig.axes)
     return fig

@@ -9,7 +9,7 @@ __all__ = ['FILMS', 'NEAR', 'TURNS', 'write_film', 'is_film', 'Shown', 'each_fra
 import math, os, re
 from contextlib import contextmanager, suppress
 from fractions import Fraction
-from itertools import chain, count, zip_longest
+from itertools import chain, count, pairwise, zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -33,6 +33,8 @@ def _alike(frames, file):  # -> iterator of uint8 [H,W,3]
         first = image.shape if first is None else first
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f'{file}: frame {i} must be uint8 [H,W,3], got {image.dtype} {[*image.shape]}')
+        if not image.size:
+            raise ValueError(f'{file}: frame {i} has no pixel, {[*image.shape]}')
         if image.shape != first:
             (h, w, _), (high, wide, _) = image.shape, first
             raise ValueError(f'{file}: frame {i} has {w} x {h} px, and the first {wide} x {high}: make them one size')
@@ -42,15 +44,28 @@ def _alike(frames, file):  # -> iterator of uint8 [H,W,3]
 
 
 def _with_times(frames, times, file):  # -> iterator of (frame, its number, or ms)
-    "A `ValueError` unless the times are one for each frame."
+    "A `ValueError` unless the times are one for each frame, and ascend."
     if times is None:
         yield from zip(frames, count())
         return
     times = [check_number('times', t, 0) for t in times]
+    for before, time in pairwise(times):
+        if round(1000 * time) <= round(1000 * before):
+            raise ValueError(f'{file}: times must ascend by a millisecond or more, got {time:g} after {before:g} s')
     for image, time in zip_longest(frames, times):
         if image is None or time is None:
             raise ValueError(f'{file}: times must be one for each frame, got {len(times)}')
         yield image, round(1000 * time)
+
+
+@contextmanager
+def _told(av, file, asked: str):
+    "FFmpeg's errors as a `ValueError` that says what was asked; most encoders need even sides."
+    try:
+        yield
+    except (av.FFmpegError, av.codec.codec.UnknownCodecError) as e:
+        why = getattr(e, 'strerror', '') or str(e)
+        raise ValueError(f'{file}: FFmpeg cannot write {asked} ({why}); try others, or even sides') from e
 
 
 def write_film(
@@ -64,15 +79,18 @@ def write_film(
     options={},  # of the codec, such as dict(crf='12')
     container={},  # of the container, such as dict(movflags='faststart')
 ):
-    """Write a film, or nothing. FFmpeg names what it cannot write; a `ValueError` without a frame, for frames of
-    several sizes, and for times that are not one for each."""
+    """Write a film, or nothing. A `ValueError` without a frame, for frames of several sizes, for times that do not
+    ascend or are not one for each, and with FFmpeg's words for what it cannot write."""
     av, file = _av(), as_path(file)
     refuse_folder(file)
+    check_number('turned', turned)
+    options, container = ({k: str(v) for k, v in each.items()} for each in (options, container))
     rate = Fraction(check_number('fps', fps, 0.001)).limit_denominator(1001)  # 29.97 too, which no float is
     shown = _with_times(_alike(frames, file), times, file)
     image, pts = next(shown)
     file.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix='.film.', dir=file.parent) as beside:
+    asked = f'{image.shape[1]} x {image.shape[0]} px by {codec} in {pixels}'
+    with _told(av, file, asked), TemporaryDirectory(prefix='.film.', dir=file.parent) as beside:
         made = Path(beside) / file.name
         with av.open(str(made), 'w', options=container) as out:
             stream = out.add_stream(codec, rate=rate)
