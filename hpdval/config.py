@@ -178,6 +178,7 @@ class Method(NamedTuple):
     embedded: dict = {}  # further fields on the embedded worlds, by search
     usual: dict = {}  # what its own paper sets beside; weaker than a size or a search, and open to change
     usual_on: dict = {}  # benchmark -> what it sets on that one otherwise
+    authors: bool = False  # is it in the authors' code, so that mode 'official' says what `usual` does elsewhere?
 
 
 _GLOBAL = dict(alpha=1.0, alpha_on='global')  # the global view alone
@@ -206,6 +207,8 @@ METHODS = {
         '#de8f05',
         official=_COSINE,
         embedded=dict(loss='bce', lr2=1.25e-4),
+        usual=dict(lr2=2e-3, epochs2=50),
+        authors=True,
     ),
     'cocoop': Method(
         'CoCoOp',
@@ -214,6 +217,8 @@ METHODS = {
         '#cc78bc',
         official=_COSINE,
         embedded=dict(loss='bce', lr2=2e-3, epochs2=2),
+        usual=dict(lr2=2e-3, epochs2=10),
+        authors=True,
     ),
     'lmpt': Method(
         'LMPT',
@@ -222,6 +227,8 @@ METHODS = {
         '#fbafe4',
         official=_COSINE,
         embedded=dict(loss='bce', lr2=1.25e-4),
+        usual=dict(loss='db-focal', lr2=5e-4, epochs2=50, batch_size=64),
+        authors=True,
     ),
     'linear-probe': Method(
         'Linear probe',
@@ -229,6 +236,8 @@ METHODS = {
         'Radford et al., ICML 2021, section 3.2',
         '#ca9161',
         embedded=dict(loss='bce', lr2=1.28),
+        usual=dict(lr2=1e-3),  # ours: the paper solves it by L-BFGS
+        authors=True,
     ),
     'fine-tuning': Method(
         'Full fine-tuning',
@@ -236,6 +245,7 @@ METHODS = {
         "the authors' published run of CoOp",  # docs/paper_and_code.md#row-29
         '#d55e00',
         official=_COSINE | dict(earliest1=1),
+        embedded=dict(lr1=5e-4),
     ),
     'fine-tuning-both': Method(
         'Full fine-tuning, both towers',
@@ -243,7 +253,7 @@ METHODS = {
         'the ablation of LM-CLIP, IEEE Access 2025',
         official=_COSINE | dict(earliest1=1),
         embedded=dict(lr1=2.5e-4, epochs1=8),
-        usual=dict(lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8),
+        usual=dict(loss='db-focal', lr1=1e-6, weight_decay=0.01, epochs1=50, batch_size=8),
     ),
     'lm-clip': Method(
         'LM-CLIP',
@@ -265,6 +275,7 @@ METHODS = {
         dict(prompts='fixed', epochs2=0, joint=False, tune1='lora'),
         'section III-B, with Hu et al., ICLR 2022',
         embedded=dict(lr1=2.5e-3, lora_rank=16),
+        usual=dict(lr1=2e-4),
     ),
     'hp-dval': Method(
         'HP-DVAL',
@@ -285,7 +296,7 @@ METHODS = {
         'Sun et al., NeurIPS 2022',
         official=_COSINE | dict(loss2=''),
         embedded=dict(ctx_init='words', lr2=5e-3, epochs2=20),
-        usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3),
+        usual=dict(ctx_init='noise', n_ctx=16, local='values', loss='asl-pair', scale=100.0, lr2=2e-3, epochs2=50),
     ),
     'label-graph': Method(
         'Label-graph prompts',
@@ -321,6 +332,8 @@ METHODS = {
             loss='ranking',
             scale=4.0,
             lr2=1e-4,
+            epochs2=20,
+            batch_size=512,
         ),
     ),
     'lamm': Method(
@@ -329,7 +342,7 @@ METHODS = {
         'Gao et al., AAAI 2024',
         official=_COSINE | dict(loss2=''),
         embedded=dict(lr2=5e-3, epochs2=12),
-        usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3),
+        usual=dict(loss='bce', terms='lamm-names=1, lamm-meaning=1, lamm-logits=0.05', lr2=2e-3, epochs2=50),
     ),
 }
 
@@ -810,7 +823,7 @@ def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # laye
     tuned = m.embedded if size else {}
     if mode == 'official':
         tuned = m.official
-    usual = m.usual | m.usual_on.get(benchmark, {})
+    usual = {} if mode == 'official' and m.authors else m.usual | m.usual_on.get(benchmark, {})
     return dict(preset=source.preset, mode=set_by_mode, usual=usual, size=size, tuned=tuned, method=m.fixes)
 
 

@@ -13,7 +13,7 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'FEWSHOT_USUAL', 'FEWSHOT_R
            'Tables', 'coco_tables', 'voc_tables', 'tables_and_photographs', 'fetch_fewshot', 'photographs_fewshot']
 
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
-import json, time
+import json, textwrap, time
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -30,6 +30,7 @@ from hpdval.config import (
     as_seeds,
     as_type,
     each_once,
+    layers,
     learns_from_texts,
     method_config,
     method_label,
@@ -326,7 +327,9 @@ def fewshot_start(method: str, benchmark: str, mode='paper') -> dict:  # fields 
     "What a few-shot run of a method has beside the long-tailed settings, before anything is changed."
     b = FEWSHOT_BENCHMARKS[benchmark]
     official = OFFICIAL_FEWSHOT if mode == 'official' else {}
-    own = {k: v for k, v in official.items() if k not in SOURCES[b.settings_of].size}
+    usual = layers(method, b.settings_of, mode or 'paper')['usual']
+    own = {f'adapt_{rate}': usual[rate] for rate in ('lr1', 'lr2') if rate in usual}  # HP-DVAL's are its own rates too
+    own |= {k: v for k, v in official.items() if k not in SOURCES[b.settings_of].size}
     own |= b.changes | FEWSHOT_USUAL.get(method, {})
     return own | (TUNED_FEWSHOT.get(method, {}) if benchmark in WORLDS else {})
 
@@ -853,12 +856,15 @@ def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     `ValueError` as of `fewshot_table`."""
     methods = _few_shot(summary)
     shots = list(next(iter(methods.values()))['mAP'])
-    fig, axs = plt.subplots(1, len(shots), figsize=(3.4 * len(shots), 3.1), sharey=True, squeeze=False)
+    many = len(methods) > 6
+    size = (len(shots) * max(3.4, 0.5 * len(methods) if many else 0.85 * len(methods)), 4 if many else 3.1)
+    fig, axs = plt.subplots(1, len(shots), figsize=size, sharey=True, squeeze=False)
     for ax, k in zip(axs[0], shots):
         for i, (name, m) in enumerate(methods.items()):
             _plot_episodes(ax, i - 0.18, m, k, colours[name], colours[name])
             _plot_episodes(ax, i + 0.18, m['balanced'], k, colours[name], 'white')
-        ax.set_xticks(range(len(methods)), [n.replace(' ', '\n', 1) for n in methods])
+        names = list(methods) if many else [textwrap.fill(n, 12) for n in methods]
+        ax.set_xticks(range(len(methods)), names, fontsize=8, rotation=90 if many else 0)
         ax.set_xlim(-0.5, len(methods) - 0.5)
         ax.set_title(k, fontsize=10)
     axs[0, 0].set_ylabel('mAP of the novel classes (%)')

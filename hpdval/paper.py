@@ -199,6 +199,7 @@ TABLES |= {
 
 
 TABLES['open'] = _methods(*(m for m in METHODS if abilities(m)['unseen']))
+TABLES['open'] |= {'Label-graph prompts, one context': dict(method='label-graph', class_ctx=False)}
 
 
 OPEN_BENCHMARKS = ('icon-coco-half', 'icon-voc-half')  # base and novel classes (14_sources)
@@ -206,11 +207,12 @@ OPEN_BENCHMARKS = ('icon-coco-half', 'icon-voc-half')  # base and novel classes 
 
 _TOWERS = dict(method='fine-tuning', rates_of='lm-clip', train_text=True, train_words=True, scale=0.0)
 _LIKE_LM = dict(method='lm-clip')
-_PLAIN_BAL = dict(_TOWERS, loss='bal', scale=100.0, scoring='softmax', contrast_weight=1 / 5, weight_decay=0.01)
+_AS_LM = dict(_TOWERS, scoring='softmax', takes=('contrast_weight',))  # all of LM-CLIP but its loss and its sampling
 _VIEWED = {
     'Zero-shot CLIP': 'zero-shot',
     'CoOp': 'coop',
     'Label-graph prompts, adapters': 'label-graph-adapter',
+    'Full fine-tuning, both towers': 'fine-tuning-both',
     'LM-CLIP': 'lm-clip',
     'DVAL': 'dval',
     'HP-DVAL': 'hp-dval',
@@ -221,7 +223,8 @@ TABLES |= {
     'lm-clip': {
         'LM-CLIP': _LIKE_LM,
         'cosine in the place of softmax': dict(_LIKE_LM, scoring='same'),
-        'each image once': _PLAIN_BAL,
+        'each image once': dict(_AS_LM, loss='bal', scale=100.0),
+        'ASL in the place of its loss': dict(_AS_LM, loss='asl', sampling='balanced'),
         "without CLIP's loss": dict(_LIKE_LM, contrast_weight=0.0),
         'both towers, ASL': dict(_TOWERS, loss='asl'),
         'both towers, DB Focal': dict(_TOWERS, loss='db-focal'),
@@ -266,7 +269,8 @@ _OTHERS = {label: row for label, row in TABLES['table1'].items() if label not in
 TABLES['table1'] = _OTHERS | _methods('dualcoop', 'tai-dpt', 'lamm', *_GRAPHS) | _OWN
 TABLES['field'] = TABLES['table1'] | _methods('joint') | _by_values('DVAL', 'HP-DVAL', 'joint')
 TABLES['field'] |= {
-    f'{method_label(m)}, five crops': dict(method=m, ensemble='crops') for m in ('label-graph-adapter', 'hp-dval')
+    f'{method_label(m)}, five crops': dict(method=m, ensemble='crops')
+    for m in ('fine-tuning-both', 'lm-clip', 'label-graph-adapter', 'hp-dval')
 }
 
 # %% ../nbs/42_paper.ipynb #ce4e31d3
@@ -284,16 +288,25 @@ def asked(cfg: Config) -> dict:  # field -> value
     return {k: getattr(cfg, k) for k in TYPES if getattr(cfg, k) != getattr(start, k)}
 
 # %% ../nbs/42_paper.ipynb #0789aa2d
-LOCAL_VIEWS = {  # benchmark -> local -> fields
+LOCAL_VIEWS = {  # embedded benchmark -> local -> fields, for MiniCLIP's 64 patches
     'icon-coco-lt': dict(tokens=dict(topk=10, alpha=0.6), values=dict(topk=3, alpha=0.4)),
     'icon-voc-lt': dict(tokens=dict(topk=1, alpha=0.6), values=dict(topk=3, alpha=0.4)),
 }
 
 
-def _searched(row: dict, benchmark: str, mode: str) -> dict:
-    "k and alpha of the local view that a row names; nothing where none is named, or none was searched."
-    stills = ICON_CLIPS.get(benchmark, benchmark)
-    return LOCAL_VIEWS.get(stills, {}).get(row.get('local'), {}) if mode == 'paper' else {}
+_LOCAL_SHARES = dict(tokens=dict(topk_share=10 / 64, alpha=0.6), values=dict(topk_share=3 / 64, alpha=0.4))
+
+
+def _searched(row: dict, params: dict) -> dict:
+    """k and alpha of the local view that a row names; nothing where none is named, and in modes that set their own.
+    Where nothing was searched, on photographs and with other towers, k is COCO-LT's share of the patches."""
+    if 'local' not in row or params.get('mode', 'paper') != 'paper':
+        return {}
+    benchmark = params.get('benchmark', 'icon-coco-lt')
+    searched = LOCAL_VIEWS.get(ICON_CLIPS.get(benchmark, benchmark), {})
+    if params.get('clip', 'mini') != 'mini' or params.get('image_size') or params.get('student', 'clip') != 'clip':
+        searched = {}
+    return (searched or _LOCAL_SHARES)[row['local']]
 
 # %% ../nbs/42_paper.ipynb #85af82c6
 _GIVE_WAY = ('epochs1', 'epochs2')
@@ -301,11 +314,11 @@ _RATES = ('lr1', 'epochs1', 'batch_size', 'weight_decay')
 
 
 def _rates(row: dict, benchmark: str, mode: str, clip: str) -> dict:
-    "With what rates a row learns that takes those of another method (`rates_of`)."
+    "With what rates a row learns that takes those of another method (`rates_of`), and what else it `takes` from it."
     if 'rates_of' not in row:
         return {}
     start = start_config(row['rates_of'], benchmark, mode, clip)
-    return {k: start[k] for k in _RATES if k in start}
+    return {k: start[k] for k in (*_RATES, *row.get('takes', ())) if k in start}
 
 
 def row_config(
@@ -323,7 +336,7 @@ def row_config(
     free = {k: typed(lookup(k, list(TYPES), 'parameter'), v) for k, v in params.items()}
     mine = {k: v for k, v in free.items() if k not in METHODS[method].fixes}
     pins = {k: v for k, v in row.items() if k in TYPES and not (k in _GIVE_WAY and k in params)}
-    own = start_config(method, *base) | _rates(row, *base) | _searched(row, benchmark, mode)
+    own = start_config(method, *base) | _rates(row, *base) | _searched(row, free)
     cfg = check(Config(**own | mine | pins | dict(seed=seed)))
     return make_config(method, benchmark, mode, **asked(cfg))
 
@@ -494,12 +507,13 @@ def said_difference(
     a,  # numbers, one per seed
     b,  # likewise
 ) -> str:
-    """`a` less `b`: the mean over the seeds, and its paired 95 % interval where there is more than one; `–` where a
-    number is NaN, as of a group without a class."""
+    """`a` less `b`: the mean over the seeds, and its paired 95 % interval where they differ (zero-shot CLIP has no
+    chance in it); `–` where a number is NaN, as of a group without a class."""
     if np.isnan([*a, *b]).any():
         return '–'
-    d = mean_interval([x - y for x, y in zip(a, b, strict=True)])
-    return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if len(a) > 1 else '')
+    differences = [x - y for x, y in zip(a, b, strict=True)]
+    d = mean_interval(differences)
+    return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if len(set(differences)) > 1 else '')
 
 
 def said_verdict(

@@ -46,11 +46,11 @@ def _by_group(summary) -> dict:  # row -> what was measured
 
 
 def reported_epochs(reported: list) -> str:  # a dict {phase: epoch} per seed
-    "Which epoch of which stage was reported, over the seeds; 0 is the start."
+    "Which epoch of which stage was reported, seed by seed (once where all agree); 0 is the start."
     said = []
     for phase in dict.fromkeys(p for r in reported for p in r):
-        epochs = [str(r[phase]) for r in reported if phase in r]
-        said.append(f"{phase}: {', '.join(dict.fromkeys(epochs))}")
+        epochs = [str(r.get(phase, '–')) for r in reported]
+        said.append(f"{phase}: {', '.join(epochs if len(set(epochs)) > 1 else epochs[:1])}")
     return '; '.join(said)
 
 
@@ -603,6 +603,15 @@ def _draw_line(axs, data: Data, pair, maps):
     picture.figure.colorbar(shown, cax=axs[-1]).ax.tick_params(labelsize=6, length=2)
 
 
+def _apart(names, maps) -> tuple:  # titles, the maps [n,m,S,S] that differ
+    "Models that draw the same maps share a column: a stage 2 that kept its start draws those of stage 1."
+    columns = {}
+    for i, name in enumerate(names):
+        twin = next((j for j in columns if torch.equal(maps[:, j], maps[:, i])), i)
+        columns.setdefault(twin, []).append(name)
+    return ['; '.join(same) for same in columns.values()], maps[:, list(columns)]
+
+
 def plot_heatmaps(
     models: dict,  # name -> DualView
     clip: Clip,
@@ -610,8 +619,8 @@ def plot_heatmaps(
     rows,  # test images
     per_image=3,  # classes of each, at most
 ):
-    """A line per image and class: the image, a map per model, all maps of a line on one scale, hottest pixels crossed.
-    A `ValueError` for images that are not there or show no class."""
+    """A line per image and class: the image, a map per model (one for models with the same), all maps of a line on one
+    scale, hottest pixels crossed. A `ValueError` for images that are not there or show no class."""
     check_number('per_image', per_image, 1, whole=True)
     last = len(data.test.targets) - 1
     rows = [check_number('an image', i, 0, last, whole=True) for i in each_once('image', rows)]
@@ -619,14 +628,15 @@ def plot_heatmaps(
     if not shown:
         raise ValueError(f'the images {rows} show no class, so there is nothing to map: take others')
     maps = torch.stack([_maps(m, clip, data, shown) for m in models.values()], 1)  # [n,M,S,S]
-    n, width = len(shown), len(models) + 1
+    titles, maps = _apart(models, maps)
+    n, width = len(shown), len(titles) + 1
     size = (1.15 * width + 0.6, 1.15 * n + 0.6)
     ratios = [1] * width + [0.07]
     fig, axs = plt.subplots(n, width + 1, figsize=size, width_ratios=ratios, squeeze=False, layout='constrained')
     for line, pair, heats in zip(axs, shown, maps):
         _draw_line(line, data, pair, heats)
-    for ax, name in zip(axs[0, 1:], models):
-        ax.set_title(textwrap.fill(name, 16), fontsize=8)
+    for ax, title in zip(axs[0, 1:], titles):
+        ax.set_title(textwrap.fill(drawn_text(title), 16), fontsize=8)
     images = len({i for i, _ in shown})
     said = f"{data.digest.split()[0]}, {images} test images; cosine of patch and local prompt, cross: hottest pixel"
     fig.supxlabel(said, x=0.99, ha='right', fontsize=7, color='.4')
