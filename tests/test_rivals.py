@@ -7,9 +7,9 @@ from torch import nn
 
 from hpdval import train
 from hpdval.clip import load_clip
-from hpdval.config import make_config, method_config, trained_config
+from hpdval.config import make_config, method_config, run_key, stage_names, trained_config
 from hpdval.experiment import Result, load_benchmark, load_model, run
-from hpdval.fewshot import fewshot_config, run_fewshot
+from hpdval.fewshot import FEWSHOT_ROWS, fewshot_config, run_fewshot
 from hpdval.model import build_model, model_state
 from hpdval.thin import add_adapters, add_lora
 from hpdval.paper import table_configs
@@ -189,3 +189,37 @@ def test_a_row_takes_the_rates_of_another_method():
     assert rates['both towers, ASL'] == rates['LM-CLIP'] != rates['image tower, ASL']
     assert of['both towers, ASL'].loss == 'asl' and of['LM-CLIP'].loss == 'bal'
     assert of['both towers, ASL'].method == 'fine-tuning'
+
+
+@pytest.mark.parametrize('benchmark', ['icon-coco-lt', 'icon-voc-lt', 'coco-lt', 'voc-lt'])
+def test_a_part_of_lm_clip_differs_from_it_in_that_part_alone(benchmark):
+    of = {row: run_key(c) for row, (c,) in table_configs('lm-clip', [0], benchmark=benchmark, quiet=True).items()}
+    whole = of['LM-CLIP']
+    parts = {
+        'cosine in the place of softmax': {'scoring'},
+        'each image once': {'sampling'},
+        "without CLIP's loss": {'contrast_weight'},
+        'ASL in the place of its loss': {'loss', 'loss_mode', 'scale'},  # a loss comes with its own
+    }
+    for row, wanted in parts.items():
+        other = {k for k in whole.keys() | of[row].keys() if whole.get(k) != of[row].get(k)}
+        assert other - {'code', 'method'} == wanted, row
+
+
+def test_on_photographs_a_rival_learns_at_the_rates_of_its_own_paper():
+    "HP-DVAL's 5e-6 would leave a context where it began."
+    wanted = dict(coop=(2e-3, 50), cocoop=(2e-3, 10), lmpt=(5e-4, 50), dualcoop=(2e-3, 50), lamm=(2e-3, 50))
+    wanted |= {'hp-dval': (5e-6, 10), 'tai-dpt': (1e-4, 20)}
+    for m, (rate, epochs) in wanted.items():
+        cfg = make_config(m, 'coco-lt')
+        assert (cfg.lr2, cfg.epochs2) == (rate, epochs)
+    assert make_config('fine-tuning-both', 'coco-lt').loss == 'db-focal'
+    assert make_config('coop', 'coco-lt', 'official').lr2 == 1e-5  # the authors' code
+
+
+@pytest.mark.parametrize('method', FEWSHOT_ROWS)
+def test_on_photographs_a_method_adapts_at_its_own_rate(method):
+    cfg, few = fewshot_config(method, 0, benchmark='coco-fsl', shots=1, for_all=True)
+    for stage, adapted in (('1', few.adapt_lr1), ('2', few.adapt_lr2)):
+        if f'stage{stage}' in stage_names(cfg):
+            assert adapted == getattr(cfg, f'lr{stage}')
