@@ -167,10 +167,10 @@ def load_benchmark(
 
 def _check_several(cfg: Config, classes):
     "A `ValueError` for one class alone whose scores would be compared with those of others."
-    if len(classes) == 1 and any(loss_of(cfg, s) == 'ranking' for s in stage_names(cfg)):
-        raise ValueError(
-            f"loss 'ranking' sets classes against each other, and {classes[0]!r} is alone: take loss='bce'"
-        )
+    ranked = [s for s in stage_names(cfg) if loss_of(cfg, s) == 'ranking'] if len(classes) == 1 else []
+    if ranked:
+        field = 'loss2' if ranked[0] == 'stage2' and cfg.loss2 else 'loss'
+        raise ValueError(f"{field}='ranking' sets classes against each other, and {classes[0]!r} is alone: take 'bce'")
     if len(classes) > 1 or HEADS[cfg.head].learns or PROMPTS[cfg.prompts].own_score:
         return
     for kind in (cfg.score, inference_score(cfg)):

@@ -513,7 +513,7 @@ def said_difference(
         return '–'
     differences = [x - y for x, y in zip(a, b, strict=True)]
     d = mean_interval(differences)
-    return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if len(set(differences)) > 1 else '')
+    return f"{d['mean']:+.2f}" + (f" [{d['low']:+.2f}, {d['high']:+.2f}]" if np.ptp(differences) > 1e-9 else '')
 
 
 def said_verdict(

@@ -636,7 +636,7 @@ def plot_heatmaps(
     for line, pair, heats in zip(axs, shown, maps):
         _draw_line(line, data, pair, heats)
     for ax, title in zip(axs[0, 1:], titles):
-        ax.set_title(textwrap.fill(drawn_text(title), 16), fontsize=8)
+        ax.set_title(drawn_text(textwrap.fill(title, 16)), fontsize=8)
     images = len({i for i, _ in shown})
     said = f"{data.digest.split()[0]}, {images} test images; cosine of patch and local prompt, cross: hottest pixel"
     fig.supxlabel(said, x=0.99, ha='right', fontsize=7, color='.4')
@@ -649,7 +649,7 @@ def _rows_of_film(table: pd.DataFrame) -> pd.DataFrame:
     if not isinstance(table, pd.DataFrame):
         raise ValueError(f'the table must be a DataFrame of predict_video(film), got {type(table).__name__}')
     missing = [n for n in ('time', 'label', 'probability') if n not in table]
-    rows = table if missing else table.dropna(subset='label')
+    rows = table if missing else table.dropna(subset='label').astype(dict(label=str))
     if missing or rows.empty:
         raise ValueError(
             f'the table has {"no column " + missing[0] if missing else "no label to show"}: give one of '
@@ -668,7 +668,7 @@ def _rows_of_film(table: pd.DataFrame) -> pd.DataFrame:
             f'the table has {twice.label.iloc[0]} at {twice.time.iloc[0]:g} s more than once: give one of '
             'predict_video(film)'
         )
-    return rows.astype(dict(time=float, probability=float, label=str))
+    return rows.astype(dict(time=float, probability=float))
 
 
 def _edges(times) -> np.ndarray:  # float [n], ascending -> [n+1]

@@ -60,12 +60,26 @@ def _with_times(frames, times, file):  # -> iterator of (frame, its number, or m
 
 @contextmanager
 def _told(av, file, asked: str):
-    "FFmpeg's errors as a `ValueError` that says what was asked; most encoders need even sides."
+    "FFmpeg's errors as a `ValueError` that says what was asked; most encoders need even sides. A full disk stays one."
     try:
         yield
-    except (av.FFmpegError, av.codec.codec.UnknownCodecError) as e:
+    except (av.FFmpegError, ValueError, TypeError) as e:
+        if isinstance(e, OSError):
+            raise
         why = getattr(e, 'strerror', '') or str(e)
         raise ValueError(f'{file}: FFmpeg cannot write {asked} ({why}); try others, or even sides') from e
+
+
+def _set_stream(stream, image, time_base, turned):
+    stream.codec_context.time_base = time_base
+    stream.height, stream.width = image.shape[:2]
+    stream.set_display_rotation(turned)
+
+
+def _coded(av, stream, image, pts):  # -> packets
+    frame = av.VideoFrame.from_ndarray(image, 'rgb24')
+    frame.time_base, frame.pts = stream.codec_context.time_base, pts
+    return stream.encode(frame)
 
 
 def write_film(
@@ -90,19 +104,20 @@ def write_film(
     image, pts = next(shown)
     file.parent.mkdir(parents=True, exist_ok=True)
     asked = f'{image.shape[1]} x {image.shape[0]} px by {codec} in {pixels}'
-    with _told(av, file, asked), TemporaryDirectory(prefix='.film.', dir=file.parent) as beside:
+    with TemporaryDirectory(prefix='.film.', dir=file.parent) as beside:
         made = Path(beside) / file.name
-        with av.open(str(made), 'w', options=container) as out:
-            stream = out.add_stream(codec, rate=rate)
-            stream.pix_fmt, stream.options = pixels, options
-            stream.codec_context.time_base = 1 / rate if times is None else Fraction(1, 1000)
-            stream.height, stream.width = image.shape[:2]
-            stream.set_display_rotation(turned)
+        with _told(av, file, asked):
+            out = av.open(str(made), 'w', options=container)
+        with out:
+            with _told(av, file, asked):
+                stream = out.add_stream(codec, rate=rate)
+                stream.pix_fmt, stream.options = pixels, options
+                _set_stream(stream, image, 1 / rate if times is None else Fraction(1, 1000), turned)
             for image, pts in chain([(image, pts)], shown):
-                frame = av.VideoFrame.from_ndarray(image, 'rgb24')
-                frame.time_base, frame.pts = stream.codec_context.time_base, pts
-                out.mux(stream.encode(frame))
-            out.mux(stream.encode())
+                with _told(av, file, asked):
+                    out.mux(_coded(av, stream, image, pts))
+            with _told(av, file, asked):
+                out.mux(stream.encode())
         os.replace(made, file)
 
 # %% ../nbs/16_video.ipynb #bdf6e176

@@ -452,6 +452,16 @@ def test_one_class_alone_needs_a_score_that_compares_no_classes(score, tmp_path,
     assert run(make_config('zero-shot', 'own'), progress=False, data=data).mAP['total'] > 0
 
 
+@pytest.mark.parametrize('field', ['loss', 'loss2'])
+def test_one_class_alone_cannot_be_ranked(field, tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    images = torch.randint(0, 256, (8, 3, 64, 64), dtype=torch.uint8)
+    split = Split(images, torch.tensor([[0], [1]] * 4, dtype=torch.uint8), ('dog',), [f'{i}' for i in range(8)])
+    cfg = make_config('coop', 'own', **{field: 'ranking'})
+    with pytest.raises(ValueError, match=f"{field}='ranking' sets classes against each other, and 'dog' is alone"):
+        run(cfg, progress=False, data=Data(split, split, 'one class'))
+
+
 def test_the_loss_of_clip_needs_a_batch_of_several():
     with pytest.raises(ValueError, match='contrast_weight compares the images of a batch'):
         make_config('lm-clip', 'icon-voc-lt', batch_size=1)

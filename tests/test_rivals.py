@@ -7,7 +7,7 @@ from torch import nn
 
 from hpdval import train
 from hpdval.clip import load_clip
-from hpdval.config import make_config, method_config, run_key, stage_names, trained_config
+from hpdval.config import METHODS, make_config, method_config, run_key, stage_names, trained_config
 from hpdval.experiment import Result, load_benchmark, load_model, run
 from hpdval.fewshot import FEWSHOT_ROWS, fewshot_config, run_fewshot
 from hpdval.model import build_model, model_state
@@ -214,7 +214,10 @@ def test_on_photographs_a_rival_learns_at_the_rates_of_its_own_paper():
         cfg = make_config(m, 'coco-lt')
         assert (cfg.lr2, cfg.epochs2) == (rate, epochs)
     assert make_config('fine-tuning-both', 'coco-lt').loss == 'db-focal'
-    assert make_config('coop', 'coco-lt', 'official').lr2 == 1e-5  # the authors' code
+    for m in ('coop', 'cocoop', 'lmpt', 'linear-probe'):
+        assert METHODS[m].authors and make_config(m, 'coco-lt', 'official').lr2 == 1e-5  # the authors' code
+    assert make_config('lamm', 'coco-lt', 'official').lr2 == 2e-3  # no method of theirs
+    assert fewshot_config('tai-dpt', 0, benchmark='coco-fsl')[0].batch_size == 32  # of images
 
 
 @pytest.mark.parametrize('method', FEWSHOT_ROWS)
