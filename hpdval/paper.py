@@ -803,12 +803,16 @@ def box_masks(
 
 def localise(
     maps,  # float [n,S,S]
-    masks,  # bool [n,S,S], true in the boxes
+    masks,  # [n,S,S], true (1, 255) in the boxes
 ) -> pd.DataFrame:  # a row per map: pointing, coldest, iou, area, each 0..1
     """Pointing game and IoU of heat maps. `coldest` asks of the coldest pixel what `pointing` asks of the hottest;
     `area` is the share of the pixels in boxes. A `ValueError` for other shapes, NaN, and an image without a box."""
-    if maps.ndim != 3 or maps.shape != masks.shape or not maps.numel() or maps.isnan().any():
+    maps, masks = torch.as_tensor(maps), torch.as_tensor(masks)
+    if maps.ndim != 3 or maps.shape != masks.shape or not maps.numel():
         raise ValueError(f'maps and masks must be numbers [n,S,S], got {list(maps.shape)} and {list(masks.shape)}')
+    if maps.isnan().any() or not torch.isin(masks.float(), torch.tensor([0.0, 1.0, 255.0])).all():
+        raise ValueError('a map has NaN' if maps.isnan().any() else 'masks must be 0 or 1 (or 255) everywhere')
+    masks = masks != 0
     if not masks.flatten(1).any(1).all():
         raise ValueError('a mask is empty: a class without a box cannot be pointed at')
     heat, inside = maps.flatten(1), masks.flatten(1)

@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from .align import SCORES, heat_maps, needs_several
-from .clip import Clip, load_clip
-from .config import METHODS, Config, clip_settings, each_once, inference_score
+from .clip import LOCALS, Clip, load_clip
+from .config import METHODS, Config, clip_settings, each_once, inference_score, reads_patches
 from .core import as_path, check_number, drawn_text, expanded, get_device, lookup, parse_json, runs_dir, say
 from .data import ENSEMBLES, Peak, load_image, open_image, shown_part
 from .decide import DECIDE, Decision
@@ -360,6 +360,10 @@ class Classifier:
         if classes is not None:
             look, model, _ = self._look_for(classes, None)
         texts = model.local_texts()[_names_of(look, label)]
+        if local is not None:
+            lookup(local, LOCALS, 'local view')
+        elif not reads_patches(self.model.cfg):
+            local = 'tokens'  # runs that differ in `local` alone are one run there
         _, p = self.model.visual(self.pixels(pixels), local)
         return heat_maps(p[0].float(), texts, self.model.visual.grid, self.size).amax(0, keepdim=True)
 
@@ -377,7 +381,7 @@ class Classifier:
         image,  # as for `predict`
         label: str,  # a class of the run, or one of `classes`
         classes=None,  # names to look for, as for `predict`
-        local=None,  # what a patch is embedded by, a key of `hpdval.clip.LOCALS`; None = as the run was trained
+        local=None,  # what a patch is embedded by, a key of `LOCALS`; None = as trained, tokens if no score reads patches
     ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
         """Cosine of every place of the image with the local prompt of `label`, the largest of those of its names. A
         `ValueError` where there is none."""
