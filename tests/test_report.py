@@ -335,7 +335,7 @@ ODD = [
     (lambda: box_masks(SCENES, 3, 8), r'i must be a whole number in 0\.\.2, got 3'),
     (lambda: box_masks(SCENES, -1, 8), 'i must be .*, got -1'),
     (lambda: localise(EMPTY, torch.ones(2, 3, 4) > 0), r'maps and masks must be numbers \[n,S,S\], got'),
-    (lambda: localise(EMPTY / 0, torch.ones(2, 4, 4) > 0), 'maps and masks must be numbers'),
+    (lambda: localise(EMPTY / 0, torch.ones(2, 4, 4) > 0), 'a map has NaN'),
     (lambda: localise(EMPTY, EMPTY > 0), 'a mask is empty'),
     (lambda: plot_curve(CURVE, CURVE.rename({0.5: 0.6}), QUOTES, 'x'), 'mean and std must have the same settings'),
     (lambda: plot_curve(CURVE[['total']], CURVE, QUOTES, 'x'), 'mean and std must have the same settings'),
