@@ -381,10 +381,10 @@ class Classifier:
         image,  # as for `predict`
         label: str,  # a class of the run, or one of `classes`
         classes=None,  # names to look for, as for `predict`
-        local=None,  # what a patch is embedded by, a key of `LOCALS`; None = as trained, tokens if no score reads patches
+        local=None,  # what a patch is embedded by, a key of `LOCALS`; None = as trained, or tokens (see below)
     ) -> np.ndarray:  # float32 [H,W] of the image; NaN where a crop left it out
-        """Cosine of every place of the image with the local prompt of `label`, the largest of those of its names. A
-        `ValueError` where there is none."""
+        """Cosine of every place of the image with the local prompt of `label`, the largest of those of its names; by
+        tokens where no score reads patches. A `ValueError` where there is none."""
         image = _picture(image, self.result)  # a file object can be read once
         W, H = image.size
         seen = self._square_map(self._image(image)[None], label, classes, local)

@@ -96,21 +96,26 @@ def _checked(name: str, axis):  # Among or Between, as it came
     return axis
 
 
+def _axis_said(name: str, said):
+    "Any of the forms as `Among` or `Between`. A `ValueError` for what is none of them."
+    if isinstance(said, (Among, Between)):
+        return said
+    if isinstance(said, str):
+        return _axis_of_text(name, said)
+    if isinstance(said, list) and said:
+        return Among(tuple(said))
+    if isinstance(said, tuple) and (len(said) == 2 or len(said) == 3 and said[2] == 'log'):
+        return Between(*said[:2], log=len(said) == 3)
+    raise ValueError(f"space of {name}: give a list of values, (low, high) or (low, high, 'log'); got {said!r}")
+
+
 def as_axis(
     name: str,  # a field of `Config`
     said,  # Among, Between, [values], (low, high), (low, high, 'log'), or a text
 ):  # -> Among or Between
     "What a space says of a field. A `ValueError` for an unknown field and for what is no axis."
     lookup(name, list(TYPES), 'field in space')
-    if isinstance(said, (Among, Between)):
-        return _checked(name, said)
-    if isinstance(said, str):
-        return _checked(name, _axis_of_text(name, said))
-    if isinstance(said, list) and said:
-        return _checked(name, Among(tuple(said)))
-    if isinstance(said, tuple) and (len(said) == 2 or len(said) == 3 and said[2] == 'log'):
-        return _checked(name, Between(*said[:2], log=len(said) == 3))
-    raise ValueError(f"space of {name}: give a list of values, (low, high) or (low, high, 'log'); got {said!r}")
+    return _checked(name, _axis_said(name, said))
 
 # %% ../nbs/34_tune.ipynb #4eb5523e
 _HELD = set(
