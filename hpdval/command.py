@@ -269,6 +269,8 @@ def names_of(
     if classes in known:
         return [classes]
     parts = [c.strip() for c in classes.split(',')]
+    if '' in parts:
+        raise ValueError(f'--classes {classes!r} has an empty place between commas: leave it out')
     groups = [[c] if c in known else [n.strip() for n in c.split('=')] for c in parts]
     return [g if len(g) > 1 else g[0] for g in groups]
 

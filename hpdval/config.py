@@ -28,7 +28,7 @@ from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, SAMPLINGS, VIEWS, active_terms, parse_terms
 from .peers import PROMPTS, TEXTS
 from .prompts import all_templates
-from .sources import SMALL, SOURCES
+from .sources import SMALL, SOURCES, parse_reading
 from .thin import THIN
 
 # %% ../nbs/25_config.ipynb #90c18ed9
@@ -44,6 +44,7 @@ class Config:
     # data
     image_root: str = ''  # folder that the lists' paths start from; '' for the embedded worlds
     lists: str = ''  # folder with the train and test list (own: CSV or JSON); '' for the embedded worlds
+    reading: str = ''  # how tables of your own are read, such as 'blanks=0 sep=|'; '' = by what is in them (14_sources)
     fetch: bool = True  # yes | no: are the published lists and photographs that are not there fetched?
     empty_classes: str = 'error'  # error | keep: what happens to a class without a training image
     head_from: int = 100  # training images from which on a class is of the head group; not part of a run's name
@@ -692,11 +693,12 @@ def _check_together(cfg: Config):
         raise ValueError(f"a student other than CLIP's tower needs embedding='mlp', got student={cfg.student!r}")
     if cfg.student == 'clip' and cfg.student_weights:
         raise ValueError("student_weights are those of a timm student, and student='clip' starts as CLIP's own tower")
-    for name in ('image_root', 'lists'):
+    for name in ('image_root', 'lists', 'reading'):
         if getattr(cfg, name) and name not in SOURCES[cfg.benchmark].reads:
             raise ValueError(
                 f'benchmark {cfg.benchmark!r} does not read {name}: leave it out, or name another benchmark'
             )
+    parse_reading(cfg.reading)
     groups((), (cfg.head_from, cfg.tail_below))  # says if the limits do not fit
     if cfg.contrast_weight and cfg.batch_size == 1 and stages(cfg)[0]:
         raise ValueError('contrast_weight compares the images of a batch, and batch_size=1 has none to compare with')
@@ -792,7 +794,7 @@ def check(cfg: Config) -> Config:
     return cfg
 
 # %% ../nbs/25_config.ipynb #6bc533d0
-_ABOUT = set('method mode seed device image_root lists fetch pretrained student_weights empty_classes'.split())
+_ABOUT = set('method mode seed device image_root lists reading fetch pretrained student_weights empty_classes'.split())
 _ABOUT |= {'head_from', 'tail_below'}  # of the report alone
 
 

@@ -26,7 +26,7 @@ from .decide import DECIDE, Decision
 from .experiment import EXAMPLE, Result, load_model
 from .export import Exported, onnx_file
 from .labels import SPELLINGS
-from .lists import plural, some
+from .lists import check_words, plural, some
 from .model import DualView, compares_names, for_classes, scores_itself
 from .pooling import POOLINGS, clip_scores
 from .prompts import all_templates, check_template, ensemble, prompt_ids, unknown_words
@@ -103,6 +103,16 @@ def _groups(classes) -> tuple:  # labels, a list of names for each
     return (keys if isinstance(classes, Mapping) else [g[0] for g in groups]), groups
 
 
+def _check_asked(names, known):
+    "A `ValueError` for what is a template, the name of a file, or no name."
+    for n in names:
+        if n not in known and '{}' in n:
+            raise ValueError(f'classes must be names, and {n!r} is a template: give it as templates= (--template)')
+        if n not in known and n.endswith(('.txt', '.csv', '.json')):
+            raise ValueError(f'classes must be names, and {n!r} looks like a file: write the names in its place')
+    check_words('classes', [[n] for n in names], range(1, len(names) + 1), 'name', known)
+
+
 def wanted(
     classes,  # a list of names, of lists of names of one class, or {label: names}
     known=(),  # classes of a run: each is one name, whatever is written in it
@@ -113,6 +123,7 @@ def wanted(
         raise ValueError(f'labels must be texts that say something, got {labels}')
     labels = [*map(str, labels)]
     names = [n for g in groups for n in g]
+    _check_asked(names, known)
     if several := [n for n in names if n not in known and re.search(r'[;|\t\n]', n)]:
         raise ValueError(
             f'classes must be single names, got {several[0]!r}: write each on its own (in a shell, cat,dog)'
@@ -347,6 +358,8 @@ class Classifier:
                 name = row_name(images[j], j)
                 found = [(name, look.labels[c], float(p[c])) for c in decision.chosen(p, decide, top)]
                 rows += found or [(name, None, np.nan)]
+        if images and not rows:
+            raise ValueError(f'none of {plural(len(images), "picture")} can be read: nothing was predicted')
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
     def thresholds(self, classes=None) -> pd.Series:  # by label, in 0..1

@@ -119,7 +119,7 @@ def as_axis(
 
 # %% ../nbs/34_tune.ipynb #4eb5523e
 _HELD = set(
-    """method benchmark mode seed image_root lists fetch device pretrained student_weights empty_classes val_fraction
+    """method benchmark mode seed image_root lists reading fetch device pretrained student_weights empty_classes val_fraction
 select""".split()
 )  # they say what is measured, and on what
 

@@ -396,7 +396,7 @@ CASES = [
     listed(
         'a list in cp1252',
         'straße.jpg 0\n'.encode('cp1252'),
-        "train.txt is not utf-8 (first in line 1): pass encoding='cp1252' if a spreadsheet saved it, or save it "
+        "train.txt is not utf-8 (first in line 1): pass encoding='cp1252' (to the reader, or in `reading` to a run) if a spreadsheet saved it, or save it "
         "as UTF-8",
     ),
     Case(
@@ -493,23 +493,23 @@ CASES = [
         'two separators of columns',
         'path;labels,more\na;b,c\n',
         "train.csv: cannot tell what stands between the columns of 'path;labels,more': write a line such as `sep=;` "
-        'above it, or pass delimiter= to read_csv',
+        'above it, or pass delimiter= to read_csv, or in `reading` to a run',
     ),
     table(
         'cp1252, as spreadsheets save it',
         'path,labels\na.png,Café\n'.encode('cp1252'),
-        "train.csv is not utf-8 (first in line 2): pass encoding='cp1252' if a spreadsheet saved it, or save it "
+        "train.csv is not utf-8 (first in line 2): pass encoding='cp1252' (to the reader, or in `reading` to a run) if a spreadsheet saved it, or save it "
         "as UTF-8",
     ),
     table(
         'another old encoding',
         'path,labels\na.png,Кошка\n'.encode('cp1251'),
-        "train.csv is not utf-8 (first in line 2): pass encoding=, which may be 'cp1251' or 'gbk', or save it as UTF-8",
+        "train.csv is not utf-8 (first in line 2): pass encoding= (to the reader, or in `reading` to a run), which may be 'cp1251' or 'gbk', or save it as UTF-8",
     ),
     table(
         'UTF-16 without its mark',
         'path,labels\na.png,cat\n'.encode('utf-16-le'),
-        "train.csv holds 22 zero bytes: pass encoding='utf-16-le', or save it as UTF-8",
+        "train.csv holds 22 zero bytes: pass encoding='utf-16-le' (to the reader, or in `reading` to a run), or save it as UTF-8",
     ),
     table(
         'letters that an earlier program has lost',
@@ -541,13 +541,13 @@ CASES = [
         'two separators of names',
         'path,labels\na.png,cat;dog\nb.png,cat|dog\n',
         "train.csv: the labels hold ';' in 1 cell (line 2), '|' in 1 cell (line 3): write one of them between all "
-        'names and none within a name, or pass sep= to read_csv',
+        'names and none within a name, or pass sep= to read_csv, or in `reading` to a run',
     ),
     table(
         'a space between names or in one',
         'image_name,tags\na,haze primary\nb,primary\n',
         "train.csv: cannot tell whether 'haze primary' in line 2 is one class: write `haze primary|` there if it is, "
-        '`haze|primary` and so on if it is not, or pass sep= to read_csv',
+        '`haze|primary` and so on if it is not, or pass sep= to read_csv, or in `reading` to a run',
     ),
     table(
         'a vector of 0 and 1 in a cell',
@@ -589,13 +589,13 @@ CASES = [
         'blanks among 0 and 1 (CheXpert)',
         'Path,No Finding,Edema\na.png,1.0,\nb.png,,1.0\n',
         "train.csv: 2 of 2 lines cannot be used (line 2: a blank: '' in column 'Edema'; line 3: a blank: '' in column "
-        "'No Finding'): write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv",
+        "'No Finding'): write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv, or in `reading` to a run",
     ),
     table(
         '-1 among 0 and 1 (CheXpert, CelebA)',
         'path,smiling,young\na.png,-1,1\nb.png,0,1\n',
         "train.csv: 1 of 2 lines cannot be used (line 2: -1: '-1' in column 'smiling'): write 0 or 1 in the place "
-        'of -1, or pass uncertain=0 or uncertain=1 to read_csv',
+        'of -1, or pass uncertain=0 or uncertain=1 to read_csv, or in `reading` to a run',
     ),
     table(
         'a column that is no class',
@@ -615,7 +615,8 @@ CASES = [
         'path,labels\na.png,cat;aple\nb.png,aple\n',
         "train.csv shows 1 class not among the 2 given ('aple' in 2 images): did you mean 'apple'? correct them, "
         "add them "
-        "to the training file, or pass others='drop'",
+        "to the training file, or pass others='drop' to the reader, "
+        'or in `reading` to a run',
         classes=['apple', 'cat'],
     ),
     table(
@@ -623,7 +624,8 @@ CASES = [
         'path,cat,zebra,note\na.png,1,0,x\nb.png,0,1,y\n',
         "train.csv shows 1 class not among the 1 given ('zebra' in 1 image): correct them, add them to the "
         "training file, "
-        "or pass others='drop'",
+        "or pass others='drop' to the reader, "
+        'or in `reading` to a run',
         classes=['cat'],
         others='error',
     ),
@@ -818,7 +820,8 @@ CASES = [
         'a category that the training file does not have',
         coco(annotations=[annotation(*k) for k in SHOWN]),
         "train.json shows 1 class not among the 2 given ('hot_dog' in 1 image): did you mean 'dog'? correct them, "
-        "add them to the training file, or pass others='drop'",
+        "add them to the training file, or pass others='drop' to the reader, "
+        'or in `reading` to a run',
         classes=['dog', 'cat'],
     ),
     made('a picture that is not there', lambda f: None, '[Errno 2] no such file: a.png'),
@@ -1628,7 +1631,7 @@ TABLES = {  # what is said -> a CSV that gives SAME
     "labels in column 'label'": ['path,label\na.png,cat;dog\nb.png,dog\n'],
     "labels in column 'Finding'": ['Image Index,Finding\na.png,cat;dog\nb.png,dog\n'],
     "labels in column 'Seen in it'": ['path,Seen in it\na.png,cat;dog\nb.png,dog\n'],
-    "paths in column 'file_name', 1 column before it not read": ['id,file_name,labels\n0,a.png,cat;dog\n1,b.png,dog\n'],
+    "paths in column 'file_name', id before it left out": ['id,file_name,labels\n0,a.png,cat;dog\n1,b.png,dog\n'],
     '2 columns not read as labels (age, note)': ['path,age,labels,note\na.png,7,cat;dog,x\nb.png,8,dog,y\n'],
     '2 rows with one label each joined into 1 image': [
         'path,labels\na.png,cat\na.png,dog\nb.png,dog\n',
@@ -1749,7 +1752,9 @@ def test_files_of_coco_keep_the_rule_of_coco_lt(tmp_path):
     own = [category(i, f'class {i}') for i in COCO_IDS]
     kinds = [dict(bbox=[0, 0, 9, 9], area=0), dict(bbox=[0, 0, 0.5, 9], area=4), dict(bbox=[0, 0, 1, 1], area=1)]
     anns = [annotation(0, i, **k) for i, k in enumerate(kinds, 1)]
-    assert shown(read_coco_json(put(tmp_path, 'a.json', coco([image(0)], own, anns)))) == {'0.png': ['class_3']}
+    named = image(0, '000000000139.jpg')
+    read = read_coco_json(put(tmp_path, 'a.json', coco([named], own, anns)))
+    assert shown(read) == {'000000000139.jpg': ['class_3']}
 
 
 def test_the_cases_of_the_reference_folder(bench, tmp_path):

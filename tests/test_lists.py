@@ -7,6 +7,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 
 from hpdval.lists import (
+    COCO_IDS,
     Origin,
     check_list,
     class_key,
@@ -440,3 +441,112 @@ def test_a_file_that_is_cut_off_is_no_json(tmp_path):
     (tmp_path / 'coco.json').write_text('{"images": [')
     with pytest.raises(ValueError, match=r'coco.json is no JSON \(line 1, column 13'):
         read_coco_json(tmp_path / 'coco.json')
+
+
+NO_NAMES = {  # a column of labels -> what is said of one of them
+    '#N/A': 'stands for no value',
+    '\\N': 'stands for no value',
+    'unlabeled': 'stands for no value',
+    'No label': 'stands for no value',
+    '#NAME?': 'is an error of a spreadsheet',
+    '#DIV/0!': 'is an error of a spreadsheet',
+    'cat?;cat': 'has a mark behind the name',
+    'dog*': 'has a mark behind the name',
+    'dog.;dog': "two ways ('dog.' and 'dog')",
+    '(dog);dog': "two ways ('(dog)' and 'dog')",
+    'hotdog;hot dog': "two ways ('hotdog' and 'hot dog')",
+    '1;01': "two ways ('1' and '01')",
+    '1.0;1;2': "two ways ('1.0' and '1')",
+    'cat 0.95;dog 0.80': 'has a number behind the name',
+    'cat (0.95)': 'has a number behind the name',
+    'cat@0.9': 'has a number behind the name',
+    'cat 1.00;dog': 'has a number behind the name',
+    '0 0.5 0.5 0.1 0.1': 'may be several names',
+    '51 616 734;9': 'may be several names',
+    'cat &amp': 'holds a piece of HTML',
+    'A dog in the fog.': 'is a sentence',
+    "\"tensor([1, 0])\"": 'may be a piece of a list',
+    "\"array(['cat', 'dog'], dtype=object)\"": 'may be a piece of a list',
+    '"[\'cat\', \'dog\']"\nc.png,cat': 'may be a piece of a list',
+    'haze primary\nc.png,clear primary water\nd.png,clear primary': 'cannot tell whether',
+}
+
+
+@pytest.mark.parametrize('cells,why', NO_NAMES.items())
+def test_what_is_no_name_of_a_class(cells, why, tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text(f'path,labels\na.png,owl\nb.png,{cells}\n')
+    with pytest.raises(ValueError, match=r'^[^\n]*$') as e:
+        read_csv(file)
+    assert why in str(e.value)
+
+
+NAMES = (
+    'e-mail|4-6|46|A320|C|C++|C#|St. Bernard|Dr. Pepper|dog (animal)|no finding|bird\'s nest|7up|1984|naïve|猫|Route 66'
+)
+
+
+def test_unusual_names_are_names(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text(f'path,labels\na.png,{NAMES}\nb.png,dog\n', encoding='utf-8')
+    assert read_csv(file).classes == sorted([*NAMES.split('|'), 'dog'])
+
+
+NAMELESS = {  # a table -> what is said of it
+    'path,label_cat,label_dog\na.png,1,0\n': "all its columns begin with 'label': take that off their names",
+    'path,cat|dog,dog\na.png,1,0\n': "'cat|dog' may be several names",
+    'path,"cat, dog",dog\na.png,1,0\n': "'cat, dog' may be several names",
+    'path,cat,nan\na.png,1,0\n': "'nan' stands for no value",
+    'path,cat,#N/A\na.png,1,0\n': "'#N/A' stands for no value",
+    'file_name,text\na.png,"A cat, on a mat."\nb.png,A dog in the fog.\n': "column 'text' may hold captions",
+    'image,caption\na.png,cat\n': "column 'caption' may hold captions",
+    'path,labels\na.png,[1 2 3]\n': "'1 2 3' may be several names",
+    'path,labels\na.png,"[0, 2, 1]"\nb.png,"[1, 0, 0]"\n': "lists such as ['0', '2', '1'] look like a value for each",
+    'path,labels\na.png,"[0.9, 0.1]"\n': "lists such as ['0.9', '0.1'] look like a value for each class",
+}
+
+
+@pytest.mark.parametrize('text,why', NAMELESS.items())
+def test_tables_that_name_no_classes(text, why, tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text(text)
+    with pytest.raises(ValueError, match=r'^[^\n]*$') as e:
+        read_csv(file)
+    assert why in str(e.value)
+
+
+PLACES = {  # a table whose paths do not stand first -> its labels
+    'cat,path,dog\n1,a.png,0\n0,b.png,1\n': [['cat'], ['dog']],
+    'cat,dog,path\n1,0,a.png\n0,1,b.png\n': [['cat'], ['dog']],
+    'labels,path\ncat,a.png\ndog,b.png\n': [['cat'], ['dog']],
+    'label,image_id,verified\ncat,a.png,1\ndog,b.png,0\n': [['cat'], ['dog']],
+    'id,path,cat,dog\n0,a.png,1,0\n1,b.png,0,1\n': [['cat'], ['dog']],
+    'image_id,file_name,labels\n7,a.png,cat\n9,b.png,dog\n': [['cat'], ['dog']],
+    'image_id,filename,cat,dog\n7,a.png,1,0\n9,b.png,0,1\n': [['cat'], ['dog']],
+    'patient,path,cat,dog\nx,a.png,1,0\ny,b.png,0,1\n': [['cat'], ['dog']],
+}
+
+
+@pytest.mark.parametrize('text,right', PLACES.items())
+def test_labels_before_and_behind_the_paths_are_read(text, right, tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text(text)
+    paths, Y, classes = read_csv(file)
+    assert paths == ['a.png', 'b.png']
+    assert [[classes[c] for c in np.flatnonzero(y)] for y in Y] == right
+
+
+OF_NOTHING = dict(bbox=[0, 0, 9, 9], area=0), dict(segmentation=[[1, 1, 5, 5, 1, 5]], area=0), dict(bbox=[0.1] * 4)
+
+
+@pytest.mark.parametrize('fields', OF_NOTHING)
+def test_annotations_of_ones_own_with_the_ids_of_coco_are_counted(fields, tmp_path):
+    categories = [dict(id=i, name=f'class {i}') for i in COCO_IDS]
+    content = dict(
+        images=[dict(id=1, file_name='mine.png')],
+        categories=categories,
+        annotations=[dict(image_id=1, category_id=3, **fields)],
+    )
+    file = tmp_path / 'a.json'
+    file.write_text(json.dumps(content))
+    assert read_coco_json(file).targets.sum() == 1
