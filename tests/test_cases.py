@@ -396,8 +396,8 @@ CASES = [
     listed(
         'a list in cp1252',
         'straße.jpg 0\n'.encode('cp1252'),
-        "train.txt is not utf-8 (first in line 1): pass encoding='cp1252' (to the reader, or in `reading` to a run) if a spreadsheet saved it, or save it "
-        "as UTF-8",
+        "train.txt is not utf-8 (first in line 1): pass encoding='cp1252' (to the reader, or in `reading` to a run) "
+        'if a spreadsheet saved it, or save it as UTF-8',
     ),
     Case(
         'Lists',
@@ -498,18 +498,20 @@ CASES = [
     table(
         'cp1252, as spreadsheets save it',
         'path,labels\na.png,Café\n'.encode('cp1252'),
-        "train.csv is not utf-8 (first in line 2): pass encoding='cp1252' (to the reader, or in `reading` to a run) if a spreadsheet saved it, or save it "
-        "as UTF-8",
+        "train.csv is not utf-8 (first in line 2): pass encoding='cp1252' (to the reader, or in `reading` to a run) "
+        'if a spreadsheet saved it, or save it as UTF-8',
     ),
     table(
         'another old encoding',
         'path,labels\na.png,Кошка\n'.encode('cp1251'),
-        "train.csv is not utf-8 (first in line 2): pass encoding= (to the reader, or in `reading` to a run), which may be 'cp1251' or 'gbk', or save it as UTF-8",
+        "train.csv is not utf-8 (first in line 2): pass encoding= (to the reader, or in `reading` to a run), "
+        "which may be 'cp1251' or 'gbk', or save it as UTF-8",
     ),
     table(
         'UTF-16 without its mark',
         'path,labels\na.png,cat\n'.encode('utf-16-le'),
-        "train.csv holds 22 zero bytes: pass encoding='utf-16-le' (to the reader, or in `reading` to a run), or save it as UTF-8",
+        "train.csv holds 22 zero bytes: pass encoding='utf-16-le' (to the reader, or in `reading` to a run), "
+        'or save it as UTF-8',
     ),
     table(
         'letters that an earlier program has lost',
@@ -589,7 +591,8 @@ CASES = [
         'blanks among 0 and 1 (CheXpert)',
         'Path,No Finding,Edema\na.png,1.0,\nb.png,,1.0\n',
         "train.csv: 2 of 2 lines cannot be used (line 2: a blank: '' in column 'Edema'; line 3: a blank: '' in column "
-        "'No Finding'): write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv, or in `reading` to a run",
+        "'No Finding'): write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv, or "
+        'in `reading` to a run',
     ),
     table(
         '-1 among 0 and 1 (CheXpert, CelebA)',
@@ -666,6 +669,32 @@ CASES = [
         'a mark in the place of a name',
         'path,labels\na.png,cat\nb.png,?\n',
         f"train.csv: 1 of 2 lines cannot be used (line 3: '?' has neither a letter nor a digit): {ALONE}",
+    ),
+    table(
+        '0/1 columns as pandas.get_dummies writes them',
+        'path,label_cat,label_dog\na.png,1,0\n',
+        "train.csv: all its columns begin with 'label': take that off their names",
+    ),
+    table(
+        'captions in the place of labels',
+        'file_name,text\na.png,"A cat, on a mat."\nb.png,A dog in the fog.\n',
+        "train.csv: column 'text' may hold captions: call it `labels` if it holds names of classes",
+    ),
+    table(
+        'a list of values for each class',
+        'path,labels\na.png,"[0.9, 0.1]"\n',
+        "train.csv: lists such as ['0.9', '0.1'] look like a value for each class: write one column of 0 and 1 per "
+        'class, or the names',
+    ),
+    table(
+        'a list beside a name',
+        'path,labels\na.png,"[\'cat\', \'dog\']"\nb.png,dog\n',
+        f"train.csv: 1 of 2 lines cannot be used (line 2: \"['cat'\" may be a piece of a list): {ALONE}",
+    ),
+    table(
+        'an error of a spreadsheet',
+        'path,labels\na.png,cat\nb.png,#NAME?\n',
+        f"train.csv: 1 of 2 lines cannot be used (line 3: '#NAME?' is an error of a spreadsheet): {ALONE}",
     ),
     table(
         'a score beside each label',
@@ -926,6 +955,13 @@ CASES = [
         'fewer names than columns',
         lambda d: check_classes(np.eye(2, 3), ['cat', 'dog']),
         '2 class names, but targets with 3 columns',
+    ),
+    data(
+        'folders that name no classes',
+        'folder',
+        {f'{split}/{name}/1.png': '' for split in ('train', 'test') for name in ('cat', 'none', 'owl+dog')},
+        f"train: 2 of 3 folders cannot be used (folder 2: 'none' stands for no value; folder 3: 'owl+dog' may be "
+        f'several names): {ALONE}',
     ),
     data(
         'a validation table of another name',
