@@ -10,7 +10,7 @@ __all__ = ['EXAMPLE', 'ICONS_ALONE', 'REGISTRIES', 'cached_clip', 'config_clip',
            'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
-import math, os, time
+import math, os, time, warnings
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache, partial
@@ -70,7 +70,7 @@ from .data import AUGMENTS, ENSEMBLES, TRANSFORMS, holdout, load_image
 from .decide import Decision, choose_decision, decided
 from .fingerprint import code_digest, network_code
 from .labels import SPELLINGS
-from .lists import some
+from .lists import plural, some
 from .losses import LOSSES, SAMPLINGS, TERMS, active_terms, db_params
 from .metrics import average_precision, summary
 from .model import DualView, build_model, model_state, restore
@@ -471,7 +471,11 @@ def _measured(cfg, name, clip, data, model, device, progress) -> tuple:  # dict,
     "What a result says, apart from its training."
     pixels = Pixels(clip, cfg, device)
     scores = predict_scores(model, data.test.images, pixels, progress=progress).numpy()
-    ap = average_precision(scores, data.test.targets)
+    if unseen := [n for n, k in zip(data.classes, data.test.targets.sum(0)) if not k]:
+        say(f'no test image of {plural(len(unseen), "class")} ({some(unseen)}): the mAP is of the others', once=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore')  # said above
+        ap = average_precision(scores, data.test.targets)
     where = environment(device) | (dict(processes=g.num_processes) if (g := group()) else {})
     said = dict(
         config=asdict(cfg),

@@ -196,18 +196,29 @@ def _why_no_path(p):
         return f'{p!r} leaves the image folder'
 
 
+def _from_root(paths, root, notes):
+    "The paths, those that begin with the image folder `root` without it."
+    fronts = {f'{f.as_posix()}/' for f in (as_path(root).absolute(), as_path(root).resolve())} if root else ()
+    inside = [next((p.removeprefix(f) for f in fronts if p.startswith(f)), p) for p in paths]
+    if (n := sum(p != q for p, q in zip(paths, inside))) and notes is not None:
+        notes.append(f'{plural(n, "absolute path")} read from the image folder')
+    return inside
+
+
 def usable_paths(
     source,  # the file that they come from, for the message
     paths,  # N strings
     numbers=None,  # N line numbers; None = 1, 2, ...
     what='line',  # what is numbered
     notes=None,  # list to which decisions are added
+    root='',  # the image folder, where absolute paths inside it are to be read
 ) -> list:  # N paths with `/` between folders
     "The paths of a list. A `ValueError` if some are empty, absolute, a URL, or lead out of the image folder."
     slashed = [p.replace('\\', '/') for p in paths]
     turned = sum(p != q for p, q in zip(paths, slashed))
     if turned and notes is not None:
         notes.append(f'backslashes in {plural(turned, "path")} read as /')
+    slashed = _from_root(slashed, root, notes)
     bad = [(i, why) for i, p in zip(numbers or range(1, len(paths) + 1), slashed) if (why := _why_no_path(p))]
     _refuse(source, bad, len(paths), what, 'paths start from the image folder, such as `train/1.jpg`')
     return slashed
@@ -658,7 +669,7 @@ def _rows(path, text, delimiter, notes):
     return names, [i for i, _ in body], [r[:n] if len(r) > n else r for _, r in body]
 
 # %% ../nbs/11_lists.ipynb #78e60383
-TRUTH = dict(false=0, true=1)
+TRUTH = dict(false=0, true=1, no=0, yes=1)
 
 
 def _value(
@@ -1104,19 +1115,20 @@ class _How(NamedTuple):
     blanks: int
     uncertain: int
     others: str
+    root: str
     notes: list
 
 
-def _how(classes, labels, sep, blanks, uncertain, others) -> _How:
+def _how(classes, labels, sep, blanks, uncertain, others, root) -> _How:
     "The parameters of a reader, checked."
     _check_meaning(blanks=blanks, uncertain=uncertain)
     lookup(others, (None, *OTHERS), 'policy for other classes')
-    return _How(class_names(classes), labels, sep, blanks, uncertain, others, [])
+    return _How(class_names(classes), labels, sep, blanks, uncertain, others, root, [])
 
 # %% ../nbs/11_lists.ipynb #4a5ddd0f
 def _from_table(path, numbers, first, columns, paths, how: _How):
     "Rows of class ids, classes, the form of the table, whichever of the two it is, and `lengths` of `_join`."
-    classes, labels, sep, blanks, uncertain, others, notes = how
+    classes, labels, sep, blanks, uncertain, others, _, notes = how
     columns = _of_one_split(path, columns, classes, notes)
     column = _label_column(path, first, columns, labels)
     if column is None:
@@ -1138,7 +1150,7 @@ def _from_table(path, numbers, first, columns, paths, how: _How):
 def _labelled(path, numbers, columns, how: _How, kind, encoding) -> Labels:
     "The labels of a table: line numbers, {name: cells}."
     first = _path_column(columns)
-    paths = usable_paths(path, columns[first], numbers, notes=how.notes)
+    paths = usable_paths(path, columns[first], numbers, notes=how.notes, root=how.root)
     columns = _beside_paths(columns, first, how.notes)
     rows, names, form, lengths = _from_table(path, numbers, first, columns, paths, how)
     if not names:
@@ -1157,10 +1169,11 @@ def read_csv(
     uncertain=None,  # what -1 means: 0 | 1; None = refused
     delimiter=None,  # between columns; None = the header's
     others=None,  # classes not in `classes`: error | drop; None = error for names, drop for columns
+    root='',  # the image folder; absolute paths inside it are read
 ) -> Labels:  # paths, targets uint8 [N,C], classes
     "Read a CSV of names or of 0/1 columns. Raises `FileNotFoundError`, or a `ValueError` for what can mean two things."
     path = _existing(path, 'expected a CSV with a path column and labels')
-    how = _how(classes, labels, sep, blanks, uncertain, others)
+    how = _how(classes, labels, sep, blanks, uncertain, others, root)
     text, name = _text(path, encoding)
     text, delimiter = _dialect(path, text, delimiter, how.notes)
     return _labelled(path, *_table(path, text, delimiter, how.notes), how, 'CSV', name)
@@ -1220,11 +1233,12 @@ def read_jsonl(
     encoding=None,
     blanks=None,
     uncertain=None,
-    others=None,  # all as for `read_csv`
+    others=None,
+    root='',  # all as for `read_csv`
 ) -> Labels:  # paths, targets uint8 [N,C], classes
     "Read lines of JSON. Raises `FileNotFoundError`, or a `ValueError` for what can mean two things."
     path = _existing(path, 'expected a JSON object per line')
-    how = _how(classes, labels, sep, blanks, uncertain, others)
+    how = _how(classes, labels, sep, blanks, uncertain, others, root)
     text, name = _text(path, encoding)
     numbers, rows = _json_lines(path, text)
     keys = sorted(rows[0], key=lambda k: (k != 'file_name', _plain(k) not in PATH_NAMES))  # the path first
@@ -1271,9 +1285,10 @@ def _coco(path, encoding):
     try:
         data = parse_json(text)
     except json.JSONDecodeError as e:
-        raise ValueError(
-            f'{path} is no JSON (line {e.lineno}, column {e.colno}: {e.msg}): is the file complete?'
-        ) from None
+        hint = 'is the file complete?'
+        if e.msg == 'Extra data':
+            hint = "an object per line is read as metadata.jsonl, of benchmark='folder'"
+        raise ValueError(f'{path} is no JSON (line {e.lineno}, column {e.colno}: {e.msg}): {hint}') from None
     parts = data if isinstance(data, dict) else {}
     missing = [k for k in ('images', 'categories', 'annotations') if not (isinstance(parts.get(k), list) and parts[k])]
     if missing:
@@ -1284,6 +1299,18 @@ def _coco(path, encoding):
 def _is_id(x):
     "Whether `x` can be an id: a number or a text."
     return isinstance(x, (int, float, str))
+
+
+def _with_names(images, notes):
+    "The images of a file, with the end of their address as a name where they have no other, as in LVIS."
+
+    def lacks(im):
+        return isinstance(im, dict) and 'file_name' not in im and isinstance(im.get('coco_url'), str)
+
+    found = ['/'.join(im['coco_url'].split('/')[-2:]) if lacks(im) else None for im in images]
+    if named := [n for n in found if n]:
+        notes.append(f'{plural(len(named), "file name")} from coco_url, such as {named[0]}')
+    return [im | dict(file_name=n) if n else im for im, n in zip(images, found)]
 
 
 def _by_id(path, entries, what, key, notes):
@@ -1385,13 +1412,14 @@ def read_coco_json(
     classes=None,  # names in the order wanted; None = those of the file
     others='error',  # what happens to a class of the file that is not in `classes`: error | drop
     encoding=None,  # None = UTF-8
+    root='',  # the image folder; absolute paths inside it are read
 ) -> Labels:  # paths, targets uint8 [N,C], classes
     "Read image labels from COCO annotations, images in the file's order, classes by category id with `_` for a space."
     lookup(crowd, ('include', 'exclude'), 'crowd policy')
     lookup(others, OTHERS, 'policy for other classes')
     classes = class_names(classes)
     (data, name), notes = _coco(path, encoding), []
-    images = _by_id(path, data['images'], 'image', 'file_name', notes)
+    images = _by_id(path, _with_names(data['images'], notes), 'image', 'file_name', notes)
     categories = _categories(path, data['categories'], classes, notes)
     counted = _counted(path, data['annotations'], images, categories, crowd, notes)
     row, col = ({k: i for i, k in enumerate(keys)} for keys in (images, categories))
@@ -1399,7 +1427,7 @@ def read_coco_json(
     for a in counted:
         rows[row[a['image_id']]].add(col[a['category_id']])
     rows, names = _choose(path, [sorted(r) for r in rows], list(categories.values()), classes, others, notes)
-    paths = usable_paths(path, [prefix + f for f in images.values()], what='image', notes=notes)
+    paths = usable_paths(path, [prefix + f for f in images.values()], what='image', notes=notes, root=root)
     twice = [p for p, k in Counter(map(normal_path, paths)).items() if k > 1]
     if twice:
         raise ValueError(f'{path}: {plural(len(twice), "file")} under two image ids each ({some(twice, 3)}): keep one')

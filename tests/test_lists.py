@@ -550,3 +550,16 @@ def test_annotations_of_ones_own_with_the_ids_of_coco_are_counted(fields, tmp_pa
     file = tmp_path / 'a.json'
     file.write_text(json.dumps(content))
     assert read_coco_json(file).targets.sum() == 1
+
+
+def test_yes_and_no_and_addresses_in_the_place_of_names(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text('path,cat,dog\na.png,yes,No\nb.png,no,YES\n')
+    assert read_csv(file).targets.tolist() == [[1, 0], [0, 1]]
+    lvis = tmp_path / 'a.json'
+    image = dict(id=3, coco_url='http://images.cocodataset.org/val2017/000000397133.jpg')
+    cat = dict(id=1, name='cat')
+    lvis.write_text(json.dumps(dict(images=[image], categories=[cat], annotations=[dict(image_id=3, category_id=1)])))
+    labels = read_coco_json(lvis)
+    assert labels.paths == ['val2017/000000397133.jpg']
+    assert labels.notes == ('1 file name from coco_url, such as val2017/000000397133.jpg',)

@@ -1,17 +1,18 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
 
 import io, json
+from types import SimpleNamespace
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
-from PIL import Image
+from PIL import Image, features
 
 import hpdval, hpdval.data
 from hpdval import core
 from hpdval.config import make_config
 from hpdval.data import Split
 from hpdval.experiment import config_clip, load_benchmark, run
-from hpdval.sources import Source, once
+from hpdval.sources import Source, from_samples, load_data, once, pictures_in
 
 NAMES = ['apple', 'car', 'dog']
 COLOURS = dict(apple=(200, 40, 40), car=(40, 60, 200), dog=(40, 180, 60))
@@ -758,3 +759,47 @@ def test_captions_beside_tables_of_ones_own_are_read(tmp_path):
     cfg = make_config('zero-shot', 'own', lists=str(tmp_path), image_root=str(tmp_path))
     data = load_benchmark(cfg, 64, progress=False)
     assert data.train.captions == [f'picture number {i}' for i in range(4)]
+
+
+def test_absolute_paths_inside_the_image_folder_are_read(splits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    photos = tmp_path / 'photos'
+    photos.mkdir()
+    (tmp_path / 'link').symlink_to(photos)
+    for k, name in enumerate('abcd'):
+        Image.fromarray(np.full((9, 9, 3), 20 * k, np.uint8)).save(photos / f'{name}.png')
+    front = {'train': f'{photos}/', 'test': ''}
+    for split, names in dict(train='ab', test='cd').items():
+        rows = [f'{front[split]}{name}.png,{label}' for name, label in zip(names, ('cat', 'dog'))]
+        (tmp_path / f'{split}.csv').write_text('\n'.join(['path,labels', *rows, '']))
+    for root in ('photos', str(photos), 'link'):
+        cfg = make_config('zero-shot', 'own', lists=str(tmp_path), image_root=root)
+        assert load_data(cfg, 8, progress=False).train.paths == ['a.png', 'b.png']
+    cfg = make_config('zero-shot', 'own', lists=str(tmp_path), image_root=str(tmp_path / 'cache'))
+    with pytest.raises(ValueError, match="a.png' is an absolute path"):
+        load_data(cfg, 8, progress=False)
+
+
+@pytest.mark.parametrize('end,kind', [('.avif', 'avif'), ('.jp2', 'jpg_2000')])
+def test_what_this_pillow_reads_is_a_picture_in_a_folder_too(end, kind, tmp_path):
+    if not features.check(kind):
+        pytest.skip(f'a Pillow without {kind}')
+    Image.new('RGB', (8, 8), 'red').save(tmp_path / f'a{end}')
+    (tmp_path / f'a{end}').replace(tmp_path / 'b')  # told by its content
+    Image.new('RGB', (8, 8), 'red').save(tmp_path / f'a{end}')
+    found = [f.name for f in pictures_in(tmp_path)]
+    assert found == ([f'a{end}', 'b'] if kind == 'avif' else [f'a{end}'])
+
+
+def test_one_class_may_be_told_by_0_and_1():
+    pairs = [(np.full((9, 9, 3), k, np.uint8), [y]) for k, y in enumerate((1, 0, 1))]
+    data = from_samples(pairs, pairs, classes=['cat'])(SimpleNamespace(transform='clip'), 8, False)
+    assert data.train.targets.tolist() == [[1], [0], [1]]
+
+
+def test_counts_of_classes_are_no_class_numbers():
+    pairs = [(np.full((9, 9, 3), k, np.uint8), y) for k, y in enumerate(([0, 2, 1], [1, 0, 2], [0, 0, 2]))]
+    with pytest.raises(ValueError, match='may be counts of 3 classes'):
+        from_samples(pairs, pairs, classes=['a', 'b', 'c'])
+    assert from_samples(pairs, pairs, classes=['a', 'b', 'c'], form='ids')
