@@ -24,15 +24,16 @@ from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
 from .config import TYPES, Config, loss_of, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, say, to_device, watch, write_json
-from .data import AUGMENTS, IN_MEMORY, allocate, augment, holdout, to_float
+from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, passing, say, to_device, watch
+from .core import write_json
+from .data import AUGMENTS, IN_MEMORY, allocate, augment, holdout, mapped, to_float
 from .fingerprint import code_digest, network_code
 from .labels import SPELLINGS
 from .losses import Seen, active_terms, image_weights, make_loss
 from .metrics import average_precision
 from .model import DualView, as_trained, seeded, tower_params
-from .parallel import average_gradients, everywhere, from_main, gather_rows, is_main, is_main_here, machine, share
-from .parallel import wait
+from .parallel import average_gradients, everywhere, from_all, from_main, gather_rows, is_main, is_main_here
+from .parallel import machine, share, wait
 from .peers import Texts, text_views, training_texts
 
 # %% ../nbs/30_train.ipynb #0b1944c3
@@ -367,7 +368,8 @@ def load_checkpoint(
     path,
     like=None,  # dict, what it must fit: the same keys, tensors of the same shapes in `params` and `ema`
 ):
-    "What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named."
+    """What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named; one that
+    cannot be read at the moment stays, and the error is raised."""
     if not Path(path).is_file():
         return None
     try:
@@ -379,8 +381,10 @@ def load_checkpoint(
             raise ValueError('it is no checkpoint of this training')
         return state
     except Exception as e:
+        if passing(e):
+            raise
         say(f'{path} is damaged ({type(e).__name__}): thrown away, the stage begins anew')
-        Path(path).unlink()
+        Path(path).unlink(missing_ok=True)  # another process may have done it
         return None
 
 # %% ../nbs/30_train.ipynb #6766d62d
@@ -484,6 +488,13 @@ class Training:
         self.schedule.load_state_dict(state['schedule'])
         self.epoch, self.history, self.best.kept = state['epoch'], state['history'], state['best']
 
+    def go_on(self, file):
+        "`resume` from a checkpoint, if there is one. A `RuntimeError` where the processes do not find the same."
+        if state := load_checkpoint(file, self.state()):
+            self.resume(state)
+        if len(set(found := from_all(self.epoch))) > 1:
+            raise RuntimeError(f'{file} was not the same for all processes (epochs {found}): start all of them again')
+
     def step(self, loss_fn) -> dict:
         "`train_step` of this training."
         return train_step(loss_fn, self.opt, self.schedule, self.ema)
@@ -579,8 +590,7 @@ def fit(
     _say_before(desc, n, epochs, cfg, earliest if evaluate else None)
     earliest = min(earliest, epochs)
     t = Training(params, steps, lr, cfg, evaluate, earliest)
-    if state := load_checkpoint(file, t.state()):
-        t.resume(state)
+    t.go_on(file)
     if evaluate and not t.history and not earliest:
         t.history.append(dict(phase=desc, epoch=0, mAP=t.best.judge(0)))
     rate = ' or '.join([f"the learning rate {desc.replace('stage ', 'lr') or 'lr'}={lr:g}", *_large_weights(cfg)])
@@ -867,10 +877,11 @@ def stage1_losses(
 
 # %% ../nbs/30_train.ipynb #faf25e50
 def save_array(file: Path, array: np.ndarray):
-    "Write an array and, beside it, its checksum."
+    "Write an array and, before that, its checksum beside it: who sees the array finds it whole."
+    array = np.ascontiguousarray(array)
     with atomic_write(file) as f:
         np.save(f, array)
-    write_json(file.with_suffix('.json'), dict(crc32=zlib.crc32(np.load(file, mmap_mode='r'))))
+        write_json(file.with_suffix('.json'), dict(crc32=zlib.crc32(array)))
 
 
 def save_rows(
@@ -890,21 +901,24 @@ def save_rows(
             out[at : at + len(part)] = part
             at, crc = at + len(part), zlib.crc32(part, crc)
         out.flush()
-    write_json(file.with_suffix('.json'), dict(crc32=crc))
+        write_json(file.with_suffix('.json'), dict(crc32=crc))  # before the array has its name, as in `save_array`
 
 
 def is_whole(file: Path) -> bool:
-    "Is the array there and what was written? A damaged one is named and thrown away."
+    """Is the array there and what was written? A damaged one is named and thrown away; what cannot be read at the moment
+    stays, and the error is raised."""
     if not file.is_file():
         return False
     try:
         known = parse_json(file.with_suffix('.json').read_text())['crc32']
         whole = zlib.crc32(np.load(file, mmap_mode='r')) == known
-    except Exception:  # a damaged header is read as Python, and may fail in any way
+    except Exception as e:  # a damaged header is read as Python, and may fail in any way
+        if passing(e):
+            raise
         whole = False
     if not whole:
         say(f'{file} is damaged: thrown away, and made again')
-        file.unlink()
+        file.unlink(missing_ok=True)
     return whole
 
 # %% ../nbs/30_train.ipynb #a69c38e8
@@ -946,7 +960,7 @@ class FeatureFeed:
         if not everywhere(lambda: is_whole(file)):
             save_rows(file, len(self.images), self._joined(v), self.what)
             wait()
-        return Kept.opened(np.load(file, mmap_mode='c'))
+        return Kept.opened(mapped(file))
 
     def _set(self, epoch) -> Kept:
         "The embeddings of an epoch, of all images."
