@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_to_get', 'import_extra', 'live', 'say',
-           'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'write_text', 'parse_json',
-           'as_json', 'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed', 'read_sealed',
-           'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device', 'get_device',
-           'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'drawn_text', 'source_commit',
-           'package_digest', 'environment']
+           'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'passing', 'write_text',
+           'parse_json', 'as_json', 'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed',
+           'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device',
+           'get_device', 'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'drawn_text',
+           'source_commit', 'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, re, secrets, shlex, shutil
@@ -242,6 +242,15 @@ def atomic_write(path, mode='wb'):
         raise
     finally:
         tmp.unlink(missing_ok=True)
+
+
+def passing(error) -> bool:
+    """Is it an error of the machine, which may pass (no memory, a disk that does not answer, no permission)? It says
+    nothing of the file that was read; that a file is not there, or that a damaged one sends a reader before its
+    start, is none."""
+    if isinstance(error, OSError):
+        return error.errno not in (None, errno.ENOENT, errno.EINVAL)
+    return isinstance(error, MemoryError) or "can't allocate memory" in str(error)  # the latter is torch's
 
 
 def write_text(path, text: str):

@@ -4,14 +4,14 @@
 
 # %% auto #0
 __all__ = ['DARKEST', 'STEPS', 'SCALES', 'KINDS', 'LARGEST', 'TRANSFORMS', 'BILINEAR', 'SHOWN', 'IN_MEMORY', 'RECORDED',
-           'PIXEL_STATS', 'GREY', 'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'Peak', 'Split', 'Rows', 'some_rows', 'Unusable',
-           'whites', 'rescaled', 'scale_said', 'to_rgb', 'open_image', 'load_image', 'shown_part', 'reserve',
-           'allocate', 'scratch_array', 'decode_splits', 'decode_split', 'to_float', 'augment_clip', 'augment_shift',
-           'augment_icons', 'augment_official', 'augment_flip', 'augment', 'five_crops', 'holdout', 'check_classes',
-           'load_list', 'load_csv', 'load_coco_json']
+           'PIXEL_STATS', 'GREY', 'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'rows_of', 'Peak', 'Split', 'Rows', 'some_rows',
+           'Unusable', 'whites', 'rescaled', 'scale_said', 'to_rgb', 'open_image', 'load_image', 'shown_part',
+           'reserve', 'allocate', 'scratch_array', 'mapped', 'decode_splits', 'decode_split', 'to_float',
+           'augment_clip', 'augment_shift', 'augment_icons', 'augment_official', 'augment_flip', 'augment',
+           'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv', 'load_coco_json']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
-import errno, hashlib, io, json, math, os, random, re, secrets, shutil, stat, zlib
+import errno, hashlib, io, json, math, mmap, os, random, re, secrets, shutil, stat, sys, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -22,12 +22,24 @@ from numpy.lib.format import open_memmap, write_array_header_1_0
 from open_clip import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 from PIL import Image, ImageEnhance, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
-from .core import as_path, atomic_write, cache_dir, lookup, parse_json, refuse_folder, say, to_device
+from .core import as_path, atomic_write, cache_dir, lookup, parse_json, passing, refuse_folder, say, to_device
 from .core import write_json
 from .fingerprint import code_digest
 from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
 
 # %% ../nbs/12_data.ipynb #85655c52
+def rows_of(idx, n: int) -> torch.Tensor:  # int64 [k]
+    "The numbers of rows of `n`, named by numbers, a slice or a mask [n]; a `ValueError` for a mask of another length."
+    if isinstance(idx, slice):
+        return torch.arange(n)[idx]
+    idx = torch.as_tensor(idx if isinstance(idx, torch.Tensor) else np.asarray(idx))
+    if idx.dtype != torch.bool:
+        return idx.long()
+    if idx.shape != (n,):
+        raise ValueError(f'a mask of shape {tuple(idx.shape)} for {n} rows: give it one entry for each')
+    return idx.nonzero()[:, 0]
+
+
 class Peak(NamedTuple):
     "The largest values of those pictures of a data set that have more than 8 bits; 0 = there are none."
 
@@ -56,7 +68,8 @@ class Split(NamedTuple):
         return self.targets.sum(0, dtype=torch.int64)  # int64 [C], images per class
 
     def at(self, idx):
-        "The split of the rows `idx`, whose images are not copied; it has no digest."
+        "The split of the rows `idx` (numbers, a slice or a mask), whose images are not copied; it has no digest."
+        idx = rows_of(idx, len(self.targets))
         paths, captions, files = ([x[i] for i in idx] if x else x for x in (self.paths, self.captions, self.files))
         known = dict(files=files, transform=self.transform, peak=self.peak)
         return Split(some_rows(self.images, idx), self.targets[idx], self.classes, paths, captions, **known)
@@ -131,7 +144,7 @@ for _name in 'eq ne lt le gt ge add radd sub rsub mul rmul truediv rtruediv inve
 
 def some_rows(images, idx):  # -> tensor, or `Rows`
     "The rows `idx` of a tensor or of `Rows`, without a copy."
-    idx = torch.as_tensor(idx if isinstance(idx, torch.Tensor) else np.asarray(idx, int))
+    idx = rows_of(idx, len(images))
     first = int(idx[0]) if len(idx) else 0
     if 0 <= first <= len(images) - len(idx) and torch.equal(idx, torch.arange(first, first + len(idx))):
         return images[first : first + len(idx)]
@@ -463,13 +476,18 @@ def _state(file):
     return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino
 
 
-def _cache_file(files, paths, root, size, transform, peak=Peak()):
-    "The cache file of these images: named by folder, paths, states of the files, size, transform, scale, and code."
+def _digest(how) -> str:
+    return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
+
+
+def _cache_files(files, paths, root, size, transform, peak=Peak()) -> tuple:  # array, journal, [path, *state] of each
+    """The cache file of these images: named by folder, paths, states of the files, size, transform, scale, and code.
+    The journal's name has all but the images a second time: another list may go on from it."""
     code = code_digest(_decode_one, _resizing(transform), apart=(TRANSFORMS, BILINEAR))
-    states = [(p, *_state(f)) for p, f in zip(paths, files)]
-    how = [str(root.resolve()), states, size, transform, whites(peak), code]
-    key = hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
-    return cache_dir() / f'images-{transform}-{size}-{key}.npy'
+    states = [[p, *_state(f)] for p, f in zip(paths, files)]
+    where, how = str(root.resolve()), (size, transform, whites(peak), code)
+    file = cache_dir() / f'images-{transform}-{size}-{_digest([where, states, *how])}.npy'
+    return file, file.with_name(f'.{file.stem}.{_digest([where, *how])}.log'), states
 
 # %% ../nbs/12_data.ipynb #e0187c30
 def _named(errors, paths):
@@ -497,8 +515,9 @@ def reserve(
 ):
     "Take `n` bytes of disk space. An `OSError` that says how much is free where there are too few."
     room = shutil.disk_usage(Path(f.name).parent).free
+    has = getattr(os.fstat(f.fileno()), 'st_blocks', 0) * 512
     try:
-        if room < n:
+        if room < n - has:
             raise OSError(errno.ENOSPC, 'too little is free')
         if hasattr(os, 'posix_fallocate'):
             os.posix_fallocate(f.fileno(), 0, n)
@@ -542,6 +561,17 @@ def scratch_array(shape, dtype=np.uint8, what='decoded images') -> np.ndarray:
             return allocate(f, shape, dtype, what)
     finally:
         file.unlink()  # what is mapped stays
+
+
+def mapped(file) -> np.ndarray:
+    "An .npy file of any size, of which only what is used is read; a change stays in memory, not in the file."
+    if sys.platform != 'linux':
+        return np.load(file, mmap_mode='c')
+    array = np.load(file, mmap_mode='r')
+    how = mmap.MAP_PRIVATE | getattr(mmap, 'MAP_NORESERVE', 0x4000)  # Python names it since 3.12
+    with open(file, 'rb') as f:
+        memory = mmap.mmap(f.fileno(), 0, flags=how, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+    return np.ndarray(array.shape, array.dtype, memory, array.offset, order='F' if array.flags.fnc else 'C')
 
 # %% ../nbs/12_data.ipynb #7adac3b9
 RECORDED = 'digest', 'plain', 'files', 'peak', 'wide', 'dark'  # of a cache file, beside its checksum: see `_record`
@@ -594,68 +624,149 @@ def _record(paths, done, peak: Peak) -> dict:
     return record | dict(crc32=_checksum([d.crc for d in done], record))
 
 # %% ../nbs/12_data.ipynb #2588ac14
-def _is_mine(journal, path) -> bool:
-    "Has this process the journal for itself, and is it still the one of that name?"
+def _opened(log: Path, waits=True):  # -> open file, or None
+    "A journal, for this process alone. None where the disk has no locks, or another process has it and nobody waits."
     try:
         import fcntl
-
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.fstat(journal.fileno()).st_ino == os.stat(path).st_ino
-    except BlockingIOError:
-        return False
-    except (ImportError, OSError):  # no locks here: nobody has one
-        Path(path).unlink(missing_ok=True)
-        return False
-
-
-def _written(journal, out) -> dict:  # position -> _Decoded
-    "The images that a journal knows and that are in `out` as it says."
-    done = {}
-    journal.seek(0)
-    for line in journal:
+    except ImportError:
+        return None
+    while True:
+        journal = open(log, 'a+')
         try:
-            i, crc, sha, plain, own = parse_json(line)
-            if zlib.crc32(out[i]) == crc:
-                done[i] = _Decoded(None, crc, sha, plain, Peak(*own))
-        except (ValueError, TypeError, IndexError):  # the last line of one that was killed
-            continue
-    return done
+            try:
+                fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not waits:
+                    journal.close()
+                    return None
+                say(f'{log.parent / log.stem[1:]} is being decoded by another program: waiting for it', once=True)
+                fcntl.flock(journal, fcntl.LOCK_EX)
+            if os.fstat(journal.fileno()).st_ino == os.stat(log).st_ino:
+                return journal
+        except FileNotFoundError:  # who had it is done with it
+            pass
+        except OSError:
+            log.unlink(missing_ok=True)
+            return None
+        journal.close()
 
 
 @contextmanager
-def _in_progress(file, shape):
-    """The array that becomes `file` when the block ends, what is decoded of it, and its journal. An error takes them
-    away; who is killed or stopped finds them again."""
-    part, log = (file.with_name(f'.{file.name}.{end}') for end in ('part', 'log'))
-    with open(log, 'a+') as journal:
-        if not _is_mine(journal, log):
-            with atomic_write(file) as f:
-                yield allocate(f, shape), {}, io.StringIO()
-            return
+def _journal(log: Path):  # open file, or None where there are no locks
+    "The journal of a decoding while the block runs. It goes with the array that it is about."
+    journal = _opened(log)
+    try:
+        yield journal
+    finally:
+        if journal:
+            if not log.with_suffix('.part').exists():
+                log.unlink(missing_ok=True)
+            journal.close()
+
+# %% ../nbs/12_data.ipynb #697f6501
+def _line(i, state, d: _Decoded) -> str:
+    "What a journal says of the image in row `i`."
+    return json.dumps([i, state, d.crc, d.sha, d.plain, d.peak]) + '\n'
+
+
+def _lines(journal):  # -> row, (path, *state), _Decoded
+    "What a journal says; the last line of one that was killed may be cut off."
+    journal.seek(0)
+    for line in journal:
         try:
-            out = _mapped(part, shape)
-            if out is None:
-                with open(part, 'wb') as f:
-                    out = allocate(f, shape)
-            yield out, _written(journal, out), journal
-            out.flush()
-            os.replace(part, file)
-            log.unlink()
-        except Exception:
-            part.unlink(missing_ok=True)
-            log.unlink(missing_ok=True)
-            raise
+            i, state, crc, sha, plain, own = parse_json(line)
+            yield int(i), tuple(state), _Decoded(None, crc, sha, plain, Peak(*own))
+        except (ValueError, TypeError):
+            continue
 
 
-def _mapped(part, shape):
-    "The array of a file that was begun, or None."
+def _written(journal, out) -> dict:  # row -> _Decoded
+    "The images that a journal knows and that are in `out` as it says."
+    return {i: d for i, _, d in _lines(journal) if i < len(out) and zlib.crc32(out[i]) == d.crc}
+
+
+def _mapped(part, row):
+    "The array of a file that was begun, with rows of the shape `row`, or None."
     try:
         out = open_memmap(part, 'r+')
-    except (OSError, ValueError, SyntaxError):
+    except Exception as e:  # a damaged header is read as Python, and may fail in any way
+        if passing(e):
+            raise
         return None
-    return out if out.shape == shape and out.dtype == np.uint8 else None
+    return out if out.shape[1:] == row and out.dtype == np.uint8 else None
+
+# %% ../nbs/12_data.ipynb #5e315e2b
+def _moved(rows, moves):  # moves: row after, row before, _Decoded
+    "Move rows, and give the moves that came out right."
+    down = [m for m in moves if m[0] <= m[1]]
+    up = [m for m in moves if m[0] > m[1]]
+    for m in sorted(down, key=lambda m: m[0]) + sorted(up, key=lambda m: -m[0]):
+        after, before, d = m
+        if zlib.crc32(rows[before]) == d.crc:
+            if after != before:
+                rows[after] = rows[before]
+            yield m
+
+
+def _take_over(log, states, shape, journal):  # -> array, or None
+    "The array of another list that was begun and not ended, made that of this list; what it holds stands in `journal`."
+    others = [f for f in log.parent.glob(f'.images-*{log.suffixes[-2]}.log') if f != log]
+    at = {tuple(s): i for i, s in enumerate(states)} if others else {}
+    for other in others:
+        if not (theirs := _opened(other, waits=False)):
+            continue
+        with theirs:
+            known = [*_lines(theirs)]
+            moves = [(at[s], j, d) for j, s, d in known if s in at]
+            part, own = (f.with_suffix('.part') for f in (other, log))
+            rows = _mapped(part, shape[1:]) if 2 * len(moves) > len(known) else None
+            if rows is None or any(j >= len(rows) for _, j, _ in moves):
+                continue
+            os.replace(part, own)
+            other.unlink()
+            with open(own, 'r+b') as f:
+                larger = allocate(f, shape) if len(rows) < len(states) else None
+                moved = _moved(rows if larger is None else larger, moves)
+                journal.writelines([_line(i, states[i], d) for i, _, d in moved])
+                return allocate(f, shape) if larger is None else larger
+
+
+@contextmanager
+def _in_progress(file, shape, states, log, journal):
+    """The array that becomes `file` when the block ends, and what is decoded of it. Who is killed, stopped or meets an
+    error finds what was decoded again."""
+    if journal is None:
+        with atomic_write(file) as f:
+            yield allocate(f, shape), {}
+        return
+    part = log.with_suffix('.part')
+    try:
+        out = _mapped(part, shape[1:])
+        if out is None or len(out) != len(states):
+            journal.truncate(0)
+            out = _take_over(log, states, shape, journal)
+        if out is None:
+            with open(part, 'wb') as f:
+                out = allocate(f, shape)
+        yield out, _written(journal, out)
+        out.flush()
+        os.replace(part, file)
+    finally:
+        journal.flush()
+        if not os.fstat(journal.fileno()).st_size:
+            part.unlink(missing_ok=True)
 
 # %% ../nbs/12_data.ipynb #c1034610
+def _unreadable(file):  # -> Unusable, or None
+    "Why a file has no bytes."
+    try:
+        _read(file)
+    except FileNotFoundError:
+        return Unusable('missing')
+    except Unusable as e:
+        return e
+
+
 def _decoded_rows(rows, files, size, transform, peak, out, pool):  # -> position, _Decoded
     "Decode some files, a thousand at a time: a million would be a million waiting tasks."
     for at in range(0, len(rows), 1024):
@@ -663,63 +774,96 @@ def _decoded_rows(rows, files, size, transform, peak, out, pool):  # -> position
         yield from zip(part, pool.map(lambda i: _decode_one(files[i], size, transform, peak, out[i]), part))
 
 
-def _decode_all(files, paths, root, size, transform, peak, file, progress):
-    "Decode into `file`, and write what is known of it beside it."
-    with _in_progress(file, (len(files), 3, size, size)) as (out, done, journal):
-        if done:
-            say(f'{len(done)} of {plural(len(files), "image")} under {root} were decoded before: the rest follows')
-        rest = [i for i in range(len(files)) if i not in done]
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            where = out, pool
-            rows = _decoded_rows(rest, files, size, transform, peak, *where)
-            for i, d in tqdm(rows, 'decode images', len(rest), disable=not progress, leave=False):
-                done[i] = d
-                if not d.error:
-                    journal.write(json.dumps([i, d.crc, d.sha, d.plain, d.peak]) + '\n')
-            done = [done[i] for i in range(len(files))]
-            every = peak.join(*(d.peak for d in done))
-            again = [i for i, d in enumerate(done) if rescaled(d.peak, peak, every)]
-            for i, d in _decoded_rows(again, files, size, transform, every, *where):
-                done[i] = d
-        errors = {i: d.error for i, d in enumerate(done) if d.error}
+def _decode_into(out, done, note, files, size, transform, peak, progress) -> list:  # of _Decoded
+    "Decode what is not in `done` into `out`, and `note` each image; then again what others give another scale."
+    rest = [i for i in range(len(files)) if i not in done]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = _decoded_rows(rest, files, size, transform, peak, out, pool)
+        for i, d in tqdm(rows, 'decode images', len(rest), disable=not progress, leave=False):
+            done[i] = d
+            if not d.error:
+                note(i, d)
+        done = [done[i] for i in range(len(files))]
+        every = peak.join(*(d.peak for d in done))
+        again = [i for i, d in enumerate(done) if rescaled(d.peak, peak, every)]
+        for i, d in _decoded_rows(again, files, size, transform, every, out, pool):
+            done[i] = d
+    return done
+
+
+def _decode_all(files, paths, root, size, transform, peak, named, progress):
+    "Decode into the file of `named` and, before it has its name, write what is known of it beside it."
+    file, log, states = named
+    shape = len(files), 3, size, size
+
+    def refuse(errors):
         if errors:
             raise _report(root, paths, errors)
-    record = _record(paths, done, peak)
-    write_json(file.with_suffix('.json'), record)
+
+    def note(i, d):
+        if journal:
+            journal.write(_line(i, states[i], d))
+
+    with _journal(log) as journal:
+        if record := _recorded(file, shape):  # by another process, while this one waited
+            return record
+        unseen = {i: _unreadable(files[i]) for i, s in enumerate(states) if len(s) == 1}
+        refuse({i: e for i, e in unseen.items() if e})
+        with _in_progress(file, shape, states, log, journal) as (out, done):
+            if done:
+                say(f'{len(done)} of {plural(len(files), "image")} under {root} were decoded before: the rest follows')
+            done = _decode_into(out, done, note, files, size, transform, peak, progress)
+            refuse({i: d.error for i, d in enumerate(done) if d.error})
+            record = _record(paths, done, peak)
+            write_json(file.with_suffix('.json'), record)
     return record
 
 # %% ../nbs/12_data.ipynb #d6454919
+def _crcs(images) -> list:
+    return [zlib.crc32(im) for im in images]
+
+
 def _damage(file, shape, record):
     "What is wrong with a cache file, or None."
     try:
         images = np.load(file, mmap_mode='r')
     except Exception as e:  # a damaged header is read as Python, and may fail in any way
+        if passing(e):
+            raise
         return f'{type(e).__name__}: its header cannot be read'
     whole = images.offset + images.nbytes
     if images.shape != shape or images.dtype != np.uint8 or file.stat().st_size != whole:
         return f'{file.stat().st_size} bytes for uint8 {shape}'
+    parts = (images[at : at + 1024] for at in range(0, len(images), 1024))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        if _checksum(pool.map(zlib.crc32, images), record) != record['crc32']:
-            return f'its checksum, or {file.stem}.json, is wrong'
+        crcs = [crc for some in pool.map(_crcs, parts) for crc in some]
+    if _checksum(crcs, record) != record['crc32']:
+        return f'its checksum, or {file.stem}.json, is wrong'
 
 # %% ../nbs/12_data.ipynb #485928c9
-def _recorded(file, shape):
-    "What is known of a cache file; None if there is none, or if it was damaged and is thrown away."
+def _looked_at(file, shape) -> tuple:  # dict or None, text or None
+    "What is known of a cache file that is whole, or what is wrong with it; neither if there is none."
     beside = file.with_suffix('.json')
     refuse_folder(file)
     if not (file.exists() and beside.exists()):
-        return None
+        return None, None
     try:
         record = parse_json(beside.read_text())
         known = {'crc32', *RECORDED} <= record.keys()
         damage = _damage(file, shape, record) if known else f'{beside.name} is incomplete, or of an older version'
     except (ValueError, AttributeError):
         damage = f'{beside.name} is no JSON'
-    if not damage:
-        return record
-    say(f'{file} is damaged ({damage}): it is thrown away, and the images are decoded again')
-    file.unlink(missing_ok=True)
-    beside.unlink(missing_ok=True)
+    return (None, damage) if damage else (record, None)
+
+
+def _recorded(file, shape):
+    "What is known of a cache file; None if there is none, or if it was damaged and is thrown away."
+    record, damage = _looked_at(file, shape)
+    if damage:
+        say(f'{file} is damaged ({damage}): it is thrown away, and the images are decoded again')
+        file.unlink(missing_ok=True)
+        file.with_suffix('.json').unlink(missing_ok=True)
+    return record
 
 
 def _say_decoded(root, record, peak: Peak, n):
@@ -746,11 +890,11 @@ def _decode(paths, targets, classes, image_root, size, transform, progress, peak
         )
     paths = usable_paths('the list', paths, what='path')
     files = [root / p for p in paths]
-    file = _cache_file(files, paths, root, size, transform, peak)
-    record = _recorded(file, (len(files), 3, size, size))
+    named = _cache_files(files, paths, root, size, transform, peak)
+    record = _looked_at(named[0], (len(files), 3, size, size))[0]
     if record is None:
-        record = _decode_all(files, paths, root, size, transform, peak, file, progress)
-    images = torch.from_numpy(np.load(file, mmap_mode='c'))  # 'c': a change stays in memory, not in the file
+        record = _decode_all(files, paths, root, size, transform, peak, named, progress)
+    images = torch.from_numpy(mapped(named[0]))
     targets = torch.as_tensor(np.asarray(targets), dtype=torch.uint8)
     known = dict(digest=record['digest'], files=record['files'], transform=transform)
     return Split(images, targets, tuple(classes), list(paths), **known, peak=peak.join(record['peak'])), record

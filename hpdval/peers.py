@@ -367,8 +367,12 @@ def ranking(
     margin=1.0,
 ):
     "What absent classes lack of being `margin` below present ones, summed over pairs, averaged over the batch."
-    short = (margin - x[:, :, None] + x[:, None]).clamp_min(0)  # [B, present, absent]
-    return (short * y[:, :, None] * (1 - y[:, None])).sum((1, 2)).mean()
+
+    def lacks(x, y):  # -> [B]
+        short = (margin - x[:, :, None] + x[:, None]).clamp_min(0)  # [B, present, absent]
+        return (short * y[:, :, None] * (1 - y[:, None])).sum((1, 2))
+
+    return in_chunks(lacks, 20 * x.shape[1] ** 2, x, y).mean()  # five numbers of four bytes for a pair
 
 
 LOSSES['ranking'] = dict.fromkeys(('paper', 'official'), lambda counts, n, p: Loss(ranking))

@@ -1,7 +1,8 @@
 "Properties of decoding, holding out and augmenting that hold for any input; the examples are in nbs/12_data.ipynb."
 
-import os, subprocess, sys, warnings
+import errno, os, shutil, subprocess, sys, time, tracemalloc, warnings
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from unittest import mock
 
 import numpy as np, pytest, torch
@@ -11,7 +12,7 @@ from PIL import Image
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import AUGMENTS, LARGEST, TRANSFORMS, augment, augment_clip, decode_split, holdout, load_image
-    from hpdval.data import _short_side, shown_part
+    from hpdval.data import _short_side, mapped, shown_part
 
 few = settings(max_examples=60, deadline=None)
 
@@ -235,7 +236,7 @@ def test_decoding_that_was_stopped_goes_on(tmp_path, cache, stop_after, capsys):
     with pytest.raises(Stopped):
         stop_after(25)
         decoded(tmp_path / 'a', names)
-    part, log = (next(cache.glob(f'.images-*.npy.{end}')) for end in ('part', 'log'))
+    part, log = (next(cache.glob(f'.images-*.{end}')) for end in ('part', 'log'))
     held = np.lib.format.open_memmap(part, 'r+')
     held[3] = 0  # what a failing power supply leaves
     held.flush()
@@ -249,28 +250,181 @@ def test_decoding_that_was_stopped_goes_on(tmp_path, cache, stop_after, capsys):
     assert sorted(f.suffix for f in cache.iterdir()) == ['.json', '.npy']
 
 
-def test_who_finds_another_at_it_decodes_in_a_file_of_its_own(tmp_path, cache, stop_after):
+def test_who_finds_another_at_it_waits_and_takes_what_is_there(tmp_path, cache, stop_after, capsys):
     fcntl = pytest.importorskip('fcntl')
     names = pictures(tmp_path / 'a', 12)
     with pytest.raises(Stopped):
         stop_after(5)
         decoded(tmp_path / 'a', names)
-    log = next(cache.glob('.images-*.npy.log'))
-    seen = stop_after(99)
-    seen.clear()
-    with open(log) as other:
+    log = next(cache.glob('.images-*.log'))
+    with open(log) as other, ThreadPoolExecutor(1) as pool:
         fcntl.flock(other, fcntl.LOCK_EX)
-        split = decoded(tmp_path / 'a', names)
-    assert sorted(seen) == sorted(names) and log.exists()  # which is the other's
-    assert (split.images.numpy() == np.stack([load_image(tmp_path / 'a' / n, 8) for n in names])).all()
+        stop_after(99).clear()
+        waiting = pool.submit(decoded, tmp_path / 'a', names)
+        while 'waiting for it' not in capsys.readouterr().err:
+            time.sleep(0.01)
+        assert not waiting.done() and not sys.decoded_files
+        log.rename(cache / 'aside')  # as one that ends has no journal
+        made = decoded(tmp_path / 'a', names)
+        assert sorted(sys.decoded_files) == sorted(names)
+        fcntl.flock(other, fcntl.LOCK_UN)
+        split = waiting.result(60)
+    assert sorted(sys.decoded_files) == sorted(names)  # no image a second time
+    assert torch.equal(split.images, made.images) and split.digest == made.digest
 
 
-def test_an_image_that_cannot_be_used_leaves_nothing_to_go_on_from(tmp_path, cache):
+def test_without_locks_each_decodes_in_a_file_of_its_own(tmp_path, cache, monkeypatch):
+    fcntl = pytest.importorskip('fcntl')
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, 'No locks available')
+
+    monkeypatch.setattr(fcntl, 'flock', none)
     names = pictures(tmp_path / 'a', 12)
-    (tmp_path / 'a/7.bmp').write_bytes(b'GIF87a')
-    with pytest.raises(ValueError, match='1 of 12 images'):
+    split = decoded(tmp_path / 'a', names)
+    assert (split.images.numpy() == np.stack([load_image(tmp_path / 'a' / n, 8) for n in names])).all()
+    assert sorted(f.suffix for f in cache.iterdir()) == ['.json', '.npy']
+
+
+def test_missing_images_are_said_before_one_is_decoded(tmp_path, cache, stop_after):
+    names = pictures(tmp_path / 'a', 12)
+    for name in ('7.bmp', '9.bmp'):
+        (tmp_path / 'a' / name).unlink()
+    (tmp_path / 'a/3.bmp').write_bytes(b'GIF87a')
+    with pytest.raises(ValueError, match=r'2 of 12 images under .* 2 missing \(7.bmp, 9.bmp\)'):
+        stop_after(99)
         decoded(tmp_path / 'a', names)
-    assert [*cache.iterdir()] == []
+    assert not sys.decoded_files and not [*cache.iterdir()]
+
+
+@pytest.mark.parametrize(
+    'mended, left',
+    [
+        (lambda names, bad: [n for n in names if n != bad], []),  # taken out
+        (lambda names, bad: names, ['17.bmp']),  # replaced
+        (lambda names, bad: [n for n in names if n not in ('3.bmp', bad)][::-1], ['order']),  # and all moved
+        (lambda names, bad: ['new.bmp', *names], ['17.bmp', 'new.bmp']),  # one more, in front
+    ],
+    ids=['out', 'replaced', 'reversed', 'more'],
+)
+def test_a_list_that_is_mended_goes_on(tmp_path, cache, stop_after, capsys, mended, left):
+    names = pictures(tmp_path / 'a', 40)
+    good = (tmp_path / 'a/17.bmp').read_bytes()
+    (tmp_path / 'a/17.bmp').write_bytes(b'GIF87a')
+    stop_after(99)
+    with pytest.raises(ValueError, match='1 of 40 images'):
+        decoded(tmp_path / 'a', names)
+    assert sorted(f.suffix for f in cache.iterdir()) == ['.log', '.part']
+    (tmp_path / 'a/17.bmp').write_bytes(good)
+    (tmp_path / 'a/new.bmp').write_bytes(good[:-3] + b'abc')
+    names = mended(names, '17.bmp')
+    sys.decoded_files.clear()
+    split = decoded(tmp_path / 'a', names)
+    if left == ['order']:  # rows that change places in one file: the half whose place was taken first
+        assert 0 < len(sys.decoded_files) <= 20
+    else:
+        assert sorted(sys.decoded_files) == left
+    assert 'were decoded before' in capsys.readouterr().err
+    assert (split.images.numpy() == np.stack([load_image(tmp_path / 'a' / n, 8) for n in names])).all()
+    assert sorted(f.suffix for f in cache.iterdir()) == ['.json', '.npy']
+    shutil.rmtree(cache)
+    assert decoded(tmp_path / 'a', names).digest == split.digest
+
+
+def test_another_list_of_the_folder_leaves_what_was_begun(tmp_path, cache, stop_after):
+    names = pictures(tmp_path / 'a', 40)
+    with pytest.raises(Stopped):
+        stop_after(25)
+        decoded(tmp_path / 'a', names)
+    stop_after(99).clear()
+    decoded(tmp_path / 'a', names[20:])
+    assert len(sys.decoded_files) == 20
+    sys.decoded_files.clear()
+    decoded(tmp_path / 'a', names)
+    assert len(sys.decoded_files) == 15
+
+
+def test_too_little_memory_costs_what_it_met_alone(tmp_path, cache, stop_after, monkeypatch):
+    import hpdval.data as module
+
+    names = pictures(tmp_path / 'a', 40)
+    stop_after(99)
+    counted = module._decode_one
+
+    def short(file, *args):
+        if file.name == '39.bmp':
+            raise MemoryError
+        return counted(file, *args)
+
+    monkeypatch.setattr(module, '_decode_one', short)
+    monkeypatch.setattr(module, 'code_digest', lambda *_, **__: 'same')  # of either
+    with pytest.raises(MemoryError):
+        decoded(tmp_path / 'a', names)
+    monkeypatch.setattr(module, '_decode_one', counted)
+    sys.decoded_files.clear()
+    decoded(tmp_path / 'a', names)
+    assert sys.decoded_files == ['39.bmp']
+
+
+def test_killed_before_the_array_has_its_name(tmp_path, cache, stop_after, monkeypatch):
+    names = pictures(tmp_path / 'a', 12)
+    stop_after(99)
+
+    def killed(*_):
+        raise Stopped
+
+    with monkeypatch.context() as m, pytest.raises(Stopped):
+        m.setattr(os, 'replace', killed)
+        decoded(tmp_path / 'a', names)
+    sys.decoded_files.clear()
+    assert len(decoded(tmp_path / 'a', names).paths) == 12 and not sys.decoded_files
+    assert sorted(f.suffix for f in cache.iterdir()) == ['.json', '.npy']
+
+
+@pytest.mark.parametrize('error', [OSError(errno.EIO, 'Input/output error'), MemoryError()])
+def test_a_passing_error_throws_no_pixels_away(tmp_path, cache, monkeypatch, error):
+    names = pictures(tmp_path / 'a', 12)
+    decoded(tmp_path / 'a', names)
+    before = sorted(cache.iterdir())
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as m, pytest.raises(type(error)):
+        m.setattr(np, 'load', fails)
+        decoded(tmp_path / 'a', names)
+    assert sorted(cache.iterdir()) == before
+
+
+def test_checking_pixels_takes_next_to_no_memory(tmp_path):
+    from hpdval.data import RECORDED, _damage
+
+    images = np.zeros((20_000, 3, 4, 4), np.uint8)
+    np.save(tmp_path / 'a.npy', images)
+    tracemalloc.start()
+    said = _damage(tmp_path / 'a.npy', images.shape, dict.fromkeys(RECORDED, '') | dict(crc32=1))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 'its checksum' in said and peak / len(images) < 200  # bytes; a task for each took 1,638
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='by the memory that /proc/meminfo says')
+def test_an_array_larger_than_memory_is_opened(tmp_path):
+    said = dict(line.split(':') for line in Path('/proc/meminfo').read_text().splitlines())
+    there = sum(int(said[k].split()[0]) * 1024 for k in ('MemTotal', 'SwapTotal'))
+    n = 2 * there // (3 * 224 * 224)
+    with open(tmp_path / 'a.npy', 'wb') as f:
+        np.lib.format.write_array_header_1_0(f, dict(descr='|u1', fortran_order=False, shape=(n, 3, 224, 224)))
+        try:
+            f.truncate(f.tell() + n * 3 * 224 * 224)
+        except OSError:
+            pytest.skip('no files of this size here')
+    if os.stat(tmp_path / 'a.npy').st_blocks > 1000:
+        pytest.skip('no sparse files here')
+    images = torch.from_numpy(mapped(tmp_path / 'a.npy'))
+    assert images.shape == (n, 3, 224, 224) and not images[-1].any()
+    images[0] = 7  # stays in memory
+    assert images[0].all() and not mapped(tmp_path / 'a.npy')[0].any()
 
 
 SMALL_FILES_ALONE = '''

@@ -1,13 +1,17 @@
 "Two processes, started by `accelerate launch`, give what one gives, losses and scores, whatever the last batch is."
 
-import os, subprocess, sys
+import multiprocessing, os, socket, subprocess, sys, time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
-import numpy as np, pytest
+import numpy as np, pytest, torch
 from PIL import Image
 
+from hpdval import train
+from hpdval.config import make_config
 from hpdval.experiment import Result
+from hpdval.parallel import group, machine, main_first, wait
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = dict(cat=(200, 40, 40), dog=(40, 180, 60), car=(40, 60, 200))  # names that MiniCLIP tells apart
@@ -116,3 +120,66 @@ def test_two_processes_give_what_one_gives(folders, name):
             assert b[k] == pytest.approx(a[k], rel=TOLERANCE), k
     assert abs(one.history[-1]['loss'] - one.history[-2]['loss']) > 10 * TOLERANCE  # it did learn
     assert np.abs(one.scores - two.scores).max() < TOLERANCE
+
+
+def _as_rank(rank, port, of_machine, job, folder):
+    "What a launcher does before it starts a process."
+    os.environ |= dict(
+        WORLD_SIZE=str(len(of_machine)), RANK=str(rank), LOCAL_RANK=str(of_machine[:rank].count(of_machine[rank]))
+    )
+    os.environ |= dict(MASTER_ADDR='127.0.0.1', MASTER_PORT=port, ACCELERATE_USE_CPU='true')
+    torch.set_num_threads(1)
+    job(rank, Path(folder))
+
+
+def processes(job, folder, *of_machine):  # the machine of each process
+    "Call `job(rank, folder)` in processes of this machine, which is all the machines that there are."
+    with socket.create_server(('127.0.0.1', 0)) as s:
+        port = str(s.getsockname()[1])
+    context = multiprocessing.get_context('fork')
+    all_ = [context.Process(target=_as_rank, args=(r, port, of_machine, job, folder)) for r in range(len(of_machine))]
+    for p in all_:
+        p.start()
+    for p in all_:
+        p.join(120)
+        p.kill()
+    assert [p.exitcode for p in all_] == [0] * len(all_)
+
+
+def _decodes(rank, folder):
+    group()
+    torch.distributed.distributed_c10d._set_pg_timeout(timedelta(seconds=1))  # 30 minutes, for a test
+    with main_first(), open(folder / 'log', 'a') as log:
+        print('in', rank, file=log, flush=True)
+        made = folder / f'cache of {machine()}'
+        if not made.exists():
+            time.sleep(3 if rank == 0 else 0.5)
+            made.touch()
+            print('made', rank, file=log, flush=True)
+        print('out', rank, file=log, flush=True)
+    wait()
+
+
+def test_others_wait_as_long_as_one_process_of_each_machine_decodes(tmp_path):
+    processes(_decodes, tmp_path, 0, 0, 1, 1)
+    log = (tmp_path / 'log').read_text().splitlines()
+    assert log[:6] == ['in 0', 'made 0', 'out 0', 'in 2', 'made 2', 'out 2']
+    assert sorted(log[6:]) == ['in 1', 'in 3', 'out 1', 'out 3']
+
+
+def _goes_on(rank, folder):
+    params = [torch.nn.Parameter(torch.zeros(2))]
+    t = train.Training(params, 1, 0.1, make_config(), None)
+    if rank == 0:
+        train.save_checkpoint(folder / 'a.pt', t.state() | dict(epoch=3))
+    wait()
+    t.go_on(folder / 'a.pt')
+    assert t.epoch == 3
+    if rank == 1:  # whose disk has an older one
+        train.load_checkpoint = lambda *_: t.state() | dict(epoch=2)
+    with pytest.raises(RuntimeError, match=r'a.pt was not the same for all processes \(epochs \[3, 2\]\): start all'):
+        t.go_on(folder / 'a.pt')
+
+
+def test_processes_that_would_go_on_from_other_epochs_are_refused(tmp_path):
+    processes(_goes_on, tmp_path, 0, 0)

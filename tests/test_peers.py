@@ -5,11 +5,14 @@ import numpy as np, pytest, torch
 import torch.nn.functional as F
 from test_clip import alone, entering, naive_pool, small_resnet
 
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from hpdval import core
 from hpdval.clip import as_clip, load_clip
 from hpdval.config import make_config, run_key
 from hpdval.experiment import load_benchmark, run
 from hpdval.model import build_model, compares_names, for_classes
-from hpdval.peers import SENTENCES, pair_score, training_texts
+from hpdval.peers import SENTENCES, pair_score, ranking, training_texts
 from hpdval.train import Pixels, predict_scores, stage2_losses, text_batch, text_losses, texts_of
 
 TINY = dict(benchmark='icon-voc-lt', device='cpu', epochs2=2, empty_classes='keep', select='last')
@@ -185,3 +188,33 @@ def test_a_class_that_no_text_names_is_said(capsys):
     assert 'no text names 1 class (cat)' in capsys.readouterr().err
     training_texts(load_clip(), ['a dog'], ['cat', 'dog'], 'texts')
     assert 'no text names' not in capsys.readouterr().err
+
+
+class Largest(TorchDispatchMode):
+    "The bytes of the largest tensor that is made in the block."
+
+    most = 0
+
+    def __torch_dispatch__(self, fn, types, args=(), kwargs=None):
+        out = fn(*args, **(kwargs or {}))
+        self.most = max([self.most, *(t.nbytes for t in (out,) if isinstance(t, torch.Tensor))])
+        return out
+
+
+def test_ranking_of_many_classes_is_computed_in_parts(monkeypatch):
+    def naive(x, y):
+        pairs = (1 - x[:, :, None] + x[:, None]).clamp_min(0)
+        return (pairs * y[:, :, None] * (1 - y[:, None])).sum((1, 2)).mean()
+
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(24, 203, generator=g, dtype=torch.double), (torch.rand(24, 203, generator=g) < 0.03).double()
+    right = x.clone().requires_grad_()
+    naive(right, y).backward()
+    monkeypatch.setattr(core, 'HELD', 5 * 20 * 203**2)  # five images at a time
+    found = x.clone().requires_grad_()
+    with Largest() as seen:
+        loss = ranking(found, y)
+        loss.backward()
+    assert loss.item() == pytest.approx(naive(x, y).item(), rel=1e-6)
+    assert torch.allclose(found.grad, right.grad, rtol=1e-6, atol=1e-12) and found.grad.abs().sum() > 0
+    assert 0 < seen.most <= 8 * 5 * 203**2  # bytes, of 24 images it was 8 * 24 * 203**2

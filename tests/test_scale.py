@@ -14,7 +14,8 @@ from hpdval.experiment import load_benchmark, run
 from hpdval.lists import read_list
 from hpdval.losses import bce
 from hpdval.metrics import average_precision, bootstrap_ci, threshold_metrics
-from hpdval.train import Ahead, FeatureFeed, Feed, Kept, Pixels, batches, fit_logits, seeded
+from hpdval.train import Ahead, FeatureFeed, Feed, Kept, Pixels, batches, fit_logits, is_whole, save_array, save_rows
+from hpdval.train import seeded
 
 CPU = torch.device('cpu')
 
@@ -234,3 +235,56 @@ def test_a_part_of_a_split_copies_no_pixels(tmp_path):
     assert rss_anon() - before < 20
     assert bright == [20, 16, 20, 16]
     assert torch.equal(parts[2].images[:3], images[[998, 996, 994]])
+
+
+def test_more_images_than_torch_draws_from_are_drawn_in_proportion():
+    n = 2**24 + 1
+    weights = torch.ones(n, dtype=torch.float64)
+    weights[: n // 2] = 3  # the first half three times as often
+    weights[-1] = n / 10
+    order = torch.cat(batches(n, 10**6, seeded(0), weights))
+    shares = torch.tensor([(order < n // 2).sum(), (order == n - 1).sum()]) / n
+    total = 3 * (n // 2) + (n // 2) + n / 10
+    assert len(order) == n and shares.tolist() == pytest.approx([3 * (n // 2) / total, n / 10 / total], abs=2e-3)
+
+
+def test_a_mask_names_rows():
+    images = torch.arange(3, dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 3, 2, 2).contiguous()
+    split = Split(images, torch.eye(3, dtype=torch.uint8), ('a', 'b', 'c'), ['x', 'y', 'z'])
+    for mask in (np.array([True, False, True]), torch.tensor([True, False, True]), slice(0, None, 2), [0, 2]):
+        part = split.at(mask)
+        assert part.paths == ['x', 'z'] and part.targets.tolist() == [[1, 0, 0], [0, 0, 1]]
+        assert part.images[:, 0, 0, 0].tolist() == [0, 2] and len(part.at([]).paths) == 0
+    with pytest.raises(ValueError, match=r'^a mask of shape \(2,\) for 3 rows: give it one entry for each$'):
+        split.at(np.array([True, False]))
+
+
+@pytest.mark.parametrize('rows', [False, True], ids=['whole', 'rows'])
+def test_who_looks_while_features_are_written_throws_nothing_away(tmp_path, monkeypatch, rows):
+    file, array, seen = tmp_path / 'features-a-0.npy', np.ones((4, 2), np.float16), []
+    write = train.write_json
+
+    def looked_at(path, data):
+        seen.append(is_whole(file))
+        write(path, data)
+        seen.append(is_whole(file))
+
+    monkeypatch.setattr(train, 'write_json', looked_at)
+    save_rows(file, 4, iter([array]), 'x') if rows else save_array(file, array)
+    assert seen == [False, False] and is_whole(file) and np.array_equal(np.load(file), array)
+
+
+@pytest.mark.parametrize('error', [OSError(12, 'Cannot allocate memory'), MemoryError(), PermissionError(13, 'no')])
+def test_features_that_cannot_be_read_now_stay(tmp_path, monkeypatch, error):
+    file = tmp_path / 'features-a-0.npy'
+    save_array(file, np.ones(3))
+
+    def fails(*_, **__):
+        raise error
+
+    with monkeypatch.context() as m, pytest.raises(type(error)):
+        m.setattr(np, 'load', fails)
+        is_whole(file)
+    assert is_whole(file)
+    file.with_suffix('.json').unlink()  # of an older version, or half removed
+    assert not is_whole(file) and not file.exists()
