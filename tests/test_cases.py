@@ -171,7 +171,7 @@ def no_room(d):
     both_pictures(d)
     with mock.patch('shutil.disk_usage', lambda _: mock.Mock(free=100)):
         with mock.patch.dict(os.environ, HPDVAL_CACHE=str(d)):
-            decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], d, 8, progress=False)
+            decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], d, 64, progress=False)
 
 
 def write(folder):
@@ -999,8 +999,8 @@ CASES = [
     data(
         'pictures in a format that is not read',
         'folder',
-        FOLDERS | {'train/cat/3.heic': '-', 'train/cat/4.AVIF': '-'},
-        'train has 2 pictures in a format that is not read (cat/3.heic, cat/4.AVIF): convert them to JPEG or PNG, or '
+        FOLDERS | {'train/cat/3.heic': '-', 'train/cat/4.CR2': '-'},
+        'train has 2 pictures in a format that is not read (cat/3.heic, cat/4.CR2): convert them to JPEG or PNG, or '
         'move them away',
     ),
     data(

@@ -12,7 +12,7 @@ from PIL import Image
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import AUGMENTS, LARGEST, TRANSFORMS, augment, augment_clip, decode_split, holdout, load_image
-    from hpdval.data import _short_side, mapped, shown_part
+    from hpdval.data import _short_side, mapped, open_image, shown_part
 
 few = settings(max_examples=60, deadline=None)
 
@@ -443,3 +443,25 @@ def test_too_little_room_is_said_and_nothing_is_left(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 1 and 'OSError: decoded images need 0.0 MB' in done.stderr.splitlines()[-1]
     assert not list((tmp_path / 'cache').iterdir())
+
+
+@pytest.mark.parametrize('there,listed', [('00.png', '00'), ('00.png', '00.PNG'), ('00.jpg', '00.png')])
+def test_a_file_that_is_called_alike_is_named(there, listed, tmp_path):
+    Image.new('RGB', (8, 8)).save(tmp_path / there)
+    with pytest.raises(ValueError, match=f'{there} is there: write its name as it is'):
+        decode_split([listed], [[1]], ['cat'], tmp_path, 8, progress=False)
+
+
+@pytest.mark.parametrize('white', [0, 1])
+def test_a_tiff_of_16_bits_whose_white_is_zero_is_no_negative(white, tmp_path):
+    values = np.full((8, 8), 9000, np.uint16)
+    values[:4] = 60000
+    file = tmp_path / f'{white}.tif'
+    Image.fromarray(values).save(file)
+    tag = b'\x06\x01\x03\0\x01\0\0\0'  # 262, one short number
+    assert file.read_bytes().count(tag + b'\x01') == 1
+    file.write_bytes(file.read_bytes().replace(tag + b'\x01', tag + bytes([white])))
+    with Image.open(file) as im:
+        assert im.tag_v2[262] == white
+    upper, lower = (int(rows.mean()) for rows in np.split(np.asarray(open_image(file)), 2))
+    assert (upper > lower) == bool(white)
