@@ -407,7 +407,7 @@ def train_step(
     schedule,
     ema: EMA,
 ) -> dict:  # the losses, detached
-    "One step of the parameters and of their average. Nothing in it waits for the device."
+    "One step of the parameters and of their average. Nothing in it waits for the device, unless `loss_fn` does."
     opt.zero_grad()  # before the forward pass, which then has the gradients' memory
     losses = loss_fn()
     sum(losses.values()).backward()
