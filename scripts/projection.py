@@ -80,9 +80,9 @@ def read_rates() -> str:
     first, second = BATCH / STEP1, BATCH / STEP2
     return (
         f'A GPU reads {first * PIXELS / 1e6:.0f} MB/s of pixels in stage 1 and {second * FEATURES / 1e6:.0f} MB/s of '
-        f'embeddings in stage 2; decoding at each step of stage 1 instead takes {first * DECODE_SMALL:.1f} cores. Of several '
-        f'processes each reads and augments the whole batch in stage 1: {8 * first * PIXELS / 1e9:.1f} GB/s of 8 GPUs and '
-        f'{64 * first * PIXELS / 1e9:.1f} GB/s of 64, each of them.'
+        f'embeddings in stage 2; decoding at each step of stage 1 instead takes {first * DECODE_SMALL:.1f} cores. Of '
+        'several processes each reads and augments the whole batch in stage 1: '
+        f'{8 * first * PIXELS / 1e9:.1f} GB/s of 8 GPUs and {64 * first * PIXELS / 1e9:.1f} GB/s of 64, each of them.'
     )
 
 
