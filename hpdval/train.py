@@ -381,8 +381,8 @@ def load_checkpoint(
     path,
     like=None,  # dict, what it must fit: the same keys, tensors of the same shapes in `params` and `ema`
 ):
-    """What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named; one that
-    cannot be read at the moment stays, and the error is raised."""
+    """What `save_checkpoint` wrote, or None. Never unpickles objects. A file that is none is deleted, and named; one
+    that cannot be read at the moment stays, and the error is raised."""
     if not Path(path).is_file():
         return None
     try:
@@ -407,7 +407,7 @@ def train_step(
     schedule,
     ema: EMA,
 ) -> dict:  # the losses, detached
-    "One step of the parameters and of their average. Nothing in it waits for the device."
+    "One step of the parameters and of their average. Nothing in it waits for the device, unless `loss_fn` does."
     opt.zero_grad()  # before the forward pass, which then has the gradients' memory
     losses = loss_fn()
     sum(losses.values()).backward()
@@ -918,8 +918,8 @@ def save_rows(
 
 
 def is_whole(file: Path) -> bool:
-    """Is the array there and what was written? A damaged one is named and thrown away; what cannot be read at the moment
-    stays, and the error is raised."""
+    """Is the array there and what was written? A damaged one is named and thrown away; what cannot be read at the
+    moment stays, and the error is raised."""
     if not file.is_file():
         return False
     try:

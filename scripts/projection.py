@@ -1,5 +1,7 @@
 """What a million and a hundred million images would cost: `python scripts/projection.py` multiplies what was measured
-elsewhere (docs/scale.md, docs/speed.md). Nothing of this size was run; several GPUs are a formula."""
+elsewhere (docs/scale.md, docs/speed.md). Nothing of this size was run; several GPUs are a formula, in which nobody
+waits for pixels and the tower is as fast on the few images of a process as on many: see docs/scale.md for what is not
+so."""
 
 from scale import EPOCHS, HELD_OUT, passes
 
@@ -15,9 +17,11 @@ SCORING = 4057  # images a second through the tower
 DECODE = 0.0049  # seconds, a JPEG of 640 x 480 px
 DECODE_SMALL = 0.0022  # and one of `JPEG` bytes
 READ, HOLDOUT, AP = 12e-6, 4.2e-6, 24e-6  # seconds of an image of 80 classes
-READ_MEMORY = 363  # bytes of an image while its list is read
+LOAD_MEMORY = 1220  # bytes of an image while its list is read and its pixels, which are there, are checked
+CHECK = 0.25  # seconds of a GB of pixels, which every process does at every start
 # assumed, not measured
 CORES = 16  # of a GPU
+MACHINE = 8  # GPUs
 LINKS = {8: 300e9, 64: 50e9}  # bytes a second of a GPU, within a machine and between machines
 GRADIENTS = 86.2e6 * 4  # bytes of the image tower's
 
@@ -35,8 +39,11 @@ def hours(n: int, gpus: int) -> dict:
     trained, held = (1 - HELD_OUT) * n, HELD_OUT * n
     steps = trained / BATCH / gpus
     judged = (1 + EPOCHS[0]) * held + EPOCHS[1] * held + 2 * TEST * n  # AP, by one core
+    cores, machines = CORES * min(gpus, MACHINE), -(-gpus // MACHINE)
+    images = (1 + TEST) * n
     seconds = {
-        'decode, all cores': (1 + TEST) * n * DECODE / (CORES * gpus),
+        'decode, cores of a machine': min(machines, 2) * images * DECODE / cores,  # main's; then all others at once
+        'check all pixels, once': images * PIXELS / 1e9 * CHECK * (gpus / machines) / cores,  # by every process
         'stage 1': EPOCHS[0] * steps * (STEP1 + exchange(gpus)),
         'stage 2': EPOCHS[1] * steps * STEP2,
         'passes without gradients': passes(n, round(TEST * n), EPOCHS) / SCORING / gpus,
@@ -56,11 +63,13 @@ def size(n_bytes: float) -> str:
 def kept(n: int) -> dict:
     "Disk and memory of `n` training images and those to test on."
     all_images = round((1 + TEST) * n)
+    written = EPOCHS[1] * (1 - HELD_OUT) * n * FEATURES
     return {
         'decoded pixels, a file': size(all_images * PIXELS),
         'embeddings, a set of stage 2 and those to select by, files': size(n * FEATURES),
         'the photographs as JPEG of 256 px, where those are kept instead': size(all_images * JPEG),
-        'list and labels while they are read, memory of each process': size(n * READ_MEMORY),
+        'embeddings that 10 epochs of stage 2 write with `copies=0`, on each machine': size(written),
+        'lists and labels while a run is opened, memory of each process': size(all_images * LOAD_MEMORY),
         'scores of the training images, memory of each process': size((1 - HELD_OUT) * n * CLASSES * 4),
         'labels, memory of each GPU': size((1 - HELD_OUT) * n * CLASSES),
     }
@@ -71,7 +80,9 @@ def read_rates() -> str:
     first, second = BATCH / STEP1, BATCH / STEP2
     return (
         f'A GPU reads {first * PIXELS / 1e6:.0f} MB/s of pixels in stage 1 and {second * FEATURES / 1e6:.0f} MB/s of '
-        f'embeddings in stage 2; decoding at each step of stage 1 instead takes {first * DECODE_SMALL:.1f} cores.'
+        f'embeddings in stage 2; decoding at each step of stage 1 instead takes {first * DECODE_SMALL:.1f} cores. Of '
+        'several processes each reads and augments the whole batch in stage 1: '
+        f'{8 * first * PIXELS / 1e9:.1f} GB/s of 8 GPUs and {64 * first * PIXELS / 1e9:.1f} GB/s of 64, each of them.'
     )
 
 
