@@ -30,6 +30,7 @@ NAMES = dict(
     load_clip='clip',
     Classifier='predict',
     contact_sheet='predict',
+    example_scenes='predict',
 )
 __all__ = list(NAMES)
 
