@@ -17,7 +17,7 @@ import json, pkgutil, importlib, sys
 from pathlib import Path
 import numpy as np, hpdval
 from PIL import Image
-from hpdval import Classifier
+from hpdval import Classifier, example_scenes
 
 modules = [importlib.import_module(f'hpdval.{m.name}') for m in pkgutil.iter_modules(hpdval.__path__)]
 from hpdval import core, lists, paper
@@ -29,7 +29,9 @@ print(json.dumps(dict(
     file=hpdval.__file__,
     version=hpdval.__version__,
     modules=len(modules),
+    doc=hpdval.__doc__,
     best=c.predict('picture.png', top=1).label[0],
+    scenes=list(c.predict(example_scenes(), top=1).label),
     heat=list(c.heatmap('picture.png', 'dog').shape),
     card=(Path(hpdval.__file__).parent / 'example/README.md').read_text()[:1],
     checksums=len(lists.OFFICIAL),
@@ -113,6 +115,7 @@ def test_it_runs_without_the_checkout(built, tmp_path):
     )
     here = hpdval.Classifier.load('example', device='cpu').predict(home / 'picture.png', top=1)
     assert said['best'] == here.label[0]
+    assert said['scenes'] == ['sofa', 'tvmonitor', 'cat'] and said['doc'].startswith('Multi-label image classification')
     assert sorted(f.name for f in home.iterdir()) == ['picture.png']  # nothing else was written
     command = [sys.executable, str(site / 'bin/hpdval')]
     for words, wanted in ((['--version'], hpdval.__version__), (['predict', 'example', 'picture.png'], said['best'])):
