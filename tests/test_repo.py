@@ -206,7 +206,7 @@ def test_readme_and_docs_are_in_step_with_what_was_measured():
 
 
 LINK = re.compile(r'(?:\]\(|(?:src|href)=")([^)"\s]+)')
-CARDS = [ROOT / f'hpdval/{name}/README.md' for name in ('weights', 'example')]
+CARDS = [ROOT / f'hpdval/{name}/README.md' for name in ('weights', 'example', 'data')]
 PAGES = [ROOT / 'README.md', ROOT / 'tests/data/README.md', *CARDS, *sorted((ROOT / 'docs').glob('*.md'))]
 UNKNOWN = [  # documents that a reader does not have
     r'\bstudy\.md|\bstudy [A-F]\d?\b|\bA2 row',
