@@ -192,6 +192,8 @@ def test_the_extras_hold_what_the_commands_need():
     assert extras['browser'] == {'selenium'} and 'browser' not in str(project['optional-dependencies']['dev'])
     assert 'snakemake' in extras['sweep'] and {'nbdev', 'pytest'} <= extras['dev']
     assert 'transformers' in extras['siglip'] and {'onnx', 'onnxscript', 'onnxruntime'} == extras['export']
+    named = [m for f in written() if f.suffix == '.md' for t in texts(f) for m in re.findall(r'\.\[([\w,]+)\]', t)]
+    assert {e for m in named for e in m.split(',')} <= {*extras, 'x'} and {'video', 'export', 'sweep'} <= {*named}
     assert 'hpdval[notebooks]' in str(project) and 'hpdval[sweep,siglip]' in str(project)
 
 
