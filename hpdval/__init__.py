@@ -10,6 +10,11 @@ __all__ = ['NAMES']
 import warnings
 from importlib import import_module
 
+__doc__ = """Multi-label image classification with few examples of most classes: HP-DVAL (Huang et al., IEEE TIP 2025).
+
+`run`, `compare` and `make_config` train and measure; `Classifier.load('example')` is a trained run in the package, and
+`example_scenes()` names pictures for it; `hpdval --help` says what the same is called in a shell."""
+
 warnings.filterwarnings('ignore', message='IProgress not found')  # tqdm falls back to its text bar: that is wanted
 
 NAMES = dict(
@@ -30,6 +35,7 @@ NAMES = dict(
     load_clip='clip',
     Classifier='predict',
     contact_sheet='predict',
+    example_scenes='predict',
 )
 __all__ = list(NAMES)
 
@@ -42,4 +48,4 @@ def __getattr__(name: str):
 
 
 def __dir__():
-    return sorted([*globals(), *NAMES])
+    return sorted({*globals(), *NAMES} - {'warnings', 'import_module'})

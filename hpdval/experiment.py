@@ -192,7 +192,10 @@ def _or_nan(values: list) -> list:
 
 
 EXAMPLE = PACKAGE / 'example'  # a trained run that is part of the package; a test scores with it by the code of today
-ICONS_ALONE = 'MiniCLIP has seen drawn icons alone: what this run says of other pictures means little.'
+ICONS_ALONE = (
+    'MiniCLIP has seen drawn icons alone: what this run says of other pictures means little; '
+    'hpdval.example_scenes() names three that it can read'
+)
 
 
 def _cure(folder) -> str:

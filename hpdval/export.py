@@ -274,6 +274,8 @@ def limits(result: Result, model: DualView) -> list:  # of sentences
     said.append('A map is the cosine of places with a prompt, no probability and no outline of an object.')
     if model.use_learned and model.head.learns:
         said[-1] = 'A map is the cosine of places with a weight vector that was learned on whole images.'
+    if model.clip.transform(cfg.transform).startswith('clip'):
+        said.append('It sees the middle square of a picture; outside it a map of `Classifier.heatmap` is NaN.')
     return said
 
 

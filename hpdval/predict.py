@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['JOINED', 'BATCH', 'as_images', 'row_name', 'Wanted', 'wanted', 'join_names', 'template_texts', 'check_rivals',
            'check_comparable', 'Classifier', 'ExportedClassifier', 'plot_heatmap', 'plot_film', 'run_folder',
-           'contact_sheet']
+           'named_run', 'said_probability', 'contact_sheet', 'example_scenes']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
 import io, itertools, os, re
@@ -243,6 +243,8 @@ class Classifier:
 
     def _image(self, image, number=None) -> torch.Tensor:  # uint8 [3,S,S]
         "The picture as the model takes it. A `ValueError` says which one of many cannot be used."
+        if isinstance(image, (str, os.PathLike)) and os.path.isdir(image):
+            raise ValueError(f'{image} is a folder: give its pictures, hpdval.pictures_in({str(image)!r})')
         peaks, trained = [], Peak(*self.result.peak)
         try:
             pixels = load_image(image, self.size, self.transform, trained, peaks)
@@ -362,10 +364,10 @@ class Classifier:
             raise ValueError(f'none of {plural(len(images), "picture")} can be read: nothing was predicted')
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
-    def thresholds(self, classes=None) -> pd.Series:  # by label, in 0..1
-        "The probability that a label must reach to be decided for; `classes` as for `predict`."
+    def thresholds(self, classes=None, templates=None) -> pd.Series:  # by label, in 0..1
+        "The probability that a label must reach to be decided for; `classes` and `templates` as for `predict`."
         look = self._wanted(classes)
-        return pd.Series(np.broadcast_to(self._decision(look, None, None).passes, len(look.labels)), look.labels)
+        return pd.Series(np.broadcast_to(self._decision(look, None, templates).passes, len(look.labels)), look.labels)
 
     def _square_map(self, pixels, label, classes, local) -> torch.Tensor:  # uint8 [1,3,S,S] -> [1,S,S]
         "The heat map of the picture as the model takes it."
@@ -648,6 +650,11 @@ def _run_of(folder, method) -> Result:
         raise ValueError('this Result was never written to a folder, which holds the trained model: run(...) gives one')
     return folder
 
+
+def named_run(folder, method=None):  # -> Result, or the path of what was exported
+    "What `Classifier.load` would load, before its weights are read. Raises as that does."
+    return _export_of(folder) or _run_of(folder, method)
+
 # %% ../nbs/41_predict.ipynb #d6d42fa9
 def _picture_of(name, images):
     "The picture of a row: its path, or that one of the images that were given."
@@ -660,6 +667,14 @@ def _picture_of(name, images):
     if not 0 <= name < len(images):
         raise ValueError(f'the table has a row of picture {name}, and {plural(len(images), "picture")} were given')
     return open_image(images[name])
+
+
+def said_probability(
+    p: float,  # 0..1
+    digits=3,  # behind the point
+) -> str:
+    "A probability as a table shows it: one that would be rounded to nothing is said to be small."
+    return f'<{10**-digits:.{digits}f}' if p < 10**-digits else f'{p:.{digits}f}'
 
 
 def _rows_of(table) -> pd.DataFrame:
@@ -695,6 +710,11 @@ def contact_sheet(
             picture = _picture_of(row.image, images)
             picture.thumbnail((160, 160))
             ax.imshow(picture)
-            ax.set_title(f'{row.probability:.2f}', fontsize=8, pad=2)
+            ax.set_title(said_probability(row.probability, 2), fontsize=8, pad=2)
     fig.subplots_adjust(wspace=0.05, hspace=0.2)
     return fig
+
+# %% ../nbs/41_predict.ipynb #592ea036
+def example_scenes() -> list:  # of paths
+    "Pictures for the run in the package: the first three test images of the embedded VOC-LT."
+    return sorted(EXAMPLE.glob('scene*.png'))

@@ -1,10 +1,12 @@
 """The trained run that is part of the package: `python scripts/example.py` trains it, or finds it in runs/, rounds its
-weights to float16, measures it anew with those, and writes hpdval/example. `--check` only measures what lies there."""
+weights to float16, measures it anew with those, and writes hpdval/example, with its first three test images. `--check`
+only measures what lies there."""
 
 import argparse, sys
 from dataclasses import asdict, replace
 
 import numpy as np
+from PIL import Image
 from safetensors.torch import save
 
 from hpdval import experiment
@@ -25,6 +27,13 @@ def rounded(model):
     return state
 
 
+def write_scenes(data):
+    "The first three test images, as PNG."
+    for i, pixels in enumerate(data.test.images[:3].permute(0, 2, 3, 1).numpy(), 1):
+        with atomic_write(EXAMPLE / f'scene{i}.png') as f:
+            Image.fromarray(pixels).save(f, format='png', optimize=True)
+
+
 def write(result: Result, progress=False):
     "hpdval/example from a run: rounded, and measured with what was rounded."
     clip, data = config_clip(CONFIG), load_benchmark(CONFIG, progress=progress)
@@ -36,6 +45,7 @@ def write(result: Result, progress=False):
     with atomic_write(EXAMPLE / 'scores.npy') as f:
         np.save(f, scores)
     write_json(EXAMPLE / 'images.json', list(data.test.paths))
+    write_scenes(data)
     said |= {k: getattr(result, k) for k in ('code', 'parts', 'environment', 'seconds', 'before', 'history')}
     packed = replace(Result(**said), files={f: file_digest(EXAMPLE / f) for f in sorted(result.files)})
     packed.save(EXAMPLE)

@@ -4,7 +4,7 @@ Blocks of `bash` are cut at line ends and at `&&`; commands in the text count to
 its parameters: the notebook itself is run by `nbdev_test` and by test_notebooks.py.
 """
 
-import json, re, runpy, shlex
+import json, re, runpy, shlex, shutil
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -15,6 +15,7 @@ import hpdval
 from hpdval import command
 from hpdval.clip import load_clip
 from hpdval.core import write_json
+from hpdval.experiment import EXAMPLE
 from hpdval.video import write_film
 from test_parallel import images
 
@@ -33,6 +34,7 @@ ELSEWHERE = {
     'conda activate': ('tests/test_repo.py', 'def test_environment_yml_installs_everything'),
     'snakemake --cores 2': ('tests/test_workflow.py', "'snakemake', '--cores', '2'"),
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
+    "pip install -e '.[x]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     "pip install -e '.[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
     'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
@@ -114,6 +116,7 @@ def small(tmp_path_factory):
     images(folder, np.random.default_rng(0))
     Image.open(folder / 'test0.png').save(folder / 'photo.jpg')
     (folder / 'photos').mkdir()
+    shutil.copytree(EXAMPLE, folder / 'hpdval/example')  # as in a clone
     Image.open(folder / 'test0.png').save(folder / 'photos/1.jpg')
     write_film(folder / 'film.mp4', [np.asarray(Image.open(folder / 'test0.png').convert('RGB').resize((64, 64)))] * 5)
     with pytest.MonkeyPatch.context() as m:

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
-from hpdval import Classifier, core
+from hpdval import Classifier, core, example_scenes
 from hpdval.clip import load_clip
 from hpdval.command import main
 from hpdval.config import learns, make_config
@@ -68,6 +68,18 @@ def test_its_card_says_what_lies_there():
     assert (r.config['method'], r.config['benchmark'], r.config['seed']) == ('hp-dval', 'icon-voc-lt', 0)
     assert sum(f.stat().st_size for f in EXAMPLE.iterdir()) < 5_000_000
     assert {t.dtype for k, t in load_file(EXAMPLE / 'model.safetensors').items() if '.' in k} == {torch.float16}
+
+
+def test_its_scenes_are_the_first_test_images_and_its_card_says_what_is_found(example, data):
+    "What is in them, and what is decided."
+    card, found = (EXAMPLE / 'README.md').read_text(encoding='utf-8'), example_scenes()
+    assert [f.name for f in found] == ['scene1.png', 'scene2.png', 'scene3.png']
+    for i, file in enumerate(found):
+        np.testing.assert_array_equal(np.asarray(Image.open(file)), pictures(data, 3)[i])
+        there = [n for n, y in zip(data.classes, data.test.targets[i]) if y]
+        said = example.predict(file, decide='threshold')
+        decided = [f'{n} {p:.3f}' for n, p in zip(said.label, said.probability)]
+        assert f"| `{file.name}` | {', '.join(there)} | {', '.join(decided)} |" in card
 
 
 def test_its_numbers_come_out_again(example, data, capfd):
@@ -169,7 +181,16 @@ def test_its_card_has_data_weights_settings_results_and_limits(exported):
     card, r = (exported / 'README.md').read_text(encoding='utf-8'), Result.load(EXAMPLE)
     for heading in ('Use', 'Data and weights', 'Results', 'Limits', 'Settings'):
         assert f'\n## {heading}\n' in card
-    for said in (r.hash, r.data, r.weights, f"{r.mAP['tail']:.1f} %", "'db-focal'", 'of photographs it says little'):
+    seen = 'It sees the middle square of a picture; outside it a map of `Classifier.heatmap` is NaN.'
+    for said in (
+        r.hash,
+        r.data,
+        r.weights,
+        f"{r.mAP['tail']:.1f} %",
+        "'db-focal'",
+        'of photographs it says little',
+        seen,
+    ):
         assert said in card, said
     assert re.search(r'\| cow +\| 4 +\| 70.0 +\|', card)
 

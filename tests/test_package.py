@@ -1,9 +1,10 @@
 """The wheel and the sdist hold what the package needs, and run without the checkout; one version everywhere."""
 
 import configparser, json, os, re, subprocess, sys, tarfile, zipfile
+from importlib import metadata
 from pathlib import Path
 
-import pytest, yaml
+import fonticon_mdi7, pytest, yaml
 from click.testing import CliRunner
 
 import hpdval
@@ -17,7 +18,7 @@ import json, pkgutil, importlib, sys
 from pathlib import Path
 import numpy as np, hpdval
 from PIL import Image
-from hpdval import Classifier
+from hpdval import Classifier, example_scenes
 
 modules = [importlib.import_module(f'hpdval.{m.name}') for m in pkgutil.iter_modules(hpdval.__path__)]
 from hpdval import core, lists, paper
@@ -29,7 +30,9 @@ print(json.dumps(dict(
     file=hpdval.__file__,
     version=hpdval.__version__,
     modules=len(modules),
+    doc=hpdval.__doc__,
     best=c.predict('picture.png', top=1).label[0],
+    scenes=list(c.predict(example_scenes(), top=1).label),
     heat=list(c.heatmap('picture.png', 'dog').shape),
     card=(Path(hpdval.__file__).parent / 'example/README.md').read_text()[:1],
     checksums=len(lists.OFFICIAL),
@@ -49,6 +52,21 @@ def test_one_version_everywhere():
     newest = re.search(r'^## \[(.+?)\]', (ROOT / 'CHANGELOG.md').read_text(encoding='utf-8'), re.M)[1]
     assert [hpdval.__version__, cited, newest] == [version] * 3
     assert CliRunner().invoke(main, ['--version']).stdout == f'hpdval, version {version}\n'
+
+
+def test_the_notice_is_of_the_font_that_is_drawn_with():
+    notice, version = (ROOT / 'NOTICE').read_text(encoding='utf-8'), metadata.version('fonticon-materialdesignicons7')
+    pinned = f'fonticon-materialdesignicons7=={version}'
+    assert pinned in (ROOT / 'pyproject.toml').read_text(encoding='utf-8') and pinned.replace('==', ' ') in notice
+    font = Path(fonticon_mdi7.__file__).parent / 'fonts/LICENSE'
+    said = font.read_text(encoding='utf-8').split('\n# ')[1:3]
+    assert all(line.strip() in notice for part in said for line in part.splitlines())
+
+
+def test_a_file_of_data_has_its_source():
+    folder = ROOT / 'hpdval/data'
+    page = (folder / 'README.md').read_text(encoding='utf-8')
+    assert [f.name for f in folder.iterdir() if f.name != 'README.md' and f'| `{f.name}` |' not in page] == []
 
 
 @pytest.fixture(scope='module')
@@ -73,10 +91,11 @@ def test_both_hold_every_file_of_the_package(built):
     wheel, sdist = next(built.glob('*.whl')), next(built.glob('*.tar.gz'))
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {n for n in names if '.dist-info/' not in n} == of_the_package()
-    assert [n for n in names if n.endswith('.dist-info/licenses/LICENSE')]
+    texts = {n.partition('.dist-info/licenses/')[2] for n in names if '.dist-info/licenses/' in n}
+    assert texts == {'LICENSE', 'NOTICE', 'LICENSES/Apache-2.0.txt'}
     held = {'/'.join(Path(n).parts[1:]) for n in tarfile.open(sdist).getnames()}
-    assert of_the_package() | {'pyproject.toml', 'README.md', 'LICENSE'} <= held
-    assert not [n for n in names | held if n.endswith('.ipynb')]
+    assert of_the_package() | {'pyproject.toml', 'README.md', 'CHANGELOG.md', 'CITATION.cff'} | texts <= held
+    assert not [n for n in names | held if n.endswith('.ipynb') or n.startswith('tests/')]
     assert max(f.stat().st_size for f in built.iterdir()) < 15_000_000
 
 
@@ -113,6 +132,7 @@ def test_it_runs_without_the_checkout(built, tmp_path):
     )
     here = hpdval.Classifier.load('example', device='cpu').predict(home / 'picture.png', top=1)
     assert said['best'] == here.label[0]
+    assert said['scenes'] == ['sofa', 'tvmonitor', 'cat'] and said['doc'].startswith('Multi-label image classification')
     assert sorted(f.name for f in home.iterdir()) == ['picture.png']  # nothing else was written
     command = [sys.executable, str(site / 'bin/hpdval')]
     for words, wanted in ((['--version'], hpdval.__version__), (['predict', 'example', 'picture.png'], said['best'])):

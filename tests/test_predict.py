@@ -12,12 +12,13 @@ from PIL import Image
 from hpdval import core, experiment
 from hpdval.align import JOINS
 from hpdval.clip import LOCALS
-from hpdval.command import LISTED, check_inputs, main, predicted
+from hpdval.command import LISTED, check_inputs, main, predicted, said_table
 from hpdval.config import make_config
 from hpdval.core import read_sealed, write_sealed
 from hpdval.data import load_image
 from hpdval.experiment import EXAMPLE, Result, load_benchmark, load_model, other_code, run
-from hpdval.predict import Classifier, as_images, join_names, plot_heatmap, run_folder, template_texts, wanted
+from hpdval.predict import Classifier, as_images, contact_sheet, example_scenes, join_names, plot_heatmap, run_folder
+from hpdval.predict import template_texts, wanted
 from hpdval.prompts import fixed_prompts
 from hpdval.video import write_film
 
@@ -664,7 +665,10 @@ def test_a_heat_map_is_written_by_the_shell(photo, tmp_path, monkeypatch):
 
 HEAT = [
     (['--heatmap', 'map.jpg'], '--heatmap map.jpg: give the name of a PNG, such as heatmap.png'),
-    (['--heatmap', 'map.png', '--heatmap-class', 'unicorn'], "unknown class 'unicorn'"),
+    (
+        ['--heatmap', 'map.png', '--heatmap-class', 'unicorn'],
+        'a class that is not of the run is asked for by --classes "unicorn,..."',
+    ),
     (['--heatmap-class', 'dog'], '--heatmap-class dog needs --heatmap FILE.png'),
     (['--heatmap', 'map.png', '--template', 'a {}'], "by the run's own prompt: leave --template out"),
     (['example', '--heatmap', 'map.png'], 'no file or folder example: give pictures'),
@@ -686,6 +690,112 @@ def test_a_heat_map_that_cannot_be_drawn_is_refused_in_a_line(words, said, photo
     done = CliRunner().invoke(main, ['predict', 'example', photo, *words])
     assert done.exit_code == 1 and said in done.output.splitlines()[-1]
     assert not list(tmp_path.glob('map.*')) and Path(photo).read_bytes() == before
+
+
+def invoked(line):
+    "A command by its words: exit code, stdout, stderr."
+    done = CliRunner().invoke(main, line.split())
+    return done.exit_code, done.stdout, done.stderr
+
+
+ASKED = [
+    ('--top 0', '--top must be a whole number of 1 or more, got 0'),
+    ('--parts 2', '--parts is for films, and these are pictures: leave it out'),
+    ('--decide treshold', "unknown way to decide 'treshold': did you mean 'threshold'?"),
+    ('--join sum', "unknown way to join names 'sum': known: max, mean"),
+    ('--classes dog,cow,dog', 'classes must stand once each, got twice: dog'),
+    ('--classes dog,cow --heatmap map.png --heatmap-class cat', "unknown class 'cat': known: dog, cow; a class"),
+]
+
+
+@pytest.mark.parametrize('words, said', ASKED, ids=[w for w, _ in ASKED])
+def test_what_cannot_be_asked_for_is_said_alone_before_a_model_is_loaded(words, said, photo, monkeypatch):
+    def loaded(*args, **kwargs):
+        raise AssertionError('a model is loaded')
+
+    monkeypatch.setattr('hpdval.predict.Classifier.load', loaded)
+    code, out, err = invoked(f'predict example {photo} {words}')
+    assert (code, out) == (1, '') and err.startswith(f'Error: {said}') and err.count('\n') == 1
+
+
+def test_where_nothing_is_decided_the_nearest_label_is_said(photo, tmp_path):
+    "By the ratio of probability and threshold; other pictures have their labels as ever."
+    c = Classifier.load('example', device='cpu')
+    cat = str(example_scenes()[2])
+    ratio = {n: p / c.thresholds()[n] for n, p in c.predict(cat)[['label', 'probability']].itertuples(index=False)}
+    nearest = max(('dog', 'cow', 'boat'), key=ratio.get)
+    p, limit = ratio[nearest] * c.thresholds()[nearest], c.thresholds()[nearest]
+    words = f'predict example {cat} --classes dog,cow,boat --decide threshold --device cpu'
+    code, out, _ = invoked(words)
+    small = '<0.001' if p < 0.001 else f'{p:.3f}'
+    line = f'{cat}: no label reaches its threshold; the nearest is {nearest}, {small} of {limit:.3f}\n'
+    assert (code, out) == (0, line)
+    rows = json.loads(invoked(f'{words} --json')[1])
+    assert rows == [dict(image=cat, label=None, probability=None)]
+    code, out, _ = invoked(f'predict example {photo} {cat} --classes sofa,cow --decide threshold --device cpu')
+    title, row, last = out.splitlines()
+    assert title.split() == ['image', 'label', 'probability'] and row.split() == [photo, 'sofa', '0.933']
+    assert last.startswith(f'{cat}: no label reaches') and 'NaN' not in out
+
+
+def test_an_ensemble_of_templates_has_the_common_threshold(classifier, full):
+    c, templates = classifier('tokens'), ['a photo of a {}.', 'an icon of a {}.']
+    assert set(c.thresholds(templates=templates)) == {c.result.decisions.threshold}
+    assert len(set(c.thresholds())) > 1
+
+
+def test_a_film_without_a_decided_label_says_which_parts(tmp_path):
+    frames = [np.asarray(Image.open(example_scenes()[2]))] * 4
+    write_film(tmp_path / 'film.mkv', frames, fps=2, codec='ffv1', pixels='bgr0')
+    code, out, _ = invoked(
+        f'predict example {tmp_path}/film.mkv --classes dog,cow --decide threshold --parts 2 --device cpu'
+    )
+    assert (code, out) == (0, ''.join(f'{t} s: no label reaches its threshold\n' for t in ('0.250', '1.250')))
+
+
+def test_a_small_probability_is_no_column_of_zeros():
+    "That of a film begins at 0.000 s, though."
+    rows = pd.DataFrame(dict(time=[0.0, 1.0], label=['dog', 'cow'], probability=[1e-4, 0.25]))
+    assert [r.split() for r in said_table(rows, None, {}).splitlines()[1:]] == [
+        ['0.000', 'dog', '<0.001'],
+        ['1.000', 'cow', '0.250'],
+    ]
+    sheet = contact_sheet(pd.DataFrame(dict(image=[str(f) for f in example_scenes()], label='dog', probability=1e-4)))
+    assert {ax.get_title() for ax in sheet.axes} == {'<0.01'}
+    plt.close(sheet)
+
+
+def test_what_the_command_drew_is_said_and_not_looked_at_again(photo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = invoked('predict example photo.png --heatmap map.png --sheet sheet.png --top 1')
+    assert code == 0 and 'wrote map.png\n' in err and 'wrote sheet.png\n' in err
+    Image.open(photo).save('map2.png')  # a picture of somebody
+    code, out, err = invoked('predict example . --top 1')
+    assert code == 0 and 'left out: map.png, sheet.png, which hpdval predict wrote' in err
+    assert [line.split()[0] for line in out.splitlines()[1:]] == ['map2.png', 'photo.png']
+    assert invoked('predict example . --heatmap photo.png')[0] == 1  # a picture of somebody is not lost
+    code, _, err = invoked('predict example . --sheet sheet.png --top 1')  # its own is drawn anew
+    assert code == 0 and 'wrote sheet.png' in err
+    assert len(invoked('predict example map.png --top 1')[1].splitlines()) == 2  # named, it is looked at
+
+
+def test_a_folder_in_the_place_of_pictures_is_said(tmp_path):
+    said = f"{tmp_path} is a folder: give its pictures, hpdval.pictures_in('{tmp_path}')"
+    for given in (tmp_path, str(tmp_path), [str(tmp_path)]):
+        with pytest.raises(ValueError) as e:
+            Classifier.load('example', device='cpu').predict(given)
+        assert str(e.value) == said
+
+
+def test_no_runs_are_said_with_where_they_were_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    assert invoked('list runs')[1] == f'no runs in {tmp_path}/runs (HPDVAL_RUNS names another folder)\n'
+    assert invoked('list runs --json')[1] == '[]\n'
+
+
+def test_the_headings_of_help_keep_their_capitals():
+    out = invoked('run --help')[1]
+    assert 'Scores, section III-B:' in out and 'Prompts, section III-C:' in out and 'iii' not in out
 
 
 EMPTY = [

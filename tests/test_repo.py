@@ -192,6 +192,8 @@ def test_the_extras_hold_what_the_commands_need():
     assert extras['browser'] == {'selenium'} and 'browser' not in str(project['optional-dependencies']['dev'])
     assert 'snakemake' in extras['sweep'] and {'nbdev', 'pytest'} <= extras['dev']
     assert 'transformers' in extras['siglip'] and {'onnx', 'onnxscript', 'onnxruntime'} == extras['export']
+    named = [m for f in written() if f.suffix == '.md' for t in texts(f) for m in re.findall(r'\.\[([\w,]+)\]', t)]
+    assert {e for m in named for e in m.split(',')} <= {*extras, 'x'} and {'video', 'export', 'sweep'} <= {*named}
     assert 'hpdval[notebooks]' in str(project) and 'hpdval[sweep,siglip]' in str(project)
 
 
@@ -206,7 +208,7 @@ def test_readme_and_docs_are_in_step_with_what_was_measured():
 
 
 LINK = re.compile(r'(?:\]\(|(?:src|href)=")([^)"\s]+)')
-CARDS = [ROOT / f'hpdval/{name}/README.md' for name in ('weights', 'example')]
+CARDS = [ROOT / f'hpdval/{name}/README.md' for name in ('weights', 'example', 'data')]
 PAGES = [ROOT / 'README.md', ROOT / 'tests/data/README.md', *CARDS, *sorted((ROOT / 'docs').glob('*.md'))]
 UNKNOWN = [  # documents that a reader does not have
     r'\bstudy\.md|\bstudy [A-F]\d?\b|\bA2 row',
