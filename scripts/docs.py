@@ -59,11 +59,12 @@ def whole(name):
 
 
 def short():
-    "The table of the README: six rows, percent, and the paper's total."
+    "The table of the README: seven rows, percent, and the paper's total."
     names = {
         'Zero-shot CLIP': 'zero-shot CLIP',
         'CoOp': 'CoOp',
         'Full fine-tuning': 'full fine-tuning',
+        'Full fine-tuning, both towers': 'both towers tuned',
         'HP-DVAL, stage 1 only': 'HP-DVAL, stage 1 only',
         'HP-DVAL': 'HP-DVAL',
     }
