@@ -37,7 +37,7 @@ if testing():
 def near(name, options) -> str:
     "The options closest in spelling to `name`, as the end of an error message."
     options = [str(o) for o in options]
-    close = difflib.get_close_matches(str(name), options, n=3, cutoff=0.6)
+    close = difflib.get_close_matches(str(name), options, n=3, cutoff=0.51)  # 'unicorn' is half a 'tvmonitor'
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known: {', '.join(options)}"
 
 
