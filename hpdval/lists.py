@@ -435,7 +435,8 @@ def _refuse_others(path, counts, classes):
     close = [hint + ' ' for n in counts if (hint := near(n, classes)).startswith('did you mean')]
     raise ValueError(
         f'{path} shows {plural(len(counts), "class")} not among the {len(classes)} given ({shown}): '
-        f"{''.join(close[:1])}correct them, add them to the training file, or pass others='drop' to the reader, or in `reading` to a run"
+        f"{''.join(close[:1])}correct them, add them to the training file, or pass others='drop' to the reader, "
+        'or in `reading` to a run'
     )
 
 
@@ -885,8 +886,8 @@ def _separator(path, numbers, cells, long):
         s, example = doubt
         raise ValueError(
             f'{path}: cannot tell whether {example!r} in line {numbers[cells.index(example)]} is one class: write '
-            f'`{example}|` there if it is, `{example.replace(s, "|")}` and so on if it is not, or pass sep= to read_csv, '
-            'or in `reading` to a run'
+            f'`{example}|` there if it is, `{example.replace(s, "|")}` and so on if it is not, or pass sep= to '
+            'read_csv, or in `reading` to a run'
         )
     return (found or [';'])[0]
 
@@ -980,7 +981,10 @@ def _read_columns(path, numbers, columns, blanks, uncertain):
             'write 0 or 1 in the place of -1, or pass uncertain=0 or uncertain=1 to read_csv, or in `reading` to a run'
         )
     if any(why.startswith('a blank') for why in bad.values()):
-        advice = 'write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv, or in `reading` to a run'
+        advice = (
+            'write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv, or in '
+            '`reading` to a run'
+        )
     _refuse(path, sorted(bad.items()), len(numbers), advice=advice)
     return np.array([[values[c] for c in cells] for cells in columns.values()], np.uint8).T
 

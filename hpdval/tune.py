@@ -119,8 +119,8 @@ def as_axis(
 
 # %% ../nbs/34_tune.ipynb #4eb5523e
 _HELD = set(
-    """method benchmark mode seed image_root lists reading fetch device pretrained student_weights empty_classes val_fraction
-select""".split()
+    """method benchmark mode seed image_root lists reading fetch device pretrained student_weights empty_classes
+val_fraction select""".split()
 )  # they say what is measured, and on what
 
 
