@@ -171,7 +171,7 @@ def no_room(d):
     both_pictures(d)
     with mock.patch('shutil.disk_usage', lambda _: mock.Mock(free=100)):
         with mock.patch.dict(os.environ, HPDVAL_CACHE=str(d)):
-            decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], d, 8, progress=False)
+            decode_split(['a.png', 'b.png'], np.eye(2), ['cat', 'dog'], d, 64, progress=False)
 
 
 def write(folder):
