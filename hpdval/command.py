@@ -302,6 +302,8 @@ def all_pictures(images) -> tuple:  # paths, what happens to a picture that cann
 
     images = [*map(as_path, images)]
     found = [without_ours(pictures_in(f)) if f.is_dir() else [f] for f in images]
+    if empty := [f for f, fs in zip(images, found) if not fs]:
+        raise ValueError(f'no picture in {empty[0]} but those that this command wrote')
     return [str(f) for fs in found for f in fs], 'skip' if any(f.is_dir() for f in images) else 'error'
 
 
@@ -534,11 +536,13 @@ def predict(
     if top is None and not decide and not sheet:
         top = 5
     table = predicted(model, files, parts, unusable, top=top, decide=decide, **asked)
+    if not len(table):
+        raise ValueError(f'no picture could be read, of {len(files)}: nothing was predicted')
+    show(table.to_dict('records'), as_json, '' if as_json else said_table(table, model, asked))
     if sheet:
         save_png(contact_sheet(table), sheet)
     if heatmap:
         save_png(plot_heatmap(model, files[0], heatmap_class or likeliest(table), asked['classes']), heatmap)
-    show(table.to_dict('records'), as_json, '' if as_json else said_table(table, model, asked))
 
 # %% ../nbs/43_command.ipynb #240b802b
 @main.command(short_help='A trained run as files to carry away: ONNX, safetensors, a card.')

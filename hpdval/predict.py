@@ -360,8 +360,6 @@ class Classifier:
                 name = row_name(images[j], j)
                 found = [(name, look.labels[c], float(p[c])) for c in decision.chosen(p, decide, top)]
                 rows += found or [(name, None, np.nan)]
-        if images and not rows:
-            raise ValueError(f'none of {plural(len(images), "picture")} can be read: nothing was predicted')
         return pd.DataFrame(rows, columns=['image', 'label', 'probability'])
 
     def thresholds(self, classes=None, templates=None) -> pd.Series:  # by label, in 0..1

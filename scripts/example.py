@@ -3,14 +3,14 @@ weights to float16, measures it anew with those, and writes hpdval/example, with
 only measures what lies there."""
 
 import argparse, sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 from safetensors.torch import save
 
 from hpdval import experiment
-from hpdval.config import make_config
+from hpdval.config import Config, make_config
 from hpdval.core import atomic_write, file_digest, get_device, write_json
 from hpdval.experiment import EXAMPLE, Result, config_clip, load_benchmark, load_model, run
 from hpdval.model import model_state
@@ -56,7 +56,7 @@ def write(result: Result, progress=False):
 def check() -> float:
     "How far scores by the code of today are from those that lie in hpdval/example, at most."
     result, clip, data = Result.load(EXAMPLE), config_clip(CONFIG), load_benchmark(CONFIG, progress=False)
-    assert result.config == asdict(CONFIG) and result.data.startswith(data.digest)
+    assert Config(**result.config) == CONFIG and result.data.startswith(data.digest)  # fields since are at their start
     scores = predict_scores(load_model(result, clip), data.test.images, Pixels(clip, CONFIG, 'cpu')).numpy()
     return float(np.abs(scores - result.scores).max())
 

@@ -957,13 +957,6 @@ CASES = [
         '2 class names, but targets with 3 columns',
     ),
     data(
-        'folders that name no classes',
-        'folder',
-        {f'{split}/{name}/1.png': '' for split in ('train', 'test') for name in ('cat', 'none', 'owl+dog')},
-        f"train: 2 of 3 folders cannot be used (folder 2: 'none' stands for no value; folder 3: 'owl+dog' may be "
-        f'several names): {ALONE}',
-    ),
-    data(
         'a validation table of another name',
         'own',
         OWN | {'valid.csv': OWN['test.csv']},

@@ -209,7 +209,7 @@ ELSEWHERE = {  # modules whose work another digest covers, or that change no num
 NO_NUMBER = {  # functions that change no number: they check, count, write or load what has a digest
     'clip': '_adapted _asked _blank _clip _decide_activation _decide_pixels _from_file _has_twin _is_quick _known '
     'conv_stem fit_weights load_clip mini_clip unpack _misfits Clip.to',
-    'data': 'Rows.__getitem__ Rows.__init__ Rows.__len__ Split.at Split.counts check_classes some_rows',
+    'data': 'Rows.__getitem__ Rows.__init__ Rows.__len__ Split.at Split.counts check_classes rows_of some_rows',
     'experiment': """Result.load Result.of Result.save Result.file Result.checked_folder Result.decisions alone
         _check_several _clip _decisions _found _given_back _made _say_unknown _taken
         _measured _or_nan _run _train _write builds_on cached_clip config_clip drop_checkpoints load_benchmark

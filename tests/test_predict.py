@@ -102,7 +102,7 @@ def test_the_batch_changes_nothing(classifier, full):
 def test_a_comma_is_no_name_in_the_shell_either(classifier, tmp_path):
     Image.new('RGB', (64, 64)).save(tmp_path / 'a.png')
     folder = classifier('tokens').result.folder
-    for classes, said in ((',', 'classes must be a list of names, at least one'), ('dog;cow', "got 'dog;cow'")):
+    for classes, said in ((',', 'has an empty place between commas'), ('dog;cow', "got 'dog;cow'")):
         words = ['predict', folder, str(tmp_path / 'a.png'), '--classes', classes, '--device', 'cpu']
         done = CliRunner().invoke(main, words)
         assert done.exit_code == 1 and said in done.output
@@ -884,3 +884,24 @@ def test_a_list_fits_into_a_terminal_and_a_file_gets_all_of_it(monkeypatch):
     cut = CliRunner().invoke(main, ['list', 'clips']).output
     assert 'openai, laion' in cut and ' ...' in cut and ' ...' not in whole
     assert len(cut.splitlines()) == len(whole.splitlines()) and max(map(len, whole.splitlines())) > 200
+
+
+def test_a_folder_in_which_nothing_can_be_read_is_an_error_in_the_shell(tmp_path):
+    (tmp_path / 'photos').mkdir()
+    (tmp_path / 'photos/a.png').write_bytes(b'\x89PNG\r\n')
+    done = CliRunner().invoke(main, ['predict', 'example', str(tmp_path / 'photos'), '--device', 'cpu'])
+    assert done.exit_code == 1 and 'no picture could be read, of 1: nothing was predicted' in done.output
+
+
+@pytest.mark.parametrize(
+    'name,said',
+    [
+        ('a photo of a {}', 'is a template'),
+        ('classes.txt', 'looks like a file'),
+        ("['cat'", 'may be a piece of a list'),
+    ],
+)
+def test_names_to_look_for_are_names(name, said):
+    with pytest.raises(ValueError, match=said):
+        wanted([name])
+    assert wanted(['M&M', 'M', 'dog/cat', 'dog', 'cat', 'drake, duck', 'drake', 'duck', 'Jr.', '4 - 6']).labels

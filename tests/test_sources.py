@@ -769,11 +769,11 @@ def test_absolute_paths_inside_the_image_folder_are_read(splits, tmp_path, monke
     (tmp_path / 'link').symlink_to(photos)
     for k, name in enumerate('abcd'):
         Image.fromarray(np.full((9, 9, 3), 20 * k, np.uint8)).save(photos / f'{name}.png')
-    front = {'train': f'{photos}/', 'test': ''}
+    front = {'train': f'{photos}//', 'test': ''}
     for split, names in dict(train='ab', test='cd').items():
         rows = [f'{front[split]}{name}.png,{label}' for name, label in zip(names, ('cat', 'dog'))]
         (tmp_path / f'{split}.csv').write_text('\n'.join(['path,labels', *rows, '']))
-    for root in ('photos', str(photos), 'link'):
+    for root in ('photos', str(photos), 'link', 'photos/../photos'):
         cfg = make_config('zero-shot', 'own', lists=str(tmp_path), image_root=root)
         assert load_data(cfg, 8, progress=False).train.paths == ['a.png', 'b.png']
     cfg = make_config('zero-shot', 'own', lists=str(tmp_path), image_root=str(tmp_path / 'cache'))
@@ -803,3 +803,25 @@ def test_counts_of_classes_are_no_class_numbers():
     with pytest.raises(ValueError, match='may be counts of 3 classes'):
         from_samples(pairs, pairs, classes=['a', 'b', 'c'])
     assert from_samples(pairs, pairs, classes=['a', 'b', 'c'], form='ids')
+
+
+def test_reading_is_for_tables_alone(splits, tmp_path):
+    for split in ('train', 'test'):
+        for name in ('cat', 'dog'):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new('RGB', (8, 8), 'red').save(tmp_path / split / name / '0.png')
+    cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path), reading='blanks=0')
+    with pytest.raises(ValueError, match="has no table that reading='blanks=0' could be for"):
+        load_data(cfg, 8, progress=False)
+
+
+def test_folders_called_otherwise_than_classes_are_said(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv('HPDVAL_CACHE', str(tmp_path / 'cache'))
+    core.say.cache_clear() if hasattr(core.say, 'cache_clear') else None
+    for split in ('train', 'test'):
+        for k, name in enumerate(('Pepper,_bell___healthy', 'none', 'Class A')):
+            (tmp_path / 'd' / split / name).mkdir(parents=True)
+            Image.new('RGB', (8, 8), (9 * k, 0, 0)).save(tmp_path / 'd' / split / name / f'{split}.png')
+    cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path / 'd'))
+    assert load_data(cfg, 8, progress=False).classes == ('Class A', 'Pepper,_bell___healthy', 'none')
+    assert "'none' stands for no value" in capsys.readouterr().err
