@@ -198,12 +198,11 @@ def _why_no_path(p):
 
 def _from_root(paths, root, notes):
     "The paths, those that begin with the image folder `root` without it."
-    fronts = (
-        {f'{os.path.normpath(f).rstrip("/")}/' for f in (as_path(root).absolute(), as_path(root).resolve())}
-        if root
-        else ()
-    )
-    plain = [posixpath.normpath(p) if fronts and p.startswith('/') else p for p in paths]
+    if not root:
+        return paths
+    folders = {os.path.normpath(f) for f in (as_path(root).absolute(), as_path(root).resolve())}
+    fronts = [f'{f.rstrip("/")}/' for f in folders]
+    plain = [posixpath.normpath(p) if p.startswith('/') else p for p in paths]
     inside = [next((q.removeprefix(f) for f in fronts if q.startswith(f)), p) for p, q in zip(paths, plain)]
     if (n := sum(p != q for p, q in zip(paths, inside))) and notes is not None:
         notes.append(f'{plural(n, "absolute path")} read from the image folder')
@@ -291,8 +290,9 @@ def class_key(name: str) -> str:
     bare = re.sub(r'^\(([^()]*)\)$', r'\1', plain).rstrip('.,!?* ') or plain
     if whole := re.fullmatch(r'0*(\d+)(?:\.0+)?', bare):
         return whole[1]
-    spaced = re.sub(r'[\s_]+', ' ', bare)
-    return re.sub(r'(?<=\d)[ -](?=\d)', '_', re.sub(r'(?<=[^\W\d])[ -](?=\w)|(?<=\w)[ -](?=[^\W\d])', '', spaced))
+    spaced = re.sub(r'[\s_]+', ' ', bare).strip()
+    joined = re.sub(r'(?<=[^\W\d])[ -](?=\w)|(?<=\w)[ -](?=[^\W\d])', '', spaced)
+    return re.sub(r'(?<=\d)[ -](?=\d)', '_', joined)
 
 
 def _composed(name):
@@ -809,9 +809,11 @@ def _beside_paths(columns, found, notes):
     others = [n for n in names[:front] if n not in ids and not _binary(columns[n]) and _plain(n) not in LABEL_NAMES]
     left = ids + (others if len(names) > front else [])
     taken = [n for n in names[:front] if n not in left]
-    if front:
-        said = f', {some(left)} before it left out' * bool(left) + f', {some(taken)} before it read too' * bool(taken)
-        notes.append(f'paths in column {found!r}{said}')
+    said = [f'paths in column {found!r}'] if front else []
+    said += [f'{some(left)} before it left out'] if left else []
+    said += [f'{some(taken)} before it read too'] if taken else []
+    if said:
+        notes.append(', '.join(said))
     return {n: columns[n] for n in names if n not in left}
 
 

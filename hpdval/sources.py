@@ -218,8 +218,9 @@ def parse_reading(
 ) -> dict:  # parameters of a reader
     "How tables are to be read, in words. A `ValueError` for what is no parameter of a reader."
     known = {k for reader in READERS.values() for k in signature(reader).parameters} - {'path', 'prefix', 'root'}
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=False)
-    lexer.whitespace_split, lexer.escape, lexer.commenters = True, '', ''
+    lexer = shlex.shlex(text, posix=True)
+    lexer.whitespace_split = True
+    lexer.escape = lexer.commenters = ''  # a backslash and a # are what they are
     try:
         words = list(lexer)
     except ValueError as e:
