@@ -472,13 +472,18 @@ NO_NAMES = {  # a column of labels -> what is said of one of them
 }
 
 
-@pytest.mark.parametrize('cells,why', NO_NAMES.items())
-def test_what_is_no_name_of_a_class(cells, why, tmp_path):
-    file = tmp_path / 'a.csv'
-    file.write_text(f'path,labels\na.png,owl\nb.png,{cells}\n')
+def refusal(folder, text) -> str:
+    "What is said of a table that is refused, in one line."
+    file = folder / 'a.csv'
+    file.write_text(text)
     with pytest.raises(ValueError, match=r'^[^\n]*$') as e:
         read_csv(file)
-    assert why in str(e.value)
+    return str(e.value)
+
+
+@pytest.mark.parametrize('cells,why', NO_NAMES.items())
+def test_what_is_no_name_of_a_class(cells, why, tmp_path):
+    assert why in refusal(tmp_path, f'path,labels\na.png,owl\nb.png,{cells}\n')
 
 
 NAMES = (
@@ -511,11 +516,7 @@ NAMELESS = {  # a table -> what is said of it
 
 @pytest.mark.parametrize('text,why', NAMELESS.items())
 def test_tables_that_name_no_classes(text, why, tmp_path):
-    file = tmp_path / 'a.csv'
-    file.write_text(text)
-    with pytest.raises(ValueError, match=r'^[^\n]*$') as e:
-        read_csv(file)
-    assert why in str(e.value)
+    assert why in refusal(tmp_path, text)
 
 
 PLACES = {  # a table whose paths do not stand first -> its labels
