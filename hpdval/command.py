@@ -7,7 +7,7 @@ __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'OURS'
            'NonEmptyCommand', 'Commands', 'show', 'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes',
            'given', 'main', 'show_settings', 'run', 'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune',
            'names_of', 'without_ours', 'all_pictures', 'is_there', 'check_inputs', 'check_png', 'save_png',
-           'check_heatmap', 'check_written', 'likeliest', 'films_of', 'check_asked', 'check_names', 'loaded',
+           'check_heatmap', 'check_written', 'likeliest', 'films_of', 'check_asked', 'check_labels', 'loaded',
            'predicted', 'nearest_labels', 'said_table', 'predict', 'export', 'fetch', 'fitting', 'width_of_terminal',
            'nothing', 'list_', 'old_files', 'clean']
 
@@ -415,7 +415,7 @@ def check_asked(images: list, top, parts, decide, join):
     lookup(join, JOINED, 'way to join names')
 
 
-def check_names(classes, known, label):
+def check_labels(classes, known, label):
     "An error for names that stand twice, and for a heat map of a class that is not among them."
     from hpdval.core import lookup
     from hpdval.predict import wanted
@@ -429,17 +429,17 @@ def check_names(classes, known, label):
 
 
 def loaded(folder: str, method, device, classes, label):  # -> Classifier
-    "The classifier of a run. An error as of `check_names`, of a run before its weights are read."
+    "The classifier of a run. An error as of `check_labels`, of a run before its weights are read."
     from hpdval.core import say
     from hpdval.experiment import ICONS_ALONE, Result
     from hpdval.predict import Classifier, named_run
 
     run = named_run(folder, method)
     if isinstance(run, Result):
-        check_names(classes, run.classes, label)
+        check_labels(classes, run.classes, label)
         method = None
     model = Classifier.load(run, device=device, method=method)
-    check_names(classes, model.classes, label)
+    check_labels(classes, model.classes, label)
     if model.result.config['clip'] == 'mini':
         say(ICONS_ALONE, once=True)
     return model
