@@ -333,7 +333,7 @@ class Classifier:
         classes=None,  # names to look for, as `wanted` takes them; None = those of the run
         top=None,  # rows per image, at most; None = one per class, or all that is decided
         batch=64,  # images at a time, 1 or more
-        decide=None,  # threshold (one per class) | top-k (as many as images have); None = all labels, not decided
+        decide=None,  # threshold (what is above its class's) | top-k (as many as images have); None = all, undecided
         templates=None,  # list of texts with a {} for the name, whose mean is the prompt; None = the run's own
         join='max',  # max | mean: how the scores of several names of a class are joined
         unusable='error',  # error | skip: what happens to a picture that cannot be read

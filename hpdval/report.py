@@ -244,7 +244,8 @@ def save_table(table: pd.DataFrame, folder, name: str, note=''):
     write_text(folder / f'{name}.csv', table.to_csv())
     columns = [table.index, *(c for _, c in table.items())] if len(table) else []
     text = [i for i, values in enumerate(columns) if not pd.api.types.is_numeric_dtype(values.dtype)]
-    said = table.to_markdown(disable_numparse=text or False)  # text stays as it is: 50.00, +1.5
+    shown = table.astype(object).where(table.notna(), None)  # an empty cell, not nan
+    said = shown.to_markdown(disable_numparse=text or False)  # text stays as it is: 50.00, +1.5
     write_text(file, said + (f'\n\n{note}\n' if note else '\n'))
 
 # %% ../nbs/40_report.ipynb #29e08c72
