@@ -5,11 +5,11 @@
 # %% auto #0
 __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'OURS', 'LISTED', 'CACHED', 'one_line', 'Field',
            'NonEmptyCommand', 'Commands', 'show', 'set_by_layers', 'field_options', 'ConfigCommand', 'with_dashes',
-           'given', 'main', 'show_settings', 'run', 'CompareCommand', 'compare', 'TuneCommand', 'as_options', 'tune',
-           'names_of', 'without_ours', 'all_pictures', 'is_there', 'check_inputs', 'check_png', 'save_png',
-           'check_heatmap', 'check_written', 'likeliest', 'films_of', 'check_asked', 'check_labels', 'loaded',
-           'predicted', 'nearest_labels', 'said_table', 'predict', 'export', 'fetch', 'fitting', 'width_of_terminal',
-           'nothing', 'list_', 'old_files', 'clean']
+           'given', 'main', 'show_settings', 'run', 'SeedlessCommand', 'compare', 'as_options', 'tune', 'names_of',
+           'without_ours', 'all_pictures', 'is_there', 'check_inputs', 'check_png', 'save_png', 'check_heatmap',
+           'check_written', 'likeliest', 'films_of', 'check_asked', 'check_labels', 'loaded', 'predicted',
+           'nearest_labels', 'said_table', 'predict', 'export', 'fetch', 'fitting', 'width_of_terminal', 'nothing',
+           'list_', 'old_files', 'clean']
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, shutil, sys, time
@@ -56,8 +56,6 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except EXPECTED as e:
-            if isinstance(e, OSError) and type(e).__module__.startswith('click'):
-                raise
             raise click.ClickException(one_line(e)) from None
 
 # %% ../nbs/43_command.ipynb #49459d78
@@ -187,13 +185,13 @@ def run(method, fresh, only_show, quiet, as_json, **options):
         show(said, as_json, f"{result.folder} mAP {result.mAP['total']:.2f}")
 
 # %% ../nbs/43_command.ipynb #9c42127d
-class CompareCommand(ConfigCommand):
-    "The same for several seeds."
+class SeedlessCommand(ConfigCommand):
+    "One that gives the seeds itself."
 
     leave_out = ('method', 'seed')
 
 
-@main.command(cls=CompareCommand, short_help='Several methods and seeds, as a table.')
+@main.command(cls=SeedlessCommand, short_help='Several methods and seeds, as a table.')
 @click.argument('methods', default='zero-shot,coop,dval,hp-dval')
 @click.option('--seeds', default='0', show_default=True, help='Numbers with commas between them.')
 @click.option('--out', help='Folder for table.md, table.csv and result.json.')
@@ -217,18 +215,12 @@ def compare(methods, seeds, out, quiet, as_json, **options):
     show(summary, as_json, f'{table.to_string()}\n\n{provenance(summary)}')
 
 # %% ../nbs/43_command.ipynb #28a9ef29
-class TuneCommand(ConfigCommand):
-    "Every fold has a seed of its own."
-
-    leave_out = ('method', 'seed')
-
-
 def as_options(params: dict) -> str:
     "Fields of `Config` as words of a command."
     return ' '.join(shlex.quote(f'--{k}={v}') for k, v in params.items() if k != 'method')
 
 
-@main.command(cls=TuneCommand, short_help='Search settings for data of your own.')
+@main.command(cls=SeedlessCommand, short_help='Search settings for data of your own.')
 @click.argument('method', default='hp-dval')
 @click.option('--trials', type=int, default=20, show_default=True, help='Choices of settings, the start among them.')
 @click.option('--folds', type=int, default=3, show_default=True, help='Trainings of each, other images held out.')
@@ -507,20 +499,7 @@ def said_table(table, model, asked: dict) -> str:
 @click.option('--device', default='auto', show_default=True)
 @json_option
 def predict(
-    folder,
-    images,
-    classes,
-    join,
-    templates,
-    top,
-    parts,
-    decide,
-    sheet,
-    heatmap,
-    heatmap_class,
-    method,
-    device,
-    as_json,
+    folder, images, classes, join, templates, top, parts, decide, sheet, heatmap, heatmap_class, method, device, as_json
 ):
     """The likeliest labels of IMAGES, or of the parts of a film, by the run in FOLDER (as `hpdval run` prints it). A
     folder among IMAGES means all pictures below it; those that cannot be read are left out, and said. In JSON, what

@@ -1023,7 +1023,7 @@ def trial(
 def folder_name(name: str, params: dict, small: bool) -> str:
     "Where a notebook writes if nobody says: a trial and another mode have folders of their own."
     mode = params.get('mode') or 'paper'
-    return '-'.join([name] + ([mode] if mode != 'paper' else []) + (['trial'] if small else []))
+    return '-'.join(filter(None, [name, '' if mode == 'paper' else mode, 'trial' if small else '']))
 
 
 def check_folder(folder, what: str) -> Path:

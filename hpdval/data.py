@@ -8,7 +8,7 @@ __all__ = ['DARKEST', 'STEPS', 'SCALES', 'PHOTOMETRIC', 'KINDS', 'LARGEST', 'TRA
            'some_rows', 'Unusable', 'whites', 'rescaled', 'scale_said', 'to_rgb', 'open_image', 'load_image',
            'shown_part', 'reserve', 'allocate', 'scratch_array', 'mapped', 'decode_splits', 'decode_split', 'to_float',
            'augment_clip', 'augment_shift', 'augment_icons', 'augment_official', 'augment_flip', 'augment',
-           'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv', 'load_coco_json']
+           'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
 import errno, hashlib, io, json, math, mmap, os, random, re, secrets, shutil, stat, sys, zlib
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from .core import as_path, atomic_write, cache_dir, lookup, parse_json, passing, refuse_folder, say, to_device
 from .core import write_json
 from .fingerprint import code_digest
-from .lists import plural, read_coco_json, read_csv, read_list, some, usable_paths
+from .lists import plural, read_csv, read_list, some, usable_paths
 
 # %% ../nbs/12_data.ipynb #85655c52
 def rows_of(idx, n: int) -> torch.Tensor:  # int64 [k]
@@ -1194,11 +1194,3 @@ def load_list(path, classes, image_root, size, transform='clip', progress=True, 
 def load_csv(path, image_root, size, transform='clip', classes=None, progress=True, peak=Peak(), **reading) -> Split:
     "The split of a CSV with names or with 0/1 columns; `reading` goes to `read_csv`."
     return decode_split(*read_csv(path, classes, **reading), image_root, size, transform, progress, peak)
-
-
-def load_coco_json(
-    path, image_root, size, transform='clip', crowd='include', prefix='', progress=True, peak=Peak(), **reading
-) -> Split:
-    "The split of COCO annotations; `reading` goes to `read_coco_json`."
-    read = read_coco_json(path, crowd, prefix, **reading)
-    return decode_split(*read, image_root, size, transform, progress, peak)

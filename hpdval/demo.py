@@ -20,13 +20,12 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 
 from .clip import LOCALS
-from .config import METHODS
 from .core import drawn_text, import_extra, runs_dir
 from .data import Peak, open_image
 from .experiment import EXAMPLE, ICONS_ALONE, Result
 from .icons import ICON_BENCHMARKS, load_icons
 from .labels import spaced
-from .predict import Classifier
+from .predict import Classifier, label_or_name
 from .report import draw_heat
 
 # %% ../nbs/46_demo.ipynb #1fc64802
@@ -35,7 +34,7 @@ MOST = 30  # runs that are offered
 
 def _title(r: Result) -> str:
     "A run in a line."
-    method = METHODS[r.config['method']].label if r.config['method'] in METHODS else r.config['method']
+    method = label_or_name(r.config['method'])
     return f"{method}, {r.config['benchmark']}, mAP {r.mAP['total']:.1f} ({r.hash[:4]})"
 
 
@@ -46,12 +45,12 @@ def _written(file) -> float:  # s
     return 0.0
 
 
-def known_runs(most=MOST) -> dict:  # name -> Result
+def known_runs() -> dict:  # name -> Result
     "The run in the package, and those in the runs folder that can be read, the newest first."
     files = sorted(runs_dir().glob('*/result.json'), key=_written, reverse=True)
     example = Result.load(EXAMPLE)
     found = {example.hash: example}
-    for file in files[:most]:
+    for file in files[:MOST]:
         try:
             r = Result.load(file.parent)
         except (ValueError, OSError):  # damaged, or of a run notebook

@@ -222,7 +222,7 @@ def check_exportable(model: DualView, name: str):
 def tensors(baked: Baked) -> dict:  # name -> tensor
     "What an export holds: `visual.*`, `text_global` and `text_local` [C,D] (or `head.*`), `scale`, `centre`."
     model = baked.model
-    found = {k: v for k, v in model.visual.state_dict().items()}
+    found = dict(model.visual.state_dict())
     learned_head = model.use_learned and model.head.learns
     if learned_head:
         found |= {f'head.{k}': v for k, v in model.head.state_dict().items()}
@@ -271,9 +271,10 @@ def limits(result: Result, model: DualView) -> list:  # of sentences
     rare = sum(c < cfg.tail_below for c in result.counts)
     if rare:
         said.append(f'{rare} of its classes had fewer than {cfg.tail_below} training images.')
-    said.append('A map is the cosine of places with a prompt, no probability and no outline of an object.')
     if model.use_learned and model.head.learns:
-        said[-1] = 'A map is the cosine of places with a weight vector that was learned on whole images.'
+        said.append('A map is the cosine of places with a weight vector that was learned on whole images.')
+    else:
+        said.append('A map is the cosine of places with a prompt, no probability and no outline of an object.')
     if model.clip.transform(cfg.transform).startswith('clip'):
         said.append('It sees the middle square of a picture; outside it a map of `Classifier.heatmap` is NaN.')
     return said

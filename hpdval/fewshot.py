@@ -801,15 +801,7 @@ def fewshot_trial(benchmark: str) -> dict:
     )
 
 # %% ../nbs/33_fewshot.ipynb #6929a4df
-def _whole(m):
-    return m
-
-
-def _balanced(m):
-    return m['balanced']
-
-
-TESTS = {'test set as it is': _whole, 'balanced resample': _balanced}
+TESTS = 'test set as it is', 'balanced resample'
 
 
 def _few_shot(summary) -> dict:  # row -> what was measured
@@ -834,7 +826,8 @@ def fewshot_table(summary: dict) -> pd.DataFrame:  # a row per method, percent
     for name, m in _few_shot(summary).items():
         rows[name] = {'no support': said_mean(m['no_support'], digits=1)}
         for k in m['mAP']:
-            rows[name] |= {f'{k}, {test}': _interval_cell(of(m), k) for test, of in TESTS.items()}
+            parts = zip(TESTS, (m, m['balanced']))
+            rows[name] |= {f'{k}, {test}': _interval_cell(part, k) for test, part in parts}
     return pd.DataFrame(rows).T
 
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .core import as_path, atomic_write, lookup, near, parse_json, say
+from .core import as_path, lookup, near, parse_json, say, write_text
 from .fetch import Web, fetch_file, located
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES
 
@@ -609,8 +609,7 @@ def write_list(path, paths, targets):
     if len(paths) != len(targets):
         raise ValueError(f'{len(paths)} paths, but {len(targets)} rows of targets')
     lines = [' '.join([p, *map(str, np.flatnonzero(y))]) for p, y in zip(paths, np.asarray(targets))]
-    with atomic_write(path) as f:
-        f.write(''.join(l + '\n' for l in lines).encode())
+    write_text(path, ''.join(l + '\n' for l in lines))
 
 # %% ../nbs/11_lists.ipynb #d7c35f78
 DELIMITERS = ',;\t|'  # between columns
@@ -1654,11 +1653,11 @@ def voc_lt_from_annotations(
 # %% ../nbs/11_lists.ipynb #7aab827a
 def coco_lt_from_json(
     path,  # instances_train2017.json
-    rng=None,  # `random.Random`; None = a fresh one from seed 0
+    seed=0,
 ) -> tuple:  # paths, targets uint8 [N,80]
     "A long-tailed training list cut from COCO's annotations as COCO-LT was; not verified to be COCO-LT's own."
     paths, Y, _ = read_coco_json(path, prefix='train2017/')
-    rows = cut_longtail(Y, 1200, rng or random.Random(0))
+    rows = cut_longtail(Y, 1200, random.Random(seed))
     return [paths[i] for i in rows], Y[rows]
 
 # %% ../nbs/11_lists.ipynb #f183950b

@@ -28,6 +28,7 @@ from hpdval.config import (
     check,
     config_hash,
     each_once,
+    folder_name,
     inference_score,
     make_config,
     method_label,
@@ -42,7 +43,6 @@ from hpdval.config import (
 )
 from hpdval.core import (
     PACKAGE,
-    atomic_write,
     autocast,
     check_number,
     despine,
@@ -52,20 +52,25 @@ from hpdval.core import (
     say,
     text_digest,
     watch,
+    write_text,
 )
 from .experiment import Result, builds_on, config_clip, load_model, methods_of, run_code, run_parts, table_name
 from .fewshot import FEWSHOT_BENCHMARKS
 from .fingerprint import code_digest
 from .icons import ICON_BENCHMARKS
-from .labels import LIMITS
 from .metrics import as_arrays, average_precision, bootstrap_ci, mean_interval, summary
 from .model import DualView, check_no_ensemble, check_views
 from .moving import ICON_CLIPS
-from .report import GROUPS, palette, provenance, results_table
+from .report import GROUPS, group_limits, palette, provenance, results_table
 from .sources import SOURCES, Data
 from .train import Pixels, batches
 
 # %% ../nbs/42_paper.ipynb #e1d0f982
+def _imitated(benchmark: str) -> str:
+    "The benchmark that papers have: itself, or what an embedded one imitates. A `ValueError` for an unknown one."
+    return lookup(benchmark, [*SOURCES, *FEWSHOT_BENCHMARKS], 'benchmark').removeprefix('icon-')
+
+
 def quoted(
     source: str,  # table1 .. table6, fig4a, fig4b, fig5a, fig5b
     benchmark: str,  # the embedded benchmarks stand for those they imitate
@@ -73,8 +78,7 @@ def quoted(
     "The paper's numbers. A `ValueError` for a table or a benchmark that is not known."
     said = pd.read_csv(PACKAGE / 'data/quoted.csv', dtype=dict(row=str))
     lookup(source, said.source.unique().tolist(), 'table of the paper')
-    lookup(benchmark, [*SOURCES, *FEWSHOT_BENCHMARKS], 'benchmark')
-    part = said[(said.source == source) & (said.dataset == benchmark.removeprefix('icon-'))]
+    part = said[(said.source == source) & (said.dataset == _imitated(benchmark))]
     table = part.pivot(index='row', columns='metric', values='value')
     return table.reindex(index=part.row.unique().tolist(), columns=part.metric.unique().tolist())
 
@@ -84,8 +88,7 @@ def printed_elsewhere(
 ) -> pd.DataFrame:  # a row per method and backbone; percent, NaN where only the total is known
     "What other papers print on the lists of a benchmark, by backbone. A `ValueError` for an unknown benchmark."
     said = pd.read_csv(PACKAGE / 'data/elsewhere.csv').fillna(dict(runs=''))
-    lookup(benchmark, [*SOURCES, *FEWSHOT_BENCHMARKS], 'benchmark')
-    part = said[said.dataset == benchmark.removeprefix('icon-')].drop(columns='dataset')
+    part = said[said.dataset == _imitated(benchmark)].drop(columns='dataset')
     names = part.apply(lambda r: f'{r.method}, {r.backbone}', axis=1) if len(part) else []
     return part.assign(row=names).set_index('row')
 
@@ -408,12 +411,6 @@ class Page(NamedTuple):
     small: bool  # is it a trial?
 
 
-def _page_folder(name: str, params: dict, small: bool) -> Path:
-    mode = params.get('mode', 'paper')
-    parts = [params.get('benchmark'), mode if mode != 'paper' else None, 'trial' if small else None]
-    return runs_dir() / name / '-'.join(filter(None, parts))
-
-
 def _rows(text, rows) -> list:
     "The rows that a parameter names, with semicolons between them."
     wanted = [r.strip() for r in text.split(';')]
@@ -440,7 +437,8 @@ def page(
     rows = _rows(wanted, rows) if wanted else list(rows)
     if small and rows and not wanted:
         rows = list(dict.fromkeys(tried or [rows[0], rows[-1]]))
-    return Page(params, out_folder(out, _page_folder(name, params, small)), seeds, rows, small)
+    folder = runs_dir() / name / folder_name(params.get('benchmark') or '', params, small)
+    return Page(params, out_folder(out, folder), seeds, rows, small)
 
 # %% ../nbs/42_paper.ipynb #44f4cd02
 _STAGE_LABELS = dict(stage1='stage 1', joint='joint training', stage2='stage 2')
@@ -683,8 +681,7 @@ def scatter(
     n, first = len(results), results[0]
     std = pd.DataFrame([r.mAP for r in results]).std()
     low, high = ((n - 1) / chdtri(n - 1, [0.025, 0.975])) ** 0.5 if n > 1 else (np.nan, np.nan)
-    limits = tuple(first.config.get(k, v) for k, v in zip(('head_from', 'tail_below'), LIMITS))
-    bounds = bootstrap_ci(first.scores, targets, first.counts, limits=limits)
+    bounds = bootstrap_ci(first.scores, targets, first.counts, limits=group_limits(first.config))
     images = pd.Series({group: (top - bottom) / 2 for group, (bottom, top) in bounds.items()})
     table = pd.DataFrame({'seeds': std, 'low': low * std, 'high': high * std, 'test images': images})
     return table.loc[[*GROUPS]]
@@ -719,8 +716,7 @@ def kept(
     text = _sealed_text(file)
     if text is None:
         text = make().to_csv(index=False)
-        with atomic_write(file) as f:
-            f.write(f'# {text_digest(text)}\n{text}'.encode())
+        write_text(file, f'# {text_digest(text)}\n{text}')
     return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[''])  # a class may be called None
 
 # %% ../nbs/42_paper.ipynb #dcab77a1

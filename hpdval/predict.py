@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['JOINED', 'BATCH', 'as_images', 'row_name', 'Wanted', 'wanted', 'join_names', 'template_texts', 'check_rivals',
-           'check_comparable', 'Classifier', 'ExportedClassifier', 'plot_heatmap', 'plot_film', 'run_folder',
-           'named_run', 'said_probability', 'contact_sheet', 'example_scenes']
+           'check_comparable', 'Classifier', 'ExportedClassifier', 'plot_heatmap', 'plot_film', 'label_or_name',
+           'run_folder', 'named_run', 'said_probability', 'contact_sheet', 'example_scenes']
 
 # %% ../nbs/41_predict.ipynb #9b92ce6d
 import io, itertools, os, re
@@ -573,12 +573,17 @@ def plot_film(
     return fig
 
 # %% ../nbs/41_predict.ipynb #67d745dc
+def label_or_name(name):
+    "What a method is called in tables; one that is not known here, by its name."
+    return METHODS[name].label if name in METHODS else name
+
+
 def _check_method(folder, said: dict, method):
     "A `ValueError` if the one run in a folder is not of the method that was asked for."
     config = said.get('config')
     own = config.get('method') if isinstance(config, dict) else None
     known = isinstance(own, str) and own
-    if known and method not in (None, own, METHODS[own].label if own in METHODS else own):
+    if known and method not in (None, own, label_or_name(own)):
         raise ValueError(f'{folder} holds one run, of method {own!r}, and not {method!r}: leave the method out')
 
 
@@ -629,9 +634,9 @@ def run_folder(folder, method=None) -> Path:
     said = _said_in(file)
     if 'methods' not in said:
         _check_method(folder, said, method)
-        return Path(folder)
+        return folder
     names = _first_runs(file, said['methods'])
-    label = METHODS[method].label if method in METHODS else method or list(names)[-1]
+    label = label_or_name(method) or list(names)[-1]
     run = runs_dir() / lookup(label, names, f'method in {folder}:')
     say(f'{folder} holds {len(names)} methods: {label} is taken, {run}')
     if not (run / 'result.json').is_file() or 'methods' in _said_in(run / 'result.json'):

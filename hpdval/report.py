@@ -6,8 +6,8 @@
 __all__ = ['GROUPS', 'DEFICIENCIES', 'COLOUR_BLIND', 'reported_epochs', 'results_table', 'decided_table', 'visibility_table',
            'preset', 'changed', 'is_trial', 'settings_said', 'shared_loss', 'provenance', 'save_table', 'linear', 'lab',
            'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign', 'plot_groups',
-           'plot_reliability', 'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat', 'plot_heatmaps',
-           'plot_timeline']
+           'plot_reliability', 'group_limits', 'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat',
+           'plot_heatmaps', 'plot_timeline']
 
 # %% ../nbs/40_report.ipynb #b8d546d4
 import io, re, textwrap
@@ -138,18 +138,22 @@ def is_trial(config: dict) -> bool:
     return bool(small) and all(config.get(k) == v for k, v in small.items())
 
 # %% ../nbs/40_report.ipynb #8f8d8ea9
+def _of_methods(summary: dict) -> bool:
+    "Is every row of a table a method?"
+    labels = [m.label for m in METHODS.values()]
+    return all(row in labels for row in summary.get('methods', ()))
+
+
 def _configs(summary: dict) -> list:  # of dict
     "A config for each row, where the summary has them; else the last one, where it stands for all rows."
     if 'configs' in summary:
         return list(summary['configs'].values())
-    labels = [m.label for m in METHODS.values()]
-    return [summary['config']] if all(row in labels for row in summary.get('methods', ())) else []
+    return [summary['config']] if _of_methods(summary) else []
 
 
 def _in_all(summary: dict, found: list) -> dict:  # a `changed` for each row -> one
     "The changes of a table: of rows that are methods, any; of other rows, those that are the same in all."
-    labels = [m.label for m in METHODS.values()]
-    every = all(row in labels for row in summary.get('methods', ()))
+    every = _of_methods(summary)
     out = {k: v for one in found for k, v in one.items()}
     return {k: v for k, v in out.items() if every or all(one.get(k) == v for one in found)}
 
@@ -185,13 +189,13 @@ def settings_said(
 # %% ../nbs/40_report.ipynb #13d1541e
 def shared_loss(summary: dict) -> str:
     "The loss that all rows which train have in common; '' where there is no such one, or not all are known."
-    found, configs = set(), _configs(summary)
-    for c in configs:
-        own = preset(c) | c
-        if not preset(c):
+    found = set()
+    for c in _configs(summary):
+        plain = preset(c)
+        if not plain:
             return ''
-        cfg = Config(**{k: own[k] for k in TYPES})
-        found |= losses_of(cfg)
+        own = plain | c
+        found |= losses_of(Config(**{k: own[k] for k in TYPES}))
     return f'loss {found.pop()}' if len(found) == 1 else ''
 
 
@@ -465,6 +469,11 @@ def _counts_for(summary: dict, counts, names) -> np.ndarray:  # [C]
     return found
 
 # %% ../nbs/40_report.ipynb #86563d92
+def group_limits(config: dict) -> tuple:
+    "From how many training images a class is of the head, and below how many of the tail."
+    return tuple(config.get(k, own) for k, own in zip(('head_from', 'tail_below'), LIMITS))
+
+
 def plot_per_class(
     summary: dict,
     counts=None,  # training images per class, by name or in the order of the classes; None = those of the summary
@@ -488,7 +497,7 @@ def plot_per_class(
     middle.axhline(0, color=colour_of[base], lw=1)
     bottom.bar(np.arange(len(order)), counts[order], width=1, color='.6')
     bottom.set_yscale('log')
-    limits = tuple(summary.get('config', {}).get(k, own) for k, own in zip(('head_from', 'tail_below'), LIMITS))
+    limits = group_limits(summary.get('config', {}))
     for each in (ax, middle, bottom):
         _group_edges(each, counts, limits, names=each is ax)
     names = [drawn_text(readable(classes[i])) for i in order]

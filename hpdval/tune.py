@@ -161,8 +161,8 @@ def placed(
 ):  # -> Among or Between with plain values
     "An axis beside its start, which is in it. A `ValueError` for a logarithmic range from 0, or one of no numbers."
     axis = as_axis(name, axis)
-    start, bases = getattr(cfg, name), dict(start=getattr(cfg, name), patches=patches)
-    ends = axis.values if isinstance(axis, Among) else axis[:2]
+    start, ends = getattr(cfg, name), _ends(axis)
+    bases = dict(start=start, patches=patches)
     values = [_times(name, v, bases[axis.of]) for v in ends] if axis.of else [typed(name, v) for v in ends]
     if isinstance(axis, Between) and TYPES[name] not in (int, float):
         raise ValueError(f'space of {name}: a range is of numbers: give the values as a list, {list(ends)}')

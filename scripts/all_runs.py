@@ -33,7 +33,7 @@ class Task(NamedTuple):
     name: str
     words: tuple = ()  # of `hpdval run`
     mark: str = ''  # the file that tells Snakemake that it is done
-    few: dict = {}  # or what `compare_fewshot` is asked for
+    few: dict = {}  # or of `fewshot_config`
 
 
 def table_tasks(seeds, tables, short) -> list:
@@ -44,17 +44,17 @@ def table_tasks(seeds, tables, short) -> list:
     return [Task(' '.join(job.words), tuple(job.words), str(folder / f'{name}.done')) for name, job in ordered]
 
 
-def fewshot_tasks(seeds, methods=FEWSHOT_ROWS) -> list:
+def fewshot_tasks(seeds) -> list:
     "The few-shot runs of Table II, base trainings first; those by values too."
-    asked = [dict(methods=m, benchmark=world) for world in WORLDS for m in methods]
+    asked = [dict(method=m, benchmark=world) for world in WORLDS for m in FEWSHOT_ROWS]
     for world, stills in WORLDS.items():
         by_values = dict(benchmark=world, local='values', **LOCAL_VIEWS[stills]['values'])
-        asked += [dict(methods=m, **by_values) for m in methods if m in ('dval', 'hp-dval')]
+        asked += [dict(method=m, **by_values) for m in ('dval', 'hp-dval')]
     tasks = []
     for shots in (0, 1, 5):
         for few in asked:
             name = ' '.join(map(str, few.values()))
-            tasks += [Task(f'{name}, {shots} shots, seed {s}', few=few | dict(seeds=[s], shots=shots)) for s in seeds]
+            tasks += [Task(f'{name}, {shots} shots, seed {s}', few=few | dict(seed=s, shots=shots)) for s in seeds]
     return tasks
 
 
@@ -70,9 +70,7 @@ def done(task: Task) -> float:  # seconds
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
     else:
-        few = dict(task.few)
-        method, seeds = few.pop('methods'), few.pop('seeds')
-        run_fewshot(*fewshot_config(method, seeds[0], for_all=True, **few), progress=False)
+        run_fewshot(*fewshot_config(**task.few, for_all=True), progress=False)
     return time.perf_counter() - start
 
 

@@ -161,7 +161,7 @@ def summaries(data):
     return [s for s in found if isinstance(s, dict) and 'methods' in s]
 
 
-def lines_of_a_row(summary, row, said):
+def numbers_of_a_row(summary, said):
     "Seed, group, mAP and run of a row: of a long-tailed one by group of classes, of a few-shot one by shots."
     seeds, hashes = summary['seeds'], said['hashes']
     if isinstance(said['by_seed'], dict):
@@ -184,7 +184,7 @@ def every_number():
                     continue
                 method, benchmark = summary['configs'][row]['method'], summary['data'].split()[0]
                 about = file.relative_to(FIGURES).parent.as_posix(), row, method, benchmark
-                for seed, group, value, run in lines_of_a_row(summary, row, said):
+                for seed, group, value, run in numbers_of_a_row(summary, said):
                     yield *about, seed, group, f'{value:.3f}', run
 
 

@@ -139,10 +139,8 @@ def measured(what: str, options: dict, place: dict) -> dict:
 
 def page(options: dict, place: dict, folder: Path) -> dict:
     "The page of the main job through papermill, and its cells alone."
-    notebook, out = (
-        f"nbs/run_{options['benchmark'].removeprefix('icon-').replace('-', '_')}.ipynb",
-        folder / 'out.ipynb',
-    )
+    name = options['benchmark'].removeprefix('icon-').replace('-', '_')
+    notebook, out = f'nbs/run_{name}.ipynb', folder / 'out.ipynb'
     given = options | dict(methods='zero-shot,hp-dval', out=str(folder / 'page'))
     words = [word for k, v in given.items() for word in ('-p', k, str(v))]
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -175,7 +173,19 @@ def in_turns(versions: dict, rounds: int, folder: Path) -> dict:  # name -> (env
     return found
 
 
-def main():
+def show_turns(before: str, turns: dict):
+    "A row for each version, and their ratio."
+    print('\n| commit | wall, s | processor, s | mAP |\n|---|---|---|---|')
+    for name, runs in turns.items():
+        wall, processor, mAP = (statistics.median(r[k] for r in runs) for k in ('wall', 'processor', 'mAP'))
+        print(f'| {name} | {wall:.1f} | {processor:.1f} | {mAP:.2f} |')
+    pairs = [*zip(turns['now'], turns[before])]
+    ratios = (statistics.median(a[k] / b[k] for a, b in pairs) for k in ('wall', 'processor'))
+    print('| now / {} | {:.3f} | {:.3f} | |'.format(before, *ratios))
+
+
+def arguments() -> argparse.Namespace:
+    "The words of the command."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--benchmark', default='icon-coco-lt')
     parser.add_argument('--epochs', type=int, default=0, help="of each stage; 0 = the benchmark's own")
@@ -184,7 +194,11 @@ def main():
     parser.add_argument('--before', help='a commit that runs in turns with this one')
     parser.add_argument('--rounds', type=int, default=1, help='of the turns')
     parser.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    given = arguments()
     if given.child:
         return child(given.child[0], json.loads(given.child[1]))
     epochs = dict(epochs1=given.epochs, epochs2=given.epochs) if given.epochs else {}
@@ -215,14 +229,7 @@ def main():
             there = unpacked(given.before, folder / 'before')
             before = dict(PYTHONPATH=str(there), HPDVAL_CACHE=str(folder / 'cache-before'))
             versions = {given.before: (before, options), 'now': (here, ours)}
-            turns = in_turns(versions, given.rounds, folder)
-            print('\n| commit | wall, s | processor, s | mAP |\n|---|---|---|---|')
-            for name, runs in turns.items():
-                wall, processor, mAP = (statistics.median(r[k] for r in runs) for k in ('wall', 'processor', 'mAP'))
-                print(f'| {name} | {wall:.1f} | {processor:.1f} | {mAP:.2f} |')
-            pairs = [*zip(turns['now'], turns[given.before])]
-            ratios = (statistics.median(a[k] / b[k] for a, b in pairs) for k in ('wall', 'processor'))
-            print('| now / {} | {:.3f} | {:.3f} | |'.format(given.before, *ratios))
+            show_turns(given.before, in_turns(versions, given.rounds, folder))
 
 
 if __name__ == '__main__':

@@ -2,7 +2,7 @@
 on noise with a CLIP of random weights, and prints the peak of anonymous memory (pages of mapped files, which the system
 can take back, do not count) and the processor time of a step. `--plain` holds everything, as without chunks."""
 
-import argparse, json, threading, time
+import argparse, json, time
 
 import open_clip, torch
 
@@ -13,33 +13,11 @@ from hpdval.data import Split
 from hpdval.labels import COCO_CLASSES
 from hpdval.model import build_model
 from hpdval.train import Training, stage2_losses
+from scale import Peak, rss_anon
 
 KINDS = '''red blue green old new small large wooden metal broken toy wild young wet empty painted plastic striped tiny
 round square heavy dark pale burnt'''.split()
-
-
-def resident() -> float:  # bytes
-    "Anonymous memory of this process."
-    with open('/proc/self/status') as f:
-        return next(1024 * int(line.split()[1]) for line in f if line.startswith('RssAnon'))
-
-
-class Peak:
-    "The largest `resident` while the block runs, asked every 20 ms."
-
-    def __enter__(self):
-        self.bytes, self.done = resident(), threading.Event()
-        self.thread = threading.Thread(target=self._watch)
-        self.thread.start()
-        return self
-
-    def _watch(self):
-        while not self.done.wait(0.02):
-            self.bytes = max(self.bytes, resident())
-
-    def __exit__(self, *error):
-        self.done.set()
-        self.thread.join()
+MB = 1024e3  # bytes of what `rss_anon` counts in
 
 
 def noise(classes: int, images: int, size: int) -> Split:
@@ -74,18 +52,18 @@ def main():
     with Peak() as peak:
         model = build_model(cfg, clip, train.classes, torch.device('cpu'))
         params, losses, _ = stage2_losses(model, clip, train, progress=False)
-        training, before = Training(params, given.steps, 1e-4, cfg, None), resident()
+        training, before = Training(params, given.steps, 1e-4, cfg, None), MB * rss_anon()
         seconds = []
         for step in range(given.steps):
             start = time.process_time()
             loss = training.step(lambda: losses(torch.arange(given.batch), 0, step))
             seconds.append(time.process_time() - start)
     if given.json:
-        said = dict(peak=peak.bytes / 1e6, before=before / 1e6, processor=min(seconds))
+        said = dict(peak=MB * peak.most / 1e6, before=before / 1e6, processor=min(seconds))
         return print(json.dumps(dict(classes=given.classes) | said))
     way = 'plain' if given.plain else 'in chunks'
     print(f'{given.clip}, {given.classes} classes, batch {given.batch}, {given.precision}, {way}:', end=' ')
-    print(f'{peak.bytes / 1e9:.2f} GB at most, {before / 1e9:.2f} GB before the first step,', end=' ')
+    print(f'{MB * peak.most / 1e9:.2f} GB at most, {before / 1e9:.2f} GB before the first step,', end=' ')
     print(f'{min(seconds):.1f} s of processor time a step, loss {sum(loss.values()).item():.4f}')
 
 

@@ -43,7 +43,7 @@ def write(folder: Path, n: int, n_test: int, classes: int, width=296, height=224
         (folder / f'{split}.csv').write_text('\n'.join(['path,labels', *rows]) + '\n')
 
 
-def rss_anon() -> float:  # MB
+def rss_anon() -> float:  # MB, of 1,024,000 bytes
     "What the system cannot take back by writing a file."
     return int(re.search(r'RssAnon:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) / 1e3
 
@@ -269,7 +269,8 @@ def reading(n: int, rounds: int, **size):
         print('|', way, '|', ' | '.join(f'{x:.2f}' for x in cells), '|')
 
 
-def main():
+def arguments() -> argparse.Namespace:
+    "The words of the command."
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--images', default='2000,20000', help='training images')
     parser.add_argument('--test', type=int, default=0, help='test images; 0 = a twentieth, 8 at least')
@@ -288,7 +289,11 @@ def main():
     parser.add_argument('--rounds', type=int, default=3, help='of decoding')
     parser.add_argument('--width', type=int, default=1920, help='of the film, px; its height is 9/16 of it')
     parser.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main():
+    given = arguments()
     if given.child:
         return child(Path(given.child[0]), json.loads(given.child[1]))
     if given.decode:

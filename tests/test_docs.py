@@ -145,6 +145,7 @@ def test_the_script_of_many_classes(plain, monkeypatch, capsys):
     words = 'scripts/many_classes.py --clip mini --classes 80 --batch 4 --steps 1'.split() + ['--plain'] * plain
     monkeypatch.setattr('sys.argv', words)
     monkeypatch.setattr('hpdval.core.HELD', hpdval.core.HELD)
+    monkeypatch.syspath_prepend(str(ROOT / 'scripts'))
     runpy.run_path(str(ROOT / words[0]), run_name='__main__')
     said = capsys.readouterr().out
     assert said.startswith('mini, 80 classes, batch 4, fp32, ' + ('plain' if plain else 'in chunks'))

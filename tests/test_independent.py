@@ -7,6 +7,7 @@ import numpy as np, pytest, torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from sklearn.metrics import average_precision_score
+from test_same_scores import few_images
 
 from hpdval.clip import load_clip
 from hpdval.config import make_config, stage1_config
@@ -32,8 +33,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope='module')
 def data():
     "A few images of the embedded VOC-LT."
-    full = load_benchmark(make_config('zero-shot', benchmark='icon-voc-lt'), progress=False)
-    return full._replace(train=full.train.at(range(64)), test=full.test.at(range(48)), digest='64-48')
+    return few_images(64, 48)
 
 
 def pixels(images, clip):

@@ -5,6 +5,7 @@ import itertools
 from functools import partial
 
 import numpy as np, pytest, torch
+from test_same_scores import few_images
 
 from hpdval.align import HEADS
 from hpdval.clip import load_clip
@@ -150,8 +151,7 @@ class Traced(Config):
 @pytest.fixture(scope='module')
 def data():
     "A few images of the embedded VOC-LT."
-    full = load_benchmark(make_config('zero-shot', benchmark='icon-voc-lt'), progress=False)
-    return full._replace(train=full.train.at(range(24)), test=full.test.at(range(12)), digest="24-12")
+    return few_images(24, 12)
 
 
 def test_the_fingerprint_is_of_the_code_and_not_of_what_it_did(data, tmp_path, monkeypatch):

@@ -4,13 +4,14 @@ an image, LAMM's losses as a training step has them."""
 import numpy as np, pytest, torch
 import torch.nn.functional as F
 from test_clip import alone, entering, naive_pool, small_resnet
+from test_same_scores import few_images
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from hpdval import core
 from hpdval.clip import as_clip, load_clip
 from hpdval.config import make_config, run_key
-from hpdval.experiment import load_benchmark, run
+from hpdval.experiment import run
 from hpdval.model import build_model, compares_names, for_classes
 from hpdval.peers import SENTENCES, pair_score, ranking, training_texts
 from hpdval.train import Pixels, predict_scores, stage2_losses, text_batch, text_losses, texts_of
@@ -21,8 +22,7 @@ TINY = dict(benchmark='icon-voc-lt', device='cpu', epochs2=2, empty_classes='kee
 @pytest.fixture(scope='module')
 def data():
     "A few images of the embedded VOC-LT."
-    full = load_benchmark(make_config('zero-shot', 'icon-voc-lt'), progress=False)
-    return full._replace(train=full.train.at(range(64)), test=full.test.at(range(16)), digest='64-16')
+    return few_images(64, 16)
 
 
 def test_regions_of_dualcoop_on_a_resnet():

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import numpy as np, pytest, torch
+from test_same_scores import few_images
 from torch import nn
 
 from hpdval import train
 from hpdval.clip import load_clip
 from hpdval.config import METHODS, make_config, method_config, run_key, stage_names, trained_config
-from hpdval.experiment import Result, load_benchmark, load_model, run
+from hpdval.experiment import Result, load_model, run
 from hpdval.fewshot import FEWSHOT_ROWS, fewshot_config, run_fewshot
 from hpdval.model import build_model, model_state
 from hpdval.thin import add_adapters, add_lora
@@ -22,8 +23,7 @@ SMALL = dict(benchmark='icon-voc-lt', epochs1=1, batch_size=32, device='cpu', em
 @pytest.fixture(scope='module')
 def data():
     "A few images of the embedded VOC-LT."
-    full = load_benchmark(make_config('zero-shot', 'icon-voc-lt'), progress=False)
-    return full._replace(train=full.train.at(range(64)), test=full.test.at(range(32)), digest='64-32')
+    return few_images(64, 32)
 
 
 @pytest.fixture(autouse=True)

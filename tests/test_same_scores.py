@@ -51,10 +51,11 @@ OFFICIAL_METHODS = ('zero-shot-dual', 'coop', 'fine-tuning', 'dval', 'hp-dval', 
 FEWSHOT = ('zero-shot', 'coop', 'hp-dval', 'dval')
 
 
-def few_images():
-    "The first images of the embedded VOC-LT: a source."
+def few_images(train=64, test=32):
+    "The first images of the embedded VOC-LT."
     full = load_benchmark(method_config('zero-shot', 0, benchmark='icon-voc-lt'), progress=False)
-    return full._replace(train=full.train.at(range(64)), test=full.test.at(range(32)), digest='voc-lt-64-32')
+    parts = dict(train=full.train.at(range(train)), test=full.test.at(range(test)))
+    return full._replace(**parts, digest=f'voc-lt-{train}-{test}')
 
 
 def scores_of(name, data):

@@ -49,7 +49,7 @@ def test_the_start_is_the_first_trial_and_the_best_is_not_worse(tuned):
     start = make_config('coop', **QUICK)
     first = tuned.trials[0]
     assert first.settings == dict(loss=start.loss, lr2=start.lr2)
-    assert all(start.lr2 / 8 > 0 and t.state in ('complete', 'pruned') for t in tuned.trials)
+    assert {t.state for t in tuned.trials} <= {'complete', 'pruned'}
     best = tuned.trials[tuned.chosen]
     assert best.mean >= first.mean and best.mean == max(t.mean for t in tuned.trials if t.state == 'complete')
 
