@@ -7,11 +7,11 @@ __all__ = ['DARKEST', 'STEPS', 'SCALES', 'PHOTOMETRIC', 'KINDS', 'LARGEST', 'TRA
            'RECORDED', 'PIXEL_STATS', 'GREY', 'RAND_OPS', 'AUGMENTS', 'ENSEMBLES', 'rows_of', 'Peak', 'Split', 'Rows',
            'some_rows', 'Unusable', 'whites', 'rescaled', 'scale_said', 'to_rgb', 'open_image', 'load_image',
            'shown_part', 'reserve', 'allocate', 'scratch_array', 'mapped', 'decode_splits', 'decode_split', 'to_float',
-           'augment_clip', 'augment_shift', 'augment_icons', 'augment_official', 'augment_flip', 'augment',
-           'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv']
+           'augment_clip', 'augment_shift', 'augment_icons', 'augment_official', 'augment_flip', 'draws_for_rows',
+           'augment', 'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
-import errno, hashlib, io, json, math, mmap, os, random, re, secrets, shutil, stat, sys, zlib
+import errno, hashlib, inspect, io, json, math, mmap, os, random, re, secrets, shutil, stat, sys, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -970,15 +970,22 @@ def to_float(
     return images / scale - shift
 
 # %% ../nbs/12_data.ipynb #3f412408
+def _all(batch) -> tuple:
+    "How many images a batch has, and which of them are meant."
+    return len(batch), slice(None)
+
+
 def augment_clip(
     batch,  # uint8 [B,3,S,S]
     generator,  # `torch.Generator`, best on the batch's device
     area=(0.6, 1.0),
     ratio=(3 / 4, 4 / 3),
     jitter=0.2,
+    of=None,  # as of `augment`
 ) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Random resized crop, mirror, brightness and contrast, one draw per image."
-    u = to_device(torch.rand(7, len(batch), generator=generator, device=generator.device), batch.device)
+    n, rows = of or _all(batch)
+    u = to_device(torch.rand(7, n, generator=generator, device=generator.device)[:, rows], batch.device)
     a = area[0] + (area[1] - area[0]) * u[0]
     r = ratio[0] * (ratio[1] / ratio[0]) ** u[1]
     w, h = (a * r).sqrt().clamp(max=1), (a / r).sqrt().clamp(max=1)  # sides of the crop, 1 = the image
@@ -996,19 +1003,21 @@ def augment_clip(
     return (bright * (mean + contrast * (out - mean))).round_().clamp_(0, 255).to(torch.uint8)
 
 # %% ../nbs/12_data.ipynb #d6bff31a
-def _draw(n: int, B: int, generator, device) -> torch.Tensor:  # int64 [B,1]
-    "Whole numbers below n, one for each image."
-    return to_device(torch.randint(n, (B, 1), generator=generator, device=generator.device), device)
+def _draw(below: int, of: tuple, generator, device) -> torch.Tensor:  # int64 [B,1]
+    "Whole numbers, one for each of the images that are meant."
+    n, rows = of
+    return to_device(torch.randint(below, (n, 1), generator=generator, device=generator.device)[rows], device)
 
 
 def augment_shift(
     batch,  # uint8 [B,3,S,S]
     generator,
     most=1 / 8,  # of the side
+    of=None,  # as of `augment`
 ) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Shift by up to `most` of the side each way (the border mirrored), mirror half of the images."
-    B, S = len(batch), batch.shape[-1]
-    pad, how = round(S * most), (B, generator, batch.device)
+    S = batch.shape[-1]
+    pad, how = round(S * most), (of or _all(batch), generator, batch.device)
     at = torch.arange(S, device=batch.device)[None]
     moved = [at + _draw(2 * pad + 1, *how) - pad for _ in range(2)]
     rows, cols = (torch.where(i < 0, -i, torch.where(i >= S, 2 * S - 2 - i, i)) for i in moved)
@@ -1022,10 +1031,12 @@ def augment_icons(
     batch,  # uint8 [B,3,S,S]
     generator,
     most=1 / 8,  # of the side
+    of=None,  # as of `augment`
 ) -> torch.Tensor:  # uint8 [B,3,S,S]
     "`augment_shift`, and the channels shuffled."
-    batch = augment_shift(batch, generator, most)
-    order = torch.rand(len(batch), 3, generator=generator, device=generator.device).argsort(1)
+    n, rows = of or _all(batch)
+    batch = augment_shift(batch, generator, most, of)
+    order = torch.rand(n, 3, generator=generator, device=generator.device)[rows].argsort(1)
     channels = to_device(order, batch.device)
     return batch.gather(1, channels[:, :, None, None].expand_as(batch))
 
@@ -1078,17 +1089,19 @@ def _official_one(im, rng):
     return im
 
 
-def augment_official(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
+def augment_official(batch, generator, of=None) -> torch.Tensor:  # uint8 [B,3,S,S]
     "The authors' augmentation (#row-25 and #row-26), each image with a random generator seeded from `generator`."
-    seeds = torch.randint(2**31, (len(batch),), generator=generator, device=generator.device).tolist()
+    n, rows = of or _all(batch)
+    seeds = torch.randint(2**31, (n,), generator=generator, device=generator.device)[rows].tolist()
     images = [Image.fromarray(im) for im in batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()]
     out = np.stack([np.asarray(_official_one(im, random.Random(s))) for im, s in zip(images, seeds)])
     return torch.from_numpy(out).permute(0, 3, 1, 2).contiguous().to(batch.device)
 
 # %% ../nbs/12_data.ipynb #5648f226
-def augment_flip(batch, generator) -> torch.Tensor:  # uint8 [B,3,S,S]
+def augment_flip(batch, generator, of=None) -> torch.Tensor:  # uint8 [B,3,S,S]
     "Mirror half of the images."
-    drawn = to_device(torch.rand(len(batch), generator=generator, device=generator.device), batch.device)
+    n, rows = of or _all(batch)
+    drawn = to_device(torch.rand(n, generator=generator, device=generator.device)[rows], batch.device)
     return torch.where(drawn.view(-1, 1, 1, 1) < 0.5, batch.flip(-1), batch)
 
 # %% ../nbs/12_data.ipynb #8c67dfaa
@@ -1097,13 +1110,20 @@ AUGMENTS = dict(
 )
 
 
+def draws_for_rows(how: str) -> bool:
+    "Can an augmentation vary some rows of a batch as it would within the whole? One with a parameter `of` can."
+    return 'of' in inspect.signature(AUGMENTS[how]).parameters
+
+
 def augment(
     batch,  # uint8 [B,3,S,S], on any device
     how,  # clip | official | icons | shift | flip
     generator,  # `torch.Generator`; it is advanced
+    of=None,  # (n, rows) where `batch` are only these rows of n images, for all of which is drawn; see `draws_for_rows`
 ) -> torch.Tensor:  # uint8 [B,3,S,S], on the same device
     "A random variant of each image; `batch` is not changed. A `ValueError` for an augmentation that gives no images."
-    out = lookup(how, AUGMENTS, 'augmentation')(batch, generator)
+    fn = lookup(how, AUGMENTS, 'augmentation')
+    out = fn(batch, generator, of=of) if of else fn(batch, generator)
     if out.dtype != torch.uint8 or out.shape != batch.shape:
         was, now = (f'{x.dtype} {tuple(x.shape)}'.removeprefix('torch.') for x in (batch, out))
         raise ValueError(f'augment={how!r} must give images as it gets them, {was}, and gave {now}')

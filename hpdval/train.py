@@ -27,7 +27,7 @@ from .clip import Clip
 from .config import TYPES, Config, loss_of, reads, reads_patches, stage_names
 from .core import atomic_write, autocast, cache_dir, duration, live, lookup, parse_json, passing, say, to_device
 from .core import watch, write_json
-from .data import AUGMENTS, IN_MEMORY, allocate, augment, holdout, mapped, to_float
+from .data import AUGMENTS, IN_MEMORY, allocate, augment, draws_for_rows, holdout, mapped, to_float
 from .fingerprint import code_digest, network_code
 from .labels import SPELLINGS
 from .losses import Seen, Term, active_terms, image_weights, make_loss
@@ -139,12 +139,12 @@ class Pixels:
     ) -> torch.Tensor:  # float32 [B,3,S,S], on the device
         return self.normalised(self.varied(images, generator))
 
-    def varied(self, images, generator=None) -> torch.Tensor:  # uint8 [B,3,S,S], on the device
-        "The images, augmented if there is a generator."
+    def varied(self, images, generator=None, of=None) -> torch.Tensor:  # uint8 [B,3,S,S], on the device
+        "The images, augmented if there is a generator; `of` as of `augment`."
         images = to_device(images, self.device)
         if generator is None or self.cfg.augment == 'none':
             return images
-        return augment(images, self.cfg.augment, generator)
+        return augment(images, self.cfg.augment, generator, of)
 
     def normalised(self, images) -> torch.Tensor:  # float32, of uint8 on the device
         "Bytes as the tower takes them."
@@ -152,10 +152,12 @@ class Pixels:
 
     def bytes_of(self, images, idx, generator=None) -> torch.Tensor:  # uint8, on the device
         "This process's rows of the batch `images[idx]`; what is drawn is drawn for the whole batch."
-        own = share(len(idx))
-        if generator is None:
+        own, how = share(len(idx)), self.cfg.augment
+        if generator is None or how == 'none':
             return self.varied(images[idx[own]])
-        return self.varied(images[idx], generator)[own]
+        if draws_for_rows(how):
+            return self.varied(images[idx[own]], generator, (len(idx), own))
+        return self.varied(images[idx], generator)[own]  # of a function that knows whole batches alone
 
     def rows(self, images, idx, generator=None) -> torch.Tensor:  # float32, on the device
         "`bytes_of`, normalised."
