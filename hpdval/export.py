@@ -526,7 +526,8 @@ class Exported:
         file,  # model.onnx, or the folder that holds it
         device='auto',  # as for `onnx_session`
     ):
-        self.file, self.device = onnx_file(file) or Path(file), device
+        self.file = onnx_file(file) or Path(file)
+        self.opened = dict(file=str(self.file.absolute()), device=device)  # a copy may be made in another folder
         self.said = said_beside(self.file)
         try:
             self.classes, self.size, self.transform = (self.said[k] for k in ('classes', 'size', 'transform'))
@@ -537,11 +538,11 @@ class Exported:
 
     def __getstate__(self):
         "For a copy, or another process: where the file lies and what it is, since a session cannot be carried."
-        return dict(file=str(self.file.absolute()), device=self.device, said=self.said)
+        return dict(opened=self.opened, said=self.said)
 
     def __setstate__(self, state):
         "The file is opened again. A `ValueError` if another export lies there now."
-        self.__init__(state['file'], state['device'])
+        self.__init__(**state['opened'])
         if self.said != state['said']:
             raise ValueError(f'{self.file} is another export than the one that was copied: load it anew')
 
