@@ -49,9 +49,13 @@ def instructions(code: types.CodeType) -> str:
     return repr(said)
 
 
+_BY_NAME = 'LOAD_GLOBAL', 'LOAD_NAME'
+_ATTRIBUTE = 'LOAD_ATTR', 'LOAD_METHOD'
+
+
 def _global_names(code) -> frozenset:
     "The names that a code object looks up among the globals; not those of attributes."
-    return frozenset(value for name, value in _steps(code) if name in ('LOAD_GLOBAL', 'LOAD_NAME'))
+    return frozenset(value for name, value in _steps(code) if name in _BY_NAME)
 
 
 def _codes(code) -> list:  # the code object and those inside it
@@ -80,18 +84,22 @@ def _of_a_library(file: str) -> bool:
     return any(Path(file[len(p) + 1 :]).parts in _installed(p) for p in folders)
 
 
+def _files_of(obj) -> set:
+    "Where a function or a class comes from: the file of its module and, of functions and of a class's methods, of code."
+    module = sys.modules.get(getattr(obj, '__module__', None) or '')
+    parts = vars(obj).values() if isinstance(obj, type) and not module else [obj]
+    files = {p.__code__.co_filename for p in parts if isinstance(p, types.FunctionType)}
+    return files | {file for file in [vars(module).get('__file__') if module else None] if file}
+
+
 def _is_ours(obj) -> bool:
-    "Is it of this package, of a notebook, or of a script; not of a library?"
+    "Is it of this package, of a notebook, or of a script; not of a library, but for a library's wrapper around ours?"
     name = getattr(obj, '__module__', None) or ''
     if name == 'builtins' and isinstance(obj, type):
         return False
     if name.split('.')[0] in ('hpdval', '__main__'):
         return True
-    try:
-        file = inspect.getfile(obj)
-    except (TypeError, OSError):
-        return False
-    return not _of_a_library(file)
+    return any(not _of_a_library(file) for file in _files_of(obj))
 
 
 def _contents(cell):
@@ -146,6 +154,17 @@ def _reads(code) -> Reads:
     return Reads(used, names, [i for c in codes for i in _imports(c)])
 
 # %% ../nbs/03_fingerprint.ipynb #da0c5df0
+@functools.lru_cache(None)
+def _passed(code) -> frozenset:
+    "The global names that a code object, and those inside it, use otherwise than to ask them for an attribute."
+    found = set()
+    for c in _codes(code):
+        steps = _steps(c)
+        pairs = zip(steps, [*steps[1:], ('', None)])
+        found |= {value for (name, value), (then, _) in pairs if name in _BY_NAME and then not in _ATTRIBUTE}
+    return frozenset(found)
+
+
 def _is_our_file(module) -> bool:
     "As `_is_ours`, of a module; it is only looked at, as some make their attributes when they are asked for them."
     name, file = module.__name__, vars(module).get('__file__') or ''
@@ -191,8 +210,10 @@ def _texts(code) -> set:
 
 
 UNSEEN = set(
-    """open load loadtxt genfromtxt fromfile memmap read_csv read_json read_text read_bytes globals eval exec
-getattr import_module""".split()
+    """open load loadtxt genfromtxt fromfile memmap read_csv read_json read_text read_bytes read_pickle read_excel
+read_parquet read_table read_feather read_hdf read_sql read_image load_file safe_load safe_open listdir scandir iterdir
+glob rglob urlopen urlretrieve connect check_output Popen create_model from_pretrained globals vars eval exec getattr
+attrgetter import_module __import__""".split()
 )  # what these give depends on more than the code
 
 
@@ -241,6 +262,7 @@ class _Walk:
         self.seen, self.said, self.apart = {}, [], {id(a) for a in apart}
         self.kept = []  # what was seen stays alive, or another object might get its id
         self.texts, self.reads_environment = set(), False  # of the user's functions
+        self.asked = set()  # modules that a function asks for attributes, by their ids
 
     def visit(self, obj):
         if type(obj) in SIMPLE:  # most of what is met
@@ -290,8 +312,11 @@ class _Walk:
         values += [*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values()]
         modules = [v for v in values if type(v) is types.ModuleType]
         modules += _imported(imports, f.__globals__.get('__package__') or '')
+        inside = _from_modules(modules, used)
+        handed_on = {id(f.__globals__.get(n)) for n in _passed(f.__code__)}
+        self.asked |= {id(m) for m in [*modules, *inside] if type(m) is types.ModuleType} - handed_on
         # the last: its attributes, and the function inside a wrapper
-        for value in (*values, f.__kwdefaults__, *_from_modules(modules, used), vars(f)):
+        for value in (*values, f.__kwdefaults__, *inside, vars(f)):
             self.visit(value)
 
     def kind(self, cls):
@@ -317,7 +342,8 @@ def _is_array(obj) -> bool:
     "Is it an array or a tensor whose bytes lie one after the other?"
     if isinstance(obj, np.ndarray):
         return not obj.dtype.hasobject
-    return isinstance(obj, torch.Tensor) and obj.layout == torch.strided and not (obj.is_meta or obj.is_quantized)
+    odd = isinstance(obj, torch.Tensor) and (obj.is_meta or obj.is_quantized or obj.is_nested)
+    return isinstance(obj, torch.Tensor) and obj.layout == torch.strided and not odd
 
 
 def _bytes(array) -> str:
@@ -341,6 +367,8 @@ NOTHING_INSIDE = type(threading.Lock()), type(threading.RLock()), io.IOBase
 
 def _copied(obj):  # -> tuple of parts; a text for what has a name; None for what cannot be copied
     "What a copy of an object is made from."
+    if isinstance(obj, (io.BytesIO, io.StringIO)):
+        return (obj.getvalue(),)
     if isinstance(obj, NOTHING_INSIDE):
         return ()
     if isinstance(obj, np.ufunc):
@@ -389,13 +417,23 @@ class Walk(_Walk):
         elif _is_array(obj):
             self.said.append(_bytes(obj))
         elif isinstance(obj, types.ModuleType):
-            self.said.append(obj.__name__)
+            self.module(obj)
         else:
             self.thing(obj)
             return
         if _is_ours(type(obj)):
             self.visit(type(obj))
             self.visit(dict(getattr(obj, '__dict__', {})))
+
+    def module(self, obj):
+        "A module by its name; what a function reads of it that got it as a value is not followed, which is said."
+        self.said.append(obj.__name__)
+        if id(obj) not in self.asked and _is_our_file(obj) and not obj.__name__.startswith('hpdval'):
+            say(
+                f'the name of a run does not know what is read of the module {obj.__name__} where it is handed on as a '
+                'value: after a change there, run(cfg, fresh=True)',
+                once=True,
+            )
 
     def thing(self, obj):
         "An object: its class, and what is in it."
