@@ -183,6 +183,8 @@ class Head(nn.Module):
 
     def for_classes(self, classes):
         "The same head for other class names. A `ValueError` where it belongs to its classes."
+        if self.learns:
+            raise ValueError(f'{type(self).__name__} learns for its own classes, in their order, and has no others')
         return self
 
 # %% ../nbs/22_align.ipynb #ec123e3a

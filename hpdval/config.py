@@ -14,20 +14,21 @@ __all__ = ['TYPES', 'METHODS', 'MODES', 'INFERENCE_ONLY', 'CHOICES', 'RUN_PARAME
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from .align import HEADS, JOINS, PAPER_SHARE, SCORES, global_weight
+from .align import HEADS, JOINS, PAPER_SHARE, SCORES, Head, global_weight
 from .clip import LOCALS, RESIZES, triple
 from .core import as_path, check_number, expanded, lookup, parse_json, say, testing
 from .data import AUGMENTS, ENSEMBLES, PIXEL_STATS, TRANSFORMS
 from .labels import SPELLINGS, groups
 from .losses import DISTANCES, LOSSES, PROMPTED, REDUCTIONS, SAMPLINGS, VIEWS, active_terms, parse_terms
 from .peers import PROMPTS, TEXTS
-from .prompts import all_templates
+from .prompts import Prompts, all_templates
 from .sources import SMALL, SOURCES, parse_reading
 from .thin import THIN
 
@@ -816,11 +817,25 @@ def check_made(cfg: Config) -> Config:
     return check(cfg)
 
 
+def _check_declared(cfg):
+    "A `ValueError` for an entry of a registry that has not the form of its kind."
+    for registry, name, entry, kind in (
+        ('PROMPTS', cfg.prompts, PROMPTS[cfg.prompts], Prompts),
+        ('HEADS', cfg.head, HEADS[cfg.head], Head),
+    ):
+        if not (isinstance(entry, type) and issubclass(entry, kind)):
+            raise ValueError(f'{registry}[{name!r}] must be a class built on {kind.__name__}, got {entry!r}')
+    for name in filter(None, (cfg.loss, cfg.loss2)):
+        if not isinstance(LOSSES[name], Mapping):
+            raise ValueError(f'LOSSES[{name!r}] must be a dict of modes, as dict(paper=...), got {LOSSES[name]!r}')
+
+
 def check(cfg: Config) -> Config:
     "`cfg` itself if every value is allowed; a one-line `ValueError` otherwise."
     for name in TYPES:
         if options := choices(name):
             lookup(getattr(cfg, name), options, name)
+    _check_declared(cfg)
     _check_ranges(cfg)
     for name in ('mean', 'std'):
         if value := getattr(cfg, name):

@@ -1102,8 +1102,12 @@ def augment(
     how,  # clip | official | icons | shift | flip
     generator,  # `torch.Generator`; it is advanced
 ) -> torch.Tensor:  # uint8 [B,3,S,S], on the same device
-    "A random variant of each image; `batch` is not changed."
-    return lookup(how, AUGMENTS, 'augmentation')(batch, generator)
+    "A random variant of each image; `batch` is not changed. A `ValueError` for an augmentation that gives no images."
+    out = lookup(how, AUGMENTS, 'augmentation')(batch, generator)
+    if out.dtype != torch.uint8 or out.shape != batch.shape:
+        was, now = (f'{x.dtype} {tuple(x.shape)}'.removeprefix('torch.') for x in (batch, out))
+        raise ValueError(f'augment={how!r} must give images as it gets them, {was}, and gave {now}')
+    return out
 
 # %% ../nbs/12_data.ipynb #a00d9ea8
 def five_crops(

@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['EXAMPLE', 'ICONS_ALONE', 'REGISTRIES', 'cached_clip', 'config_clip', 'load_benchmark', 'needs_captions', 'Result',
            'settled', 'run_parts', 'run_code', 'code_parts', 'run_name', 'builds_on', 'drop_checkpoints',
-           'images_to_decide', 'alone', 'with_short_average', 'run', 'other_code', 'load_model', 'table_name', 'joined',
-           'summed', 'conditions', 'methods_of', 'said_mean', 'check_before', 'each_is_on_one_benchmark',
-           'compare_configs', 'compare', 'launch']
+           'images_to_decide', 'code_of', 'alone', 'with_short_average', 'run', 'other_code', 'load_model',
+           'table_name', 'joined', 'summed', 'conditions', 'methods_of', 'said_mean', 'check_before',
+           'each_is_on_one_benchmark', 'compare_configs', 'compare', 'launch']
 
 # %% ../nbs/31_experiment.ipynb #e4cec301
 import math, os, time, warnings
@@ -233,11 +233,16 @@ class Result:
 
     @classmethod
     def load(cls, folder):
-        "The result in a folder. A `ValueError` for a file that is damaged or of another version."
+        "The result in a folder. A `ValueError` for a file that is damaged or of another version, an `OSError` for none."
         folder = as_path(folder)
+        folder = folder.parent if folder.name == 'result.json' else folder
         file = folder / 'result.json'
         try:
             return cls.of(read_sealed(file), folder)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(
+                f'no finished run in {folder}: give the folder of a run, with result.json'
+            ) from None
         except ValueError as e:
             raise ValueError(f'{e}: {_cure(folder)}') from None
         except TypeError as e:  # a field that is not known here
@@ -451,6 +456,21 @@ def images_to_decide(data: Data, cfg: Config):  # -> Split, or None
     return None if cfg.select == 'test' else split_for_selection(data, cfg)[1]
 
 
+def code_of(cfg: Config) -> dict:
+    "What a result says of the code that made it."
+    return dict(code=run_code(cfg), parts=code_parts(cfg))
+
+
+def _say_changed(cfg: Config, before: dict):  # of `code_of`
+    "A line for code whose values changed while it ran: its run will not be found."
+    if (now := code_of(cfg)) != before and is_main():
+        names = [n for n in {**before['parts'], **now['parts']} if before['parts'].get(n) != now['parts'].get(n)]
+        say(
+            f"the code of this run changed while it ran ({', '.join(names)}), as where a function keeps a list or a "
+            'counter of its own: the next call trains anew; keep such things out of what it reads'
+        )
+
+
 def _say_missing(cfg: Config, decision: Decision):
     "A line about what could not be chosen on validation images."
     if decision.missing and is_main():
@@ -487,8 +507,6 @@ def _measured(cfg, name, clip, data, model, device, progress) -> tuple:  # dict,
         weights=f'{clip.name} {clip.digest}',
         settings=clip.settings,
         peak=list(data.peak),
-        code=run_code(cfg),
-        parts=code_parts(cfg),
         environment=where,
         classes=list(data.classes),
         counts=data.counts.tolist(),
@@ -570,7 +588,7 @@ def _given_back(lock: FileLock):
 
 def _made(cfg: Config, name: str, clip: Clip, data: Data, model: DualView, progress, fresh) -> Result:
     "Train what is not there, measure, write."
-    folder, device = runs_dir() / name, model.centre.device
+    folder, device, code = runs_dir() / name, model.centre.device, code_of(cfg)
     before = builds_on(cfg)
     first = _run(before, clip, data, progress, fresh) if before else None
     start = time.time()
@@ -582,7 +600,8 @@ def _made(cfg: Config, name: str, clip: Clip, data: Data, model: DualView, progr
     said, scores = _measured(cfg, name, clip, data, model, device, progress)
     seconds = time.time() - start
     said |= dict(seconds=seconds, before=first.before | {first.hash: first.seconds} if first else {})
-    result = Result(**said, history=history, folder=str(folder))
+    result = Result(**said, **code, history=history, folder=str(folder))
+    _say_changed(cfg, code)
     if is_main():
         _write(result, model, scores, data.test.paths)
     wait()

@@ -110,9 +110,20 @@ class DualView(nn.Module):
     def texts(self) -> tuple:
         "Global and local class embeddings, each [C,D]; () where every image has prompts of its own."
         if self.use_learned:
-            return self.head.texts() if self.head.learns else self.prompts.texts(self.text, self.fixed)
+            return self.head.texts() if self.head.learns else self.learned_texts()
         fixed = self.encode_fixed(self.text) if self.cfg.train_text else self.fixed
         return fixed, fixed
+
+    def learned_texts(self) -> tuple:
+        "What the prompts give. A `ValueError` unless that of both views is [C,D]."
+        texts = self.prompts.texts(self.text, self.fixed)
+        shapes = [tuple(t.shape) for t in texts[:2]] if isinstance(texts, tuple) else type(texts).__name__
+        if texts != () and shapes != [tuple(self.fixed.shape)] * 2:
+            raise ValueError(
+                f'prompts={self.cfg.prompts!r}: texts must give two [C,D] = {tuple(self.fixed.shape)}, of the global '
+                f'and of the local view, got {shapes}'
+            )
+        return texts
 
     def local_texts(self) -> torch.Tensor:  # [C,D]
         "The class embeddings of the local view, as heat maps need them. A `ValueError` where there are none."
@@ -158,7 +169,15 @@ class DualView(nn.Module):
 
     def views(self, x) -> list:  # of [B,3,S,S]
         "What the tower looks at: the images, or, where they are judged, the views that `cfg.ensemble` names."
-        return ENSEMBLES[self.cfg.ensemble](x) if self.judged else [x]
+        if not self.judged:
+            return [x]
+        views = list(ENSEMBLES[self.cfg.ensemble](x))
+        if not views or any(v.shape != x.shape for v in views):
+            shapes = [tuple(v.shape) for v in views]
+            raise ValueError(
+                f'ensemble={self.cfg.ensemble!r} must give views [B,3,S,S] = {tuple(x.shape)}, got {shapes}'
+            )
+        return views
 
     def embedded(self, x) -> tuple:  # global [B,D], patch [B,N,D], float32
         "The embeddings of one view."

@@ -190,7 +190,14 @@ class Prompts(nn.Module):
 
     def for_classes(self, classes):
         "The same learned prompts for other class names. A `ValueError` where they belong to their classes."
-        other = type(self)(self.clip, classes, self.cfg)
+        with torch.random.fork_rng(devices=[]):
+            other, more = (type(self)(self.clip, names, self.cfg) for names in (classes, [*classes, 'one more']))
+        shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (other, more)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                f'{type(self).__name__} learns for each of its classes and has nothing for others: take a method with '
+                'one context for all'
+            )
         other.load_state_dict(self.state_dict())
         return other.to(self.clip.text.positional_embedding.device)
 

@@ -7,10 +7,11 @@ __all__ = ['DRAWN_OF', 'PAIRS', 'AT_ONCE', 'STAGES', 'EMA', 'make_optimizer', 'm
            'epoch_batches', 'order_of_epochs', 'Pixels', 'shared_array', 'Kept', 'Ahead', 'Feed', 'encoded',
            'keep_encoded', 'encode_images', 'predict_scores', 'mean_ap', 'save_checkpoint', 'load_checkpoint',
            'train_step', 'train_epoch', 'Best', 'copy_into', 'Training', 'Checkpoints', 'show_epoch', 'fitting_ema',
-           'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'weighed', 'gathered', 'text_fields',
-           'logit_fields', 'captured', 'make_teacher', 'extras', 'label_sentences', 'encode_captions', 'stage1_params',
-           'stage1_losses', 'save_array', 'save_rows', 'is_whole', 'FeatureFeed', 'tensors_digest', 'stage2_losses',
-           'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2', 'let_go', 'split_for_selection']
+           'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'Named', 'weighed', 'valued',
+           'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher', 'extras', 'label_sentences',
+           'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'save_rows', 'is_whole', 'FeatureFeed',
+           'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2',
+           'let_go', 'split_for_selection']
 
 # %% ../nbs/30_train.ipynb #3eb221d6
 import gc, hashlib, math, secrets, time, zipfile, zlib
@@ -23,13 +24,13 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR, OneCycleLR
 
 from .clip import Clip
-from .config import TYPES, Config, loss_of, reads_patches, stage_names
-from .core import atomic_write, autocast, cache_dir, duration, live, parse_json, passing, say, to_device, watch
-from .core import write_json
+from .config import TYPES, Config, loss_of, reads, reads_patches, stage_names
+from .core import atomic_write, autocast, cache_dir, duration, live, lookup, parse_json, passing, say, to_device
+from .core import watch, write_json
 from .data import AUGMENTS, IN_MEMORY, allocate, augment, holdout, mapped, to_float
 from .fingerprint import code_digest, network_code
 from .labels import SPELLINGS
-from .losses import Seen, active_terms, image_weights, make_loss
+from .losses import Seen, Term, active_terms, image_weights, make_loss
 from .metrics import average_precision
 from .model import DualView, as_trained, seeded, tower_params
 from .parallel import average_gradients, everywhere, from_all, from_main, gather_rows, is_main, is_main_here
@@ -649,6 +650,8 @@ def fit_logits(
             for part, true in zip(score.split(size), y.split(size)):
                 z = ((part - mean) / std).detach()
                 value = loss(ab[0].clamp(-3, 3).exp() * (z - ab[1]), true.float()) * (len(part) / len(score))
+                if not value.isfinite():
+                    raise FloatingPointError(f'the loss of the scores before training is not finite ({value.item()})')
                 value.backward()  # scores that separate y want no end of scale
                 total = total + value.detach()
             return total
@@ -716,13 +719,43 @@ def selection(
 
 # %% ../nbs/30_train.ipynb #bb85ba95
 def wanted_by(terms: dict, cfg) -> set:  # of names of fields of `Seen`
-    "What the terms of a stage read."
-    return {name for term, _ in terms.values() for name in term.reads(cfg)}
+    "What the terms of a stage read. A `ValueError` for what no step has."
+    found = {(term, name) for term, (declared, _) in terms.items() for name in declared.reads(cfg)}
+    return {lookup(name, Seen._fields, f'reads of the term {term!r}:') for term, name in sorted(found)}
+
+
+class Named:
+    "A config as a term sees it: a field that is not in the name of its runs is a `ValueError`."
+
+    def __init__(self, term: str, cfg: Config):
+        self._term, self._cfg = term, cfg
+
+    def __getattr__(self, name):
+        if name in TYPES and name not in reads(self._cfg):
+            raise ValueError(
+                f'the term {self._term!r} reads {name} of the config, which is not in the name of its runs: declare it, '
+                f'Term(..., fields=lambda cfg: ({name!r},))'
+            )
+        return getattr(self._cfg, name)
 
 
 def weighed(terms: dict, seen: Seen, cfg) -> dict:  # name -> scalar
     "The terms of a stage, times their weights."
-    return {name: weight * term.fn(seen, cfg) for name, (term, weight) in terms.items()}
+    return {name: weight * valued(name, term, seen, cfg) for name, (term, weight) in terms.items()}
+
+
+def valued(name: str, term: Term, seen: Seen, cfg) -> torch.Tensor:  # scalar
+    "A term of a step. A `ValueError` for one that is no number, and for one that reads what it does not declare."
+    ours = getattr(term.fn, '__module__', '').startswith('hpdval.')  # tests/test_names.py has looked at what they read
+    try:
+        value = term.fn(seen, cfg if ours else Named(name, cfg))
+    except (AttributeError, TypeError) as e:
+        absent = [field for field in Seen._fields if getattr(seen, field) is None]
+        raise ValueError(f'the term {name!r}: {e}; if it reads one of {absent}, that must stand in its reads') from e
+    if not isinstance(value, torch.Tensor) or value.ndim:
+        got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+        raise ValueError(f'the term {name!r} must give a tensor of one number, got {got}: take its mean')
+    return value
 
 
 def gathered(wanted: set, n: int, **local) -> dict:  # name -> [n, ...]
