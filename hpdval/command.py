@@ -13,6 +13,7 @@ __all__ = ['EXPECTED', 'json_option', 'quiet_option', 'SETUP', 'EXAMPLE', 'OURS'
 
 # %% ../nbs/43_command.ipynb #26f43778
 import json, os, shlex, shutil, sys, time
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 from textwrap import shorten
@@ -36,7 +37,15 @@ class Field(click.Option):
 
 
 class NonEmptyCommand(click.Command):
-    "A command that takes no empty text, apart from those for a `Field`."
+    "A command that takes no empty text, apart from those for a `Field`, and no option twice that has one value."
+
+    def parse_args(self, ctx, args):
+        *_, order = self.make_parser(ctx).parse_args([*args])
+        for param, times in Counter(order).items():
+            once = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
+            if times > 1 and once and not ctx.resilient_parsing:
+                raise click.UsageError(f'{param.get_error_hint(ctx)} is given {times} times and has one value', ctx)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx):
         for param in self.params:
@@ -53,6 +62,8 @@ class Commands(click.Group):
     command_class = NonEmptyCommand
 
     def invoke(self, ctx):
+        if sys.stdout is None:
+            raise click.ClickException('stdout is closed, where the answer goes: send it to a file, or to /dev/null')
         try:
             return super().invoke(ctx)
         except EXPECTED as e:
@@ -265,6 +276,8 @@ def names_of(
     parts = [c.strip() for c in classes.split(',')]
     if '' in parts:
         raise ValueError(f'--classes {classes!r} has an empty place between commas: leave it out')
+    if bare := [c for c in parts if c not in known and '' in map(str.strip, c.split('='))]:
+        raise ValueError(f'--classes {classes!r} has an empty place beside = ({bare[0]}): write a name, or leave = out')
     groups = [[c] if c in known else [n.strip() for n in c.split('=')] for c in parts]
     return [g if len(g) > 1 else g[0] for g in groups]
 

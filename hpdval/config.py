@@ -4,13 +4,13 @@
 
 # %% auto #0
 __all__ = ['TYPES', 'METHODS', 'MODES', 'INFERENCE_ONLY', 'CHOICES', 'RUN_PARAMETERS', 'TRIAL', 'Config', 'field_help',
-           'field_groups', 'field_rows', 'Method', 'method_label', 'abilities', 'learns', 'stages', 'learns_from_texts',
-           'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed', 'loss_of',
-           'losses_of', 'reads', 'inference_score', 'run_key', 'clip_settings', 'config_hash', 'stage1_config',
-           'trained_config', 'choices', 'as_type', 'typed', 'check_made', 'check', 'without_effect', 'usual_mode',
-           'layers', 'start_config', 'origins', 'make_config', 'method_config', 'notebook_parameters', 'parse_names',
-           'each_once', 'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name', 'check_folder',
-           'check_tables_folder', 'out_folder']
+           'field_groups', 'field_rows', 'Method', 'method_of', 'method_label', 'abilities', 'learns', 'stages',
+           'learns_from_texts', 'learns_from_captions', 'stage_names', 'reads_patches', 'read_by_terms', 'reads_fixed',
+           'loss_of', 'losses_of', 'reads', 'inference_score', 'run_key', 'clip_settings', 'config_hash',
+           'stage1_config', 'trained_config', 'choices', 'as_type', 'typed', 'check_made', 'check', 'without_effect',
+           'usual_mode', 'layers', 'start_config', 'origins', 'make_config', 'method_config', 'notebook_parameters',
+           'parse_names', 'each_once', 'parse_numbers', 'parse_seeds', 'as_seeds', 'trial', 'folder_name',
+           'check_folder', 'check_tables_folder', 'out_folder']
 
 # %% ../nbs/25_config.ipynb #4b9bbdc8
 import hashlib, inspect, json, os, re
@@ -349,6 +349,35 @@ METHODS = {
 }
 
 
+_LAYERS = 'fixes', 'official', 'embedded', 'usual'  # of a `Method`
+
+
+def _set_by(name: str, layer: str, given) -> dict:
+    "The fields that a layer of a method sets, as their types. A `ValueError` that names the method and the field."
+    where = f'METHODS[{name!r}].{layer}'
+    if not isinstance(given, dict):
+        raise ValueError(f'{where} must be a dict of fields of `Config`, got {given!r}')
+    try:
+        known = {lookup(k, list(TYPES), 'field'): typed(k, v) for k, v in given.items()}
+        for k, v in known.items():
+            if options := choices(k):
+                lookup(v, options, k)
+    except (ValueError, TypeError) as e:
+        raise ValueError(f'{where}: {e}') from None
+    return known
+
+
+def method_of(name: str) -> Method:
+    """A method as it is declared, its fields as their types. A one-line `ValueError` for an unknown name, and for a
+    declaration with a field or a value that there is not."""
+    m = lookup(name, METHODS, 'method')
+    layers = {layer: _set_by(name, layer, getattr(m, layer)) for layer in _LAYERS}
+    for benchmark in m.usual_on:
+        lookup(benchmark, SOURCES, f'benchmark in METHODS[{name!r}].usual_on:')
+    on = {b: _set_by(name, f'usual_on[{b!r}]', given) for b, given in m.usual_on.items()}
+    return m._replace(usual_on=on, **layers)
+
+
 def method_label(name: str) -> str:
     "What a method is called in tables. A `ValueError` for an unknown name."
     return lookup(name, METHODS, 'method').label
@@ -356,7 +385,7 @@ def method_label(name: str) -> str:
 # %% ../nbs/25_config.ipynb #dfafc06e
 def abilities(name: str) -> dict:  # heat_maps, unseen, captions -> bool
     "Can a method show heat maps, name classes it was not trained on, and does it need captions?"
-    method = lookup(name, METHODS, 'method')
+    method = method_of(name)
     parts = Config(**method.usual | method.fixes)
     captions = any('captions' in t.reads(parts) for t, _ in active_terms(parts, 'stage2').values())
     return dict(
@@ -632,6 +661,8 @@ _TRUTH = dict.fromkeys(('true', 'yes', 'on', '1'), True) | dict.fromkeys(('false
 
 def as_type(name: str, value, want: type):
     "`value` as the type `want` of the parameter `name`, or a `TypeError`."
+    if isinstance(value, (np.float16, np.float32)):
+        value = float(str(value))  # 0.001, and not 0.0010000000474974513
     if isinstance(value, np.generic):
         value = value.item()
     if want is float and type(value) is int:
@@ -677,11 +708,20 @@ _RANGES = {  # lowest and highest of numbers, both allowed
 }
 
 
+_BELOW_1 = dict(
+    val_fraction='nothing would be left to train on, but an image of each class',
+    ema='the average would stay at the start',
+)
+
+
 def _check_ranges(cfg: Config):
     "A `ValueError` for a number that is none, or out of its range."
     for names, (low, high) in _RANGES.items():
         for name in names.split():
             check_number(name, getattr(cfg, name), low, high, whole=TYPES[name] is int)
+    for name, why in _BELOW_1.items():
+        if getattr(cfg, name) >= 1:
+            raise ValueError(f'{name} must be below 1, got {getattr(cfg, name)!r}: {why}')
 
 # %% ../nbs/25_config.ipynb #84587fae
 def _check_together(cfg: Config):
@@ -769,7 +809,7 @@ def check_made(cfg: Config) -> Config:
     for name, kind in TYPES.items():
         if type(getattr(cfg, name)) is not kind:
             raise TypeError(f'parameter {name!r} must be {kind.__name__}, got {getattr(cfg, name)!r}')
-    for name, value in lookup(cfg.method, METHODS, 'method').fixes.items():
+    for name, value in method_of(cfg.method).fixes.items():
         if getattr(cfg, name) != value:
             raise ValueError(
                 f'method {cfg.method!r} fixes {name}={value!r}, got {getattr(cfg, name)!r}: make it with make_config'
@@ -833,7 +873,7 @@ def usual_mode(benchmark: str) -> str:
 
 def layers(method: str, benchmark: str, mode: str, clip='mini') -> dict:  # layer -> {field: value}
     "What is set before anybody says something, the weakest first. A `ValueError` for unknown names."
-    m = lookup(method, METHODS, 'method')
+    m = method_of(method)
     source = lookup(benchmark, SOURCES, 'benchmark')
     set_by_mode = lookup(mode, MODES, 'mode')
     size = SMALL if mode == 'recommended' and clip == 'mini' else source.size
@@ -956,8 +996,10 @@ def parse_names(
     known,  # the names there are
     what='name',  # how the message calls them
 ) -> list:
-    "Names from a parameter. A `ValueError` for one that is unknown or stands twice."
+    "Names from a parameter. A `ValueError` for one that is unknown or stands twice, and for an empty place."
     names = [n.strip() for n in str(text).split(',')]
+    if '' in names and len(names) > 1:
+        raise ValueError(f'{what}s {text!r} have an empty place between commas: leave it out')
     for n in names:
         lookup(n, list(known), what)
     twice = sorted({n for n in names if names.count(n) > 1})

@@ -7,8 +7,8 @@ __all__ = ['HELD', 'PACKAGE', 'testing', 'near', 'lookup', 'check_number', 'how_
            'duration', 'watch', 'expanded', 'as_path', 'refuse_folder', 'atomic_write', 'passing', 'write_text',
            'parse_json', 'as_json', 'with_nan', 'write_json', 'file_digest', 'text_digest', 'write_sealed',
            'read_sealed', 'repo_root', 'cache_dir', 'runs_dir', 'data_dir', 'seed_everything', 'wanted_device',
-           'get_device', 'to_device', 'has_bf16', 'precision_on', 'autocast', 'in_chunks', 'despine', 'drawn_text',
-           'source_commit', 'package_digest', 'environment']
+           'get_device', 'to_device', 'has_bf16', 'precision_on', 'autocast', 'dense', 'in_chunks', 'despine',
+           'drawn_text', 'source_commit', 'package_digest', 'environment']
 
 # %% ../nbs/00_core.ipynb #d248db45
 import difflib, errno, hashlib, importlib.metadata, json, math, os, platform, random, re, secrets, shlex, shutil
@@ -413,6 +413,13 @@ def autocast(device: torch.device, precision: str, cache=True):
     "The context in which the towers run: bfloat16 where `precision` asks for it. `cache`: a weight is cast once in it."
     wanted = precision_on(device, precision) == 'bf16'
     return torch.autocast(device.type, torch.bfloat16, enabled=wanted, cache_enabled=cache)
+
+# %% ../nbs/00_core.ipynb #c4de0a12
+def dense(a):
+    "A sparse tensor of torch or a sparse matrix of SciPy with all its zeros; anything else as it is."
+    if isinstance(a, torch.Tensor):
+        return a if a.layout == torch.strided else a.to_dense()
+    return a.toarray() if hasattr(a, 'toarray') else a
 
 # %% ../nbs/00_core.ipynb #554ff733
 HELD = 2e9  # bytes

@@ -527,6 +527,7 @@ class Exported:
         device='auto',  # as for `onnx_session`
     ):
         self.file = onnx_file(file) or Path(file)
+        self.opened = dict(file=str(self.file.absolute()), device=device)  # a copy may be made in another folder
         self.said = said_beside(self.file)
         try:
             self.classes, self.size, self.transform = (self.said[k] for k in ('classes', 'size', 'transform'))
@@ -534,6 +535,16 @@ class Exported:
         except (KeyError, TypeError) as e:
             raise ValueError(f'{self.file} is of another version of hpdval ({e}): export the run again') from None
         self.session = onnx_session(self.file, device)
+
+    def __getstate__(self):
+        "For a copy, or another process: where the file lies and what it is, since a session cannot be carried."
+        return dict(opened=self.opened, said=self.said)
+
+    def __setstate__(self, state):
+        "The file is opened again. A `ValueError` if another export lies there now."
+        self.__init__(**state['opened'])
+        if self.said != state['said']:
+            raise ValueError(f'{self.file} is another export than the one that was copied: load it anew')
 
     def run(
         self,

@@ -12,7 +12,7 @@ import math, warnings
 import numpy as np, pandas as pd, torch
 from scipy.special import stdtrit
 
-from .core import check_number, lookup, say
+from .core import check_number, dense, lookup, say
 from .labels import LIMITS, groups
 
 # %% ../nbs/24_metrics.ipynb #8d8337d0
@@ -49,7 +49,8 @@ def _counts_of(counts, classes):
 
 # %% ../nbs/24_metrics.ipynb #f0f0f6e0
 def _numpy(a):
-    "A tensor of any device and precision, or what numpy can read, as a numpy array."
+    "A tensor of any device and precision, sparse or not, or what numpy can read, as a numpy array."
+    a = dense(a)
     if not isinstance(a, torch.Tensor):
         return np.asarray(a)
     if a.dtype in (torch.bfloat16, torch.float16):
@@ -57,16 +58,33 @@ def _numpy(a):
     return a.detach().cpu().numpy()
 
 
-def _numbers(a, what: str) -> np.ndarray:  # of float
-    "An array of numbers. A `ValueError` for texts, times, complex numbers, and for what is no array."
+def _unknown(a, read: np.ndarray) -> int:
+    "How many values of an array are masked (NumPy) or missing (NA, None); `read`: the array as it was read."
+    parts = a if isinstance(a, (list, tuple)) else [a]
+    masked = sum(int(np.ma.getmaskarray(p).sum()) for p in parts if isinstance(p, np.ma.MaskedArray))
+    return masked or (int(pd.isna(read).sum()) if read.dtype == object else 0)
+
+
+def _known(a, what: str) -> np.ndarray:
+    "An array whose values are all known. A `ValueError` for masked and missing ones, and for what is no array."
     try:
-        a = _numpy(a)
+        read = _numpy(a)
+    except (TypeError, ValueError):
+        raise ValueError(f'{what} must be an array of numbers, got a {type(a).__name__}') from None
+    if lost := _unknown(a, read):
+        raise ValueError(f'{lost} of {read.size} {what} are masked or missing: fill them in, or leave out their rows')
+    return read
+
+
+def _numbers(a, what: str) -> np.ndarray:  # of float
+    "An array of numbers. A `ValueError` as of `_known`, and for texts, times and complex numbers."
+    a = _known(a, what)
+    try:
         if a.dtype.kind not in 'buifO':
             raise TypeError
         return a if a.dtype.kind == 'f' else a.astype(float)
     except (TypeError, ValueError):
-        kind = f'an array of {a.dtype}' if isinstance(a, np.ndarray) else f'a {type(a).__name__}'
-        raise ValueError(f'{what} must be an array of numbers, got {kind}') from None
+        raise ValueError(f'{what} must be an array of numbers, got an array of {a.dtype}') from None
 
 
 def _row(a, what: str) -> np.ndarray:  # float [n]
@@ -95,7 +113,7 @@ def _parts(n: int, width: int) -> list:  # of slices
 def _checked(scores, targets):
     "Both as numpy [N,C], not copied if they are; `ValueError` if the shapes, scores or targets are not valid."
     s = _numbers(scores, 'scores')
-    y = _numpy(_by_labels(targets, scores))
+    y = _known(_by_labels(targets, scores), 'targets')
     if s.ndim != 2 or s.shape != y.shape or not s.size:
         raise ValueError(f'scores and targets must both be [images, classes], got {s.shape} and {y.shape}')
     parts = _parts(*s.shape)
@@ -361,7 +379,7 @@ def subset_ap(
 ) -> np.ndarray:  # [C] in 0..1, NaN where a class has no positive in the subset
     "AP of each class against its negatives, for the positives in `subset` alone. A `ValueError` for bad input."
     s, y = (a.T for a in _arrays(scores, targets))
-    chosen = _numpy(_by_labels(subset, scores, 'subset'))
+    chosen = _known(_by_labels(subset, scores, 'subset'), 'subset')
     if chosen.shape != y.shape:
         raise ValueError(f'subset must be [images, classes] as the targets are, got {chosen.shape} and {y.shape}')
     _check_binary(chosen, 'subset')

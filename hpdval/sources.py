@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np, pandas as pd, torch
 import torch.nn.functional as F
 from PIL import features
-from .core import as_path, expanded, lookup, say, text_digest
+from .core import as_path, dense, expanded, lookup, say, text_digest
 from .data import Peak, Rows, Split, check_classes, decode_splits, holdout, load_image, rescaled, scale_said
 from .data import scratch_array, whites
 from .icons import ICON_BENCHMARKS, IconScenes, load_icons, scene_captions
@@ -607,6 +607,8 @@ def _sequence(items):
     _check_samples(items)
     if isinstance(items, pd.DataFrame):
         return items.to_dict('records')
+    if isinstance(items, pd.Series):
+        return list(items)  # by their places, whatever its index is
     return items if hasattr(items, '__len__') and hasattr(items, '__getitem__') else list(items)
 
 
@@ -642,6 +644,15 @@ def _agreed(names: list):  # -> C names, or None
     return names[0]
 
 
+def _check_rows(rows: list, columns):
+    "A `ValueError` for a row that is no dictionary, or lacks a column."
+    for i, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ValueError(f'sample {i} must be a row with {" and ".join(columns)}, got {type(row).__name__}')
+        if lost := [c for c in columns if c not in row]:
+            raise ValueError(f'sample {i} has no {lost[0]!r}, as the first has: give every row {" and ".join(columns)}')
+
+
 class Samples(NamedTuple):
     "What was handed over for a split."
 
@@ -665,6 +676,7 @@ def _pairs(items, image, label) -> Samples:
     if isinstance(rows[0], dict):
         image = _column(items, rows[0], image, ('image', 'img'), 'image')
         label = _column(items, rows[0], label, LABEL_COLUMNS, 'label')
+        _check_rows(rows, (image, label))
         names = _agreed([_names_of_column(p, label) for p in parts])
         return Samples([r[image] for r in rows], [r[label] for r in rows], names, names is not None)
     for i, pair in enumerate(rows):
@@ -683,37 +695,99 @@ def _decoded(label):
         raise ValueError(f'labels must be class names, got bytes that are no UTF-8, {label!r}: decode them') from None
 
 
+def _value(v):
+    "One label: a number of NumPy, of torch or of an enumeration as a plain number, a name without blanks around it."
+    if isinstance(v, (np.generic, torch.Tensor)) and v.ndim == 0:
+        v = v.item()
+    if isinstance(v, int) and not isinstance(v, bool):
+        return int(v)
+    v = _decoded(v)
+    return v.strip() if isinstance(v, str) else v
+
+
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
+    is_row = hasattr(label, 'toarray') and label.shape[0] == 1 and len(label.shape) == 2  # a sparse matrix has no rows
+    label = dense(label)
+    if is_row:
+        label = label[0]
     if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
         label = label.tolist()
-    label = _decoded(label)
-    if isinstance(label, str):
-        return [label.strip()]
-    if isinstance(label, int) and not isinstance(label, bool):
+    label = _value(label)
+    if isinstance(label, str) or isinstance(label, int) and not isinstance(label, bool):
         return [label]
     if isinstance(label, dict) or not hasattr(label, '__iter__'):
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
-    values = [_decoded(v.item() if isinstance(v, np.generic) else v) for v in label]
-    return [v.strip() if isinstance(v, str) else v for v in values]
+    return [_value(v) for v in label]
 
 
 def _is_number(v) -> bool:
     "A whole number, or 0 and 1 as vectors have them: True, 1.0."
     return isinstance(v, int) or isinstance(v, float) and v in (0, 1)
 
+# %% ../nbs/14_sources.ipynb #d1a5e101
+def _names_its_classes(label) -> bool:
+    "Are these 0 and 1 in a `pd.Series` whose index names a class for each? Names say themselves what they are."
+    if not isinstance(label, pd.Series) or label.index.inferred_type in ('integer', 'empty'):
+        return False
+    return not any(isinstance(v, (str, bytes)) for v in label)
+
+
+def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
+    "Such labels in the order of `classes`. A `ValueError` for an index of other texts, and for other values."
+    index = [_value(n) for n in label.index]
+    if len(index) != len(classes) or set(index) != set(classes):
+        odd = next((n for n in [*index, *classes] if (n in classes) != (n in index)), index[0])
+        raise ValueError(
+            f'the index of a label names other classes than classes= ({odd!r}): give each class once, or hand over '
+            '.to_numpy() if the labels stand in the order of the classes'
+        )
+    values = _plain(label)
+    if bad := [v for v in values if not (_is_number(v) and v in (0, 1))]:
+        raise ValueError(f'labels with names of classes as their index must be 0 and 1, got {bad[0]!r}')
+    return [values[index.index(c)] for c in classes]
+
 # %% ../nbs/14_sources.ipynb #000632d0
+def _is_whole(v) -> bool:
+    return isinstance(v, int) and not isinstance(v, bool)
+
+
+def _check_values(values: list):
+    "A `ValueError` for labels that are neither all names nor all numbers."
+    odd = [v for v in values if not isinstance(v, str) and not _is_number(v)]
+    if odd:
+        lost = pd.api.types.is_scalar(odd[0]) and pd.isna(odd[0])
+        advice = ': leave it out, an image of no class has the labels []' if lost else ''
+        raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {odd[0]!r}{advice}')
+    name, number = (next((v for v in values if isinstance(v, str) == text), None) for text in (True, False))
+    if name is not None and number is not None:
+        raise ValueError(f'labels must be all names or all numbers, got {name!r} and {number!r}')
+
+
+def _check_signs(rows, n_classes=None):
+    "A `ValueError` for vectors of 0, 1 and -1."
+    n = len(rows[0])
+    if {len(r) for r in rows} != {n} or n < 2 or n != (n_classes or n):
+        return
+    numbers = all(isinstance(v, (int, float)) for r in rows for v in r)
+    if numbers and {v for r in rows for v in r} in ({-1, 0, 1}, {-1, 1}, {-1, 0}):
+        shown = next(r for r in rows if -1 in r)
+        raise ValueError(
+            f'labels such as {shown} have -1, which may mean unknown, or no: write 0 or 1 in its place, or leave out '
+            'the images that have it'
+        )
+
+
 def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     "What lists of labels are. A `ValueError` where they could be read in two ways."
     values = [v for r in rows for v in r]
     if all(isinstance(v, str) for v in values):
         return 'names'
-    if not all(map(_is_number, values)):
-        odd = next(v for v in values if not _is_number(v))
-        raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {odd!r}')
+    _check_signs(rows, n_classes)
+    _check_values(values)
     alone = n_classes == 1 and 1 in values  # no number of the one class
     marks = len({len(r) for r in rows}) == 1 and (len(rows[0]) > 1 or alone) and set(values) <= {0, 1}
-    whole, n = all(type(v) is int for v in values), len(rows[0])
+    whole, n = all(map(_is_whole, values)), len(rows[0])
     vectors = marks and n == (n_classes or n)
     if whole and not marks and n == n_classes and {len(r) for r in rows} == {n} and any(len(set(r)) < n for r in rows):
         raise ValueError(f"labels such as {rows[0]} may be counts of {n} classes: hand over 0 and 1, or say form='ids'")
@@ -722,12 +796,14 @@ def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     if not vectors and marks and any(len(set(r)) < n for r in rows):
         raise ValueError(f'labels such as {rows[0]} look like 0/1 vectors of {n} classes, and there are {n_classes}')
     if not vectors and not whole:
-        raise ValueError(f'labels such as {next(v for v in values if type(v) is not int)} are no class numbers')
+        raise ValueError(f'labels such as {next(v for v in values if not _is_whole(v))} are no class numbers')
     return 'vectors' if vectors else 'ids'
 
 # %% ../nbs/14_sources.ipynb #f5d90019
 def _targets(rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
     "Lists of labels as a multi-hot array. A `ValueError` that counts what is no class."
+    if form == 'vectors' and rows:
+        _check_signs(rows, len(classes))
     index = {c: i for i, c in enumerate(classes)}
     out = np.zeros((len(rows), len(classes)), np.uint8)
     bad = []
@@ -768,6 +844,10 @@ def _form_and_names(parts: dict, rows: dict, form, known) -> tuple:  # form, {pa
     own = {n: class_names(p.names) for n, p in parts.items() if p.names}
     if any(names != own.get('train', names) for names in own.values()):
         raise ValueError(f'the parts number their classes differently: {own}')
+    values = [v for part in rows.values() for r in part for v in r]
+    if form == 'names' and (odd := [v for v in values if not isinstance(v, str)]):
+        _check_values(odd)
+        raise ValueError(f"labels are not all names, got {odd[0]!r}: leave form='names' out, or write its name")
     if form:
         return form, own
     numbers = next(iter(own.values()), known)
@@ -848,6 +928,13 @@ def _handed_over(parts: dict, targets: dict, names: tuple):  # -> a source
     return load
 
 
+def _label_lists(part: Samples, known, form) -> list:
+    "The labels of each image as a list; a `pd.Series` of 0 and 1 by its index, where that names classes."
+    order = known or (part.names and class_names(part.names))
+    by_name = [form in (None, 'vectors') and bool(order) and _names_its_classes(y) for y in part.labels]
+    return [_by_index(y, order) if named else _plain(y) for y, named in zip(part.labels, by_name)]
+
+
 def from_samples(
     train,  # sequence of (image, labels), or a data set of rows with columns
     test,  # likewise
@@ -861,8 +948,10 @@ def from_samples(
     if train is None or test is None:
         raise ValueError(f'there are no {"training" if train is None else "test"} samples: from_samples(train, test)')
     parts = {n: _pairs(s, image, label) for n, s in (('train', train), ('test', test), ('val', val)) if s is not None}
-    rows = {n: [_plain(y) for y in p.labels] for n, p in parts.items()}
     known = class_names(classes)
+    rows = {n: _label_lists(p, known, form) for n, p in parts.items()}
+    if form is None and all(_names_its_classes(y) for p in parts.values() for y in p.labels):
+        form = 'vectors'
     form, own = _form_and_names(parts, rows, form, known)
     known = known or own.get('train')
     if form == 'names':
@@ -1086,9 +1175,18 @@ SOURCES |= {
 def _tensor(x, what) -> torch.Tensor:
     "An array or a list as a tensor; a `ValueError` for anything else."
     try:
-        return x if isinstance(x, Rows) else torch.as_tensor(x)
+        return x if isinstance(x, Rows) else torch.as_tensor(dense(x))
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f'{what} must be a tensor or an array, got {type(x).__name__}') from None
+
+
+def _listed(x, what):  # -> list, or None
+    "What has a place for each image, as a list. A `ValueError` for a text, and for what has no order."
+    if x is None:
+        return None
+    if isinstance(x, (str, bytes, dict)) or not hasattr(x, '__getitem__') or not hasattr(x, '__len__'):
+        raise ValueError(f'{what} must be a list with one for each image, got {type(x).__name__}')
+    return x.tolist() if hasattr(x, 'tolist') else list(x)
 
 
 def _check_images(images, name, cfg, size):
@@ -1124,15 +1222,15 @@ def check_split(
     images, targets = (_tensor(getattr(split, k), f'the {name} {k}') for k in ('images', 'targets'))
     _check_images(images, name, cfg, size)
     _check_targets(targets, name, len(images), len(classes))
-    for k in ('paths', 'captions', 'files'):
-        there = getattr(split, k)
+    lists = {k: _listed(getattr(split, k), f'the {name} {k}') for k in ('paths', 'captions', 'files')}
+    for k, there in lists.items():
         if len(there or ()) != len(images) and (there or k == 'paths'):
             raise ValueError(
                 f'the {name} split has {len(images)} images, but {len(there or ())} {k}: give one for each'
             )
     if name != 'train' and not targets.any():
         raise ValueError(f'no image of the {name} split shows a class: label some, or take the split away')
-    return split._replace(images=images, targets=targets.to(torch.uint8), classes=tuple(classes))
+    return split._replace(images=images, targets=targets.to(torch.uint8), classes=tuple(classes), **lists)
 
 
 def check_data(data: Data, cfg, size: int) -> Data:

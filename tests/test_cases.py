@@ -1094,6 +1094,26 @@ CASES = [
         Known,
     ),
     samples(
+        'a row of a table whose columns are no classes',
+        [pd.Series([1, 0], ['cat', 'owl']), pd.Series([0, 1], ['cat', 'owl'])],
+        "the index of a label names other classes than classes= ('owl'): give each class once, or hand over "
+        '.to_numpy() if the labels stand in the order of the classes',
+        classes=['cat', 'dog'],
+    ),
+    samples(
+        'a label that is missing',
+        [['cat', None], ['dog']],
+        'labels must be class names, class numbers or 0/1 vectors, got None: leave it out, an image of no class has '
+        'the labels []',
+    ),
+    samples(
+        'vectors with -1',
+        [[0, 1, -1], [1, 0, 0]],
+        'labels such as [0, 1, -1] have -1, which may mean unknown, or no: write 0 or 1 in its place, or leave out the '
+        'images that have it',
+        classes=['cat', 'dog', 'owl'],
+    ),
+    samples(
         'class numbers without names',
         [0, 1],
         'labels are numbers: give the class names with classes=[...]',
@@ -1318,6 +1338,11 @@ CASES = [
         '.to_numpy() of both if they belong together as they stand',
     ),
     number(
+        'targets that are masked or missing',
+        lambda: average_precision(LOGITS, np.ma.array(TRUE, mask=np.asarray(TRUE) == 1)),
+        '2 of 4 targets are masked or missing: fill them in, or leave out their rows',
+    ),
+    number(
         'scores that may be no logits',
         lambda: threshold_metrics(LOGITS / 10, TRUE),
         "scores from -0.2 to 0.3 may be logits or not: say kind='logits' if their sigmoid is a probability "
@@ -1380,6 +1405,12 @@ CASES = [
         'a number beyond its range',
         lambda: make_config(alpha=1.5),
         'alpha must be a number in 0..1, got 1.5',
+    ),
+    asked(
+        'Settings, seeds and methods',
+        'a share that leaves nothing',
+        lambda: make_config(val_fraction=1.0),
+        'val_fraction must be below 1, got 1.0: nothing would be left to train on, but an image of each class',
     ),
     asked(
         'Settings, seeds and methods',

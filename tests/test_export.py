@@ -1,10 +1,10 @@
 """The run in the package is what its card says; what is exported computes the same, or is refused in a line."""
 
-import hashlib, json, os, re, runpy, subprocess, sys, time
+import copy, hashlib, json, os, pickle, re, runpy, shutil, subprocess, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
@@ -132,6 +132,24 @@ def test_it_scores_the_test_images_as_the_run_does(exported, example, data):
     np.testing.assert_allclose(graph.run('probabilities', data.test.images), example.result.probabilities, atol=CLOSE)
     with pytest.raises(ValueError, match='unknown output of .*: .score.'):
         graph.run('score', data.test.images[:1])
+
+
+def test_it_can_be_copied_and_sent_to_another_process(exported, data, tmp_path, monkeypatch):
+    there = tmp_path / 'there'
+    shutil.copytree(exported, there)
+    monkeypatch.chdir(tmp_path)
+    c, few = Classifier.load('there', device='cpu'), pictures(data, 3)
+    wanted = c.predict(few, top=3)
+    kept = pickle.dumps(c)
+    monkeypatch.chdir(exported)  # a process may start elsewhere
+    for again in (copy.deepcopy(c), pickle.loads(kept)):
+        pd.testing.assert_frame_equal(again.predict(few, top=3), wanted)
+        assert again.model.session is not c.model.session
+    said = read_sealed(there / 'model.json')
+    (there / 'model.json').unlink()
+    write_sealed(there / 'model.json', {k: v for k, v in said.items() if k != 'check'} | dict(note='another'))
+    with pytest.raises(ValueError, match='is another export than the one that was copied: load it anew'):
+        pickle.loads(kept)
 
 
 def test_it_answers_whatever_it_is_asked(exported, example, data, tmp_path):

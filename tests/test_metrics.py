@@ -2,8 +2,9 @@
 
 import math, warnings
 
-import numpy as np, pandas as pd, pytest
+import numpy as np, pandas as pd, pytest, torch
 from hypothesis import assume, given, settings, strategies as st
+from scipy.sparse import coo_array, csr_array, csr_matrix
 from sklearn.metrics import average_precision_score
 
 from hpdval import core
@@ -196,6 +197,55 @@ def test_tables_of_other_labels_are_refused(metric):
         assert '\n' not in str(e.value) and '.to_numpy()' in str(e.value)
     twice = scores.set_axis(['same.png'] * 30), targets.set_axis(['same.png'] * 30)
     np.testing.assert_equal(metric(*twice), metric(scores, targets))  # equal labels in equal places
+
+
+SPARSE = dict(
+    csr_array=csr_array,
+    csr_matrix=csr_matrix,
+    coo_array=coo_array,
+    tensor=lambda y: torch.tensor(y).to_sparse(),
+    table=lambda y: pd.DataFrame(y).astype(pd.SparseDtype(int, 0)),
+)
+
+
+@each_metric
+@pytest.mark.parametrize('form', SPARSE.values(), ids=SPARSE)
+def test_sparse_targets_are_the_dense_ones(metric, form):
+    *_, s, y = labelled()
+    np.testing.assert_equal(metric(s, form(y.astype(int))), metric(s, y))
+
+
+@each_metric
+def test_masked_and_missing_values_are_refused(metric):
+    *_, s, y = labelled()
+    mask = s > 3
+    lost = f'{mask.sum()} of 120'
+    cases = [
+        (s, np.ma.array(y, mask=mask), f'{lost} targets are masked or missing: fill them in'),
+        (s, [*np.ma.array(y, mask=mask)], f'{lost} targets are masked or missing'),
+        (s, pd.DataFrame(y).astype('boolean').mask(mask), f'{lost} targets are masked or missing'),
+        (s, pd.DataFrame(y.astype(int)).astype('Int64').mask(mask), f'{lost} targets are masked or missing'),
+        (s, np.where(mask, None, y), f'{lost} targets are masked or missing'),
+        (np.ma.array(s, mask=mask), y, f'{lost} scores are masked or missing'),
+        (np.where(mask, None, s), y, f'{lost} scores are masked or missing'),
+        (pd.DataFrame(s).astype('Float64').mask(mask), y, f'{lost} scores are (masked or missing|NaN)'),
+    ]
+    for scores, targets, message in cases:
+        with pytest.raises(ValueError, match=message) as e:
+            metric(scores, targets)
+        assert '\n' not in str(e.value)
+    whole = pd.DataFrame(s).astype('Float64'), pd.DataFrame(y).astype('boolean')  # nothing is missing
+    np.testing.assert_equal(metric(*whole), metric(s, y))
+    np.testing.assert_equal(metric(np.ma.array(s), np.ma.array(y)), metric(s, y))
+
+
+def test_a_subset_and_counts_may_have_nothing_missing_either():
+    *_, s, y = labelled()
+    with pytest.raises(ValueError, match='subset are masked or missing'):
+        subset_ap(s, y, np.ma.array(y, mask=s > 3))
+    with pytest.raises(ValueError, match='1 of 4 counts are masked or missing'):
+        group_means([0.1] * 4, np.ma.array([9, 9, 9, 9], mask=[0, 1, 0, 0]))
+    np.testing.assert_equal(subset_ap(s, y, csr_array(y.astype(int))), subset_ap(s, y, y))
 
 
 def test_counts_and_subsets_are_taken_by_their_labels_too():

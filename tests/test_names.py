@@ -5,15 +5,20 @@ import itertools
 from functools import partial
 
 import numpy as np, pytest, torch
+from click.testing import CliRunner
 from test_same_scores import few_images
 
 from hpdval.align import HEADS
 from hpdval.clip import load_clip
+from hpdval.command import main
 from hpdval.config import (
     METHODS,
     MODES,
     TYPES,
     Config,
+    Method,
+    abilities,
+    check_made,
     choices,
     config_hash,
     make_config,
@@ -267,6 +272,55 @@ IDLE = [
 def test_what_would_change_nothing_is_refused(method, changes, message):
     with pytest.raises(ValueError, match=message):
         make_config(method, **changes)
+
+
+@pytest.mark.parametrize('kind', [np.float16, np.float32, np.float64])
+def test_a_number_of_numpy_names_the_run_of_its_decimal(kind):
+    for text in ('1e-3', '0.1', '0.3', '2e-5'):
+        assert make_config('dval', lr1=kind(text)) == make_config('dval', lr1=float(text)), text
+        assert config_hash(make_config('dval', lr1=kind(text))) == config_hash(make_config('dval', lr1=float(text)))
+
+
+@pytest.mark.parametrize('name', ['val_fraction', 'ema'])
+def test_the_whole_of_a_share_that_leaves_nothing_is_refused(name):
+    for value in (1, 1.0, np.float32(1)):
+        with pytest.raises(ValueError, match=f'{name} must be below 1, got 1.0: '):
+            make_config('dval', **{name: value})
+    assert getattr(make_config('dval', **{name: 0.99}), name) == 0.99
+    done = CliRunner().invoke(main, ['run', 'dval', f'--{name}', '1', '--show'])
+    assert done.exit_code == 1 and done.output.startswith(f'Error: {name} must be below 1, got 1.0')
+
+
+MISDECLARED = [
+    (dict(fixes=dict(prompts='fixd', epochs2=0)), "fixes: unknown prompts 'fixd': did you mean 'fixed'"),
+    (dict(fixes=dict(alpah=0.5)), "fixes: unknown field 'alpah': did you mean 'alpha'"),
+    (dict(fixes=dict(alpha='1')), "fixes: parameter 'alpha' must be float, got '1'"),
+    (dict(fixes=dict(epochs2=1.5)), "fixes: parameter 'epochs2' must be int"),
+    (dict(fixes=None), 'fixes must be a dict of fields of `Config`, got None'),
+    (dict(official=dict(score='l3')), "official: unknown score 'l3'"),
+    (dict(embedded=dict(lr3=1.0)), "embedded: unknown field 'lr3'"),
+    (dict(usual=dict(loss='bcee')), "usual: unknown loss 'bcee'"),
+    (dict(usual_on={'voc-tl': {}}), "unknown benchmark in METHODS\\['mine'\\].usual_on: 'voc-tl': did you mean"),
+    (dict(usual_on={'voc-lt': dict(lr3=1.0)}), "usual_on\\['voc-lt'\\]: unknown field 'lr3'"),
+]
+
+
+@pytest.mark.parametrize('wrong, message', MISDECLARED)
+def test_a_misdeclared_method_is_named_with_its_field(wrong, message, monkeypatch):
+    monkeypatch.setitem(METHODS, 'mine', Method(**dict(label='Mine', fixes=dict(epochs2=0), source='here') | wrong))
+    for call in (make_config, abilities, method_config, lambda m, *_: check_made(Config(method=m))):
+        with pytest.raises(ValueError, match=message) as e:
+            call('mine', *(['icon-voc-lt'] if call is make_config else [0] if call is method_config else []))
+        assert '\n' not in str(e.value) and "METHODS['mine']" in str(e.value)
+    done = CliRunner().invoke(main, ['list', 'methods'])
+    assert done.exit_code == 1 and done.output.startswith('Error: ') and len(done.output.splitlines()) == 1
+
+
+def test_a_whole_number_in_a_method_is_the_float_that_it_is(monkeypatch):
+    monkeypatch.setitem(METHODS, 'mine', Method('Mine', dict(alpha=1, epochs2=0), 'here', usual=dict(lr1=1)))
+    cfg = make_config('mine', 'coco-lt')
+    assert (type(cfg.alpha), cfg.alpha, type(cfg.lr1), cfg.lr1) == (float, 1.0, float, 1.0)
+    assert check_made(cfg) is cfg and make_config('mine', 'coco-lt', alpha=1.0) == cfg
 
 
 def test_the_local_view_is_named_where_it_is_read():

@@ -1,11 +1,12 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
 
-import io, json
+import enum, io, json
 from types import SimpleNamespace
 from pathlib import Path
 
 import numpy as np, pandas as pd, pytest, torch
 from PIL import Image, features
+from scipy.sparse import csr_array, csr_matrix
 
 import hpdval, hpdval.data
 from hpdval import core
@@ -825,3 +826,137 @@ def test_folders_called_otherwise_than_classes_are_said(tmp_path, monkeypatch, c
     cfg = make_config('zero-shot', 'folder', image_root=str(tmp_path / 'd'))
     assert load_data(cfg, 8, progress=False).classes == ('Class A', 'Pepper,_bell___healthy', 'none')
     assert "'none' stands for no value" in capsys.readouterr().err
+
+
+# Labels in every form
+
+
+ROWS = pd.DataFrame([[1, 0, 1], [0, 1, 0], [0, 0, 1]], columns=['cat', 'dog', 'car'])
+RIGHT = ROWS.to_numpy().tolist()
+
+
+class Pet(enum.IntEnum):
+    "Class numbers with names, as programs hold them."
+
+    CAT, DOG, CAR = range(3)
+
+
+def read_labels(labels, **how):
+    "The targets of three pictures with these labels."
+    pairs = [(np.full((9, 9, 3), 50 * k, np.uint8), y) for k, y in enumerate(labels)]
+    how = dict(classes=['cat', 'dog', 'car']) | how
+    return from_samples(pairs, pairs, **how)(SimpleNamespace(transform='clip'), 8, False).train.targets.tolist()
+
+
+FORMS = {
+    'rows of a table': [ROWS.loc[i] for i in range(3)],
+    'rows in another order': [ROWS[['car', 'dog', 'cat']].loc[i] for i in range(3)],
+    'rows of truth values': [ROWS[['dog', 'cat', 'car']].astype(bool).loc[i] for i in range(3)],
+    'rows with numbers': [ROWS.set_axis([5, 3, 1], axis=1).loc[i] for i in range(3)],  # by their places
+    'names with an index': [
+        pd.Series(ROWS.columns[ROWS.loc[i] == 1], [f'label{k}' for k in range(ROWS.loc[i].sum())]) for i in range(3)
+    ],
+    'sparse tensors': [torch.tensor(r).to_sparse() for r in RIGHT],
+    'sparse rows': [csr_matrix(RIGHT)[i] for i in range(3)],
+    'sparse arrays': [csr_array(RIGHT)[i] for i in range(3)],
+    'an enumeration': [[Pet.CAT, Pet.CAR], Pet.DOG, [Pet.CAR]],
+    'numbers of torch': [[torch.tensor(0), torch.tensor(2)], torch.tensor(1), [torch.tensor(2)]],
+}
+
+
+@pytest.mark.parametrize('labels', FORMS.values(), ids=FORMS)
+def test_labels_in_every_form_are_the_same_targets(labels):
+    assert read_labels(labels) == RIGHT
+
+
+def test_an_index_that_names_the_classes_says_that_these_are_vectors():
+    "Two classes, of which each picture shows one: as plain lists they may be class numbers too."
+    two = [pd.Series(values, ['dog', 'cat']) for values in ([0, 1], [1, 0], [0, 1])]
+    assert read_labels(two, classes=['cat', 'dog']) == [[1, 0], [0, 1], [1, 0]]
+    with pytest.raises(ValueError, match="say form='ids' or form='vectors'"):
+        read_labels([[0, 1], [1, 0], [0, 1]], classes=['cat', 'dog'])
+
+
+NO_LABELS = [
+    ([ROWS.rename(columns=dict(car='van')).loc[i] for i in range(3)], {}, r"other classes than classes= \('van'\)"),
+    (
+        [ROWS[['cat', 'dog']].loc[i] for i in range(3)],
+        {},
+        r"other classes than classes= \('car'\): give each class once",
+    ),
+    ([(2 * ROWS).loc[i] for i in range(3)], {}, 'must be 0 and 1, got 2'),
+    ([ROWS.astype('Int64').mask(ROWS == 1).loc[i] for i in range(3)], {}, 'must be 0 and 1, got <NA>'),
+    ([['cat', None], ['dog'], ['car']], {}, r'got None: leave it out, an image of no class has the labels \[\]'),
+    ([['cat', pd.NA], ['dog'], ['car']], {}, 'got <NA>: leave it out'),
+    ([['cat', np.nan], ['dog'], ['car']], dict(form='names'), 'got nan: leave it out'),
+    ([np.ma.array(r, mask=[0, 1, 0]) for r in RIGHT], {}, 'got None: leave it out'),
+    ([['cat'], [1], []], {}, "must be all names or all numbers, got 'cat' and 1"),
+    ([['cat'], [1], []], dict(form='names'), "not all names, got 1: leave form='names' out"),
+    ([[0, 1, -1], [1, 0, 0], [0, 0, 1]], {}, r'\[0, 1, -1\] have -1, which may mean unknown, or no: write 0 or 1'),
+    ([[0.0, 1.0, -1.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], {}, 'have -1, which may mean unknown'),
+    ([[1, 1, -1], [1, -1, -1], [-1, -1, 1]], {}, 'have -1, which may mean unknown'),
+    ([[0, 1, -1], [1, 0, 0], [0, 0, 1]], dict(form='vectors'), 'have -1, which may mean unknown'),
+]
+
+
+@pytest.mark.parametrize('labels, how, message', NO_LABELS)
+def test_what_are_no_labels_is_one_line(labels, how, message):
+    with pytest.raises(ValueError, match=message) as e:
+        read_labels(labels, **how)
+    assert '\n' not in str(e.value)
+
+
+def test_samples_in_a_series_are_taken_by_their_places():
+    pairs = [(np.full((9, 9, 3), 50 * k, np.uint8), [n]) for k, n in enumerate(('cat', 'dog', 'owl'))]
+    wanted = from_samples(pairs, pairs)(SimpleNamespace(transform='clip'), 8, False)
+    given = pd.Series(pairs, [7, 0, 5])
+    found = from_samples(given, given)(SimpleNamespace(transform='clip'), 8, False)
+    assert torch.equal(found.train.images, wanted.train.images) and found.classes == wanted.classes
+
+
+ODD_ROWS = [
+    ([dict(image=X[0], label='cat'), dict(image=X[0])], "sample 1 has no 'label', as the first has"),
+    ([dict(image=X[0], label='cat'), dict(label='dog')], "sample 1 has no 'image', as the first has"),
+    ([dict(image=X[0], label='cat'), (X[0], 'dog')], 'sample 1 must be a row with image and label, got tuple'),
+    (pd.Series([*X.numpy()], ['cat', 'dog']), r'sample 0 must be a pair \(image, labels\)'),
+    (pd.Series(['a.png', 'b.png'], ['cat', 'dog']), r"sample 0 must be a pair \(image, labels\), got str 'a.png'"),
+]
+
+
+@pytest.mark.parametrize('given, message', ODD_ROWS)
+def test_rows_that_are_not_alike_are_one_line(given, message):
+    with pytest.raises(ValueError, match=message) as e:
+        from_samples(given, given)
+    assert '\n' not in str(e.value)
+
+
+def a_split(**changes):
+    "Two pictures, one of each class."
+    plain = dict(images=X, targets=torch.tensor([[1, 0], [0, 1]]), classes=('cat', 'dog'), paths=['a.png', 'b.png'])
+    return Split(**plain | changes)
+
+
+TAKEN = [
+    dict(targets=torch.eye(2).to_sparse()),
+    dict(targets=csr_array(np.eye(2, dtype=int))),
+    dict(paths=np.array(['a.png', 'b.png'])),
+    dict(paths=pd.Index(['a.png', 'b.png'])),
+    dict(paths=pd.Series(['a.png', 'b.png'], [1, 0])),
+    dict(captions=np.array(['a cat', 'a dog']), files=('1', '2')),
+]
+
+
+@pytest.mark.parametrize('changes', TAKEN)
+def test_a_split_of_other_containers_is_taken(changes):
+    cfg = make_config('zero-shot', **MEMORY)
+    wanted, found = (load_data(cfg, 8, False, hpdval.Data(s, s, 'x')) for s in (a_split(), a_split(**changes)))
+    assert found.digest == wanted.digest and found.train.paths == ['a.png', 'b.png']
+    assert found.train.captions == (['a cat', 'a dog'] if 'captions' in changes else None)
+    assert found.train.at([1]).paths == ['b.png']
+
+
+@pytest.mark.parametrize('paths', ['ab', {'a.png', 'b.png'}, {'a.png': 1, 'b.png': 2}, 3, iter('ab')])
+def test_paths_without_a_place_for_each_image_are_refused(paths):
+    s = a_split(paths=paths)
+    with pytest.raises(ValueError, match='the train paths must be a list with one for each image, got'):
+        load_data(make_config('zero-shot', **MEMORY), 8, False, hpdval.Data(s, s, 'x'))

@@ -1,6 +1,6 @@
 "What a person would mean is read in every form; what could mean nothing, or two things, is one line."
 
-import json, math, os, re
+import json, math, os, re, subprocess, sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -142,6 +142,56 @@ def test_a_command_says_so_in_one_line(words, monkeypatch, tmp_path):
     done = CliRunner().invoke(command.main, words.split())
     assert done.exit_code == 1 and "nobody is called 'nosuchuser' here" in done.output.splitlines()[-1]
     assert not list(tmp_path.iterdir())
+
+
+TWICE = [
+    ('predict example a.png --classes cat --classes dog', '--classes'),
+    ('run dval --seed 0 --seed 1', '--seed'),
+    ('run dval --val_fraction .1 --val-fraction .2', '--val-fraction'),
+    ('compare zero-shot --out a --out b', '--out'),
+    ('tune dval --trials=2 --trials=2', '--trials'),
+    ('clean --older 1d --older 2d', '--older'),
+    ('export example --method hp-dval --method coop', '--method'),
+]
+
+
+@pytest.mark.parametrize('words, option', TWICE, ids=[o for _, o in TWICE])
+def test_an_option_of_one_value_is_given_once(words, option):
+    done = CliRunner().invoke(command.main, words.split())
+    assert done.exit_code == 2
+    assert done.output.splitlines()[-1] == f"Error: '{option}' is given 2 times and has one value"
+
+
+def test_what_may_be_given_twice():
+    "Options of several values, and those without any."
+    done = CliRunner().invoke(command.main, ['run', 'zero-shot', '--show', '--json', '--show', '--json'])
+    assert done.exit_code == 0 and json.loads(done.stdout)[0]['field'] == 'method'
+    words = ['predict', 'example', 'none.jpg', '--template', 'a {}', '--template', 'the {}']
+    assert 'no file or folder none.jpg' in CliRunner().invoke(command.main, words).output
+
+
+@pytest.mark.parametrize('names', ['=cat', 'cat=', 'cat,dog==puppy', '='])
+def test_an_empty_name_of_a_class_is_said_in_the_words_of_the_shell(names):
+    message = f"--classes '{names}' has an empty place beside ="
+    with pytest.raises(ValueError, match=re.escape(message)):
+        command.names_of(names)
+
+
+@pytest.mark.parametrize('names', ['dval,', ',dval', 'coop,,dval', 'coop, ,dval'])
+def test_an_empty_place_between_methods_is_said_as_between_classes(names):
+    done = CliRunner().invoke(command.main, ['compare', names])
+    said = f"Error: methods '{names}' have an empty place between commas: leave it out\n"
+    assert (done.exit_code, done.output) == (1, said)
+
+
+@pytest.mark.skipif(os.name == 'nt', reason='a shell of its own')
+@pytest.mark.parametrize('words', ['list methods', 'run zero-shot'])
+def test_a_closed_stdout_is_said(words, tmp_path):
+    line = f'exec "{sys.executable}" -m hpdval.command {words} >&-'
+    done = subprocess.run(['sh', '-c', line], capture_output=True, text=True, cwd=tmp_path)
+    said = 'Error: stdout is closed, where the answer goes: send it to a file, or to /dev/null\n'
+    assert (done.returncode, done.stderr) == (1, said)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_file_that_is_called_like_a_home_folder_is_itself(monkeypatch, tmp_path):
