@@ -233,7 +233,7 @@ class Result:
 
     @classmethod
     def load(cls, folder):
-        "The result in a folder. A `ValueError` for a file that is damaged or of another version, an `OSError` for none."
+        "The result in a folder. A `ValueError` if it is damaged or of another version, an `OSError` if there is none."
         folder = as_path(folder)
         folder = folder.parent if folder.name == 'result.json' else folder
         file = folder / 'result.json'

@@ -85,7 +85,7 @@ def _of_a_library(file: str) -> bool:
 
 
 def _files_of(obj) -> set:
-    "Where a function or a class comes from: the file of its module and, of functions and of a class's methods, of code."
+    "Where a function or a class comes from: the files of its module and of its code, or of its methods' code."
     module = sys.modules.get(getattr(obj, '__module__', None) or '')
     parts = vars(obj).values() if isinstance(obj, type) and not module else [obj]
     files = {p.__code__.co_filename for p in parts if isinstance(p, types.FunctionType)}

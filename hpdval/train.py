@@ -735,8 +735,8 @@ class Named:
     def __getattr__(self, name):
         if name in TYPES and name not in reads(self._cfg):
             raise ValueError(
-                f'the term {self._term!r} reads {name} of the config, which is not in the name of its runs: declare it, '
-                f'Term(..., fields=lambda cfg: ({name!r},))'
+                f'the term {self._term!r} reads {name} of the config, which is not in the name of its runs: '
+                f'declare it, Term(..., fields=lambda cfg: ({name!r},))'
             )
         return getattr(self._cfg, name)
 
