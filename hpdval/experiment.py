@@ -528,6 +528,11 @@ def _found(cfg: Config, folder: Path):  # -> Result or None
         for name, value in summary(np.array(result.ap) / 100, result.counts, limits).items():
             setattr(result, name, value)
     result.config = asdict(cfg)
+    if lost := [name for name in result.files if not (folder / name).is_file()]:
+        say(
+            f'{folder} has lost {" and ".join(lost)}; its numbers are there: run(cfg, fresh=True) makes the rest',
+            once=True,
+        )
     return result
 
 # %% ../nbs/31_experiment.ipynb #600503fc

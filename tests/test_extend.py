@@ -272,3 +272,15 @@ def test_a_result_that_is_not_there_is_said_in_a_line(tmp_path):
         with pytest.raises(FileNotFoundError, match='no finished run in .*: give the folder of a run'):
             Result.load(folder)
     assert Result.load(EXAMPLE / 'result.json').hash == Result.load(EXAMPLE).hash
+
+
+def test_lost_files_of_a_run_are_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    asked = dict(data=few_images(32, 16), progress=False)
+    cfg = make_config('zero-shot', 'icon-voc-lt', device='cpu', empty_classes='keep')
+    result = run(cfg, **asked)
+    capsys.readouterr()
+    for name in ('model.safetensors', 'scores.npy'):
+        (Path(result.folder) / name).unlink()
+    assert run(cfg, **asked).mAP == result.mAP
+    assert 'has lost model.safetensors and scores.npy; its numbers are there' in capsys.readouterr().err
