@@ -152,10 +152,10 @@ class Pixels:
 
     def bytes_of(self, images, idx, generator=None) -> torch.Tensor:  # uint8, on the device
         "This process's rows of the batch `images[idx]`; what is drawn is drawn for the whole batch."
-        own, how = share(len(idx)), self.cfg.augment
-        if generator is None or how == 'none':
+        own = share(len(idx))
+        if generator is None or self.cfg.augment == 'none':
             return self.varied(images[idx[own]])
-        if draws_for_rows(how):
+        if draws_for_rows(self.cfg.augment):
             return self.varied(images[idx[own]], generator, (len(idx), own))
         return self.varied(images[idx], generator)[own]  # of a function that knows whole batches alone
 

@@ -81,8 +81,7 @@ def read_rates() -> str:
     return (
         f'A GPU reads {first * PIXELS / 1e6:.0f} MB/s of pixels in stage 1 and {second * FEATURES / 1e6:.0f} MB/s of '
         f'embeddings in stage 2; decoding at each step of stage 1 instead takes {first * DECODE_SMALL:.1f} cores. Of '
-        'several processes each reads and augments the whole batch in stage 1: '
-        f'{8 * first * PIXELS / 1e9:.1f} GB/s of 8 GPUs and {64 * first * PIXELS / 1e9:.1f} GB/s of 64, each of them.'
+        'several processes each reads its own rows.'
     )
 
 

@@ -213,8 +213,8 @@ NO_NUMBER = {  # functions that change no number: they check, count, write or lo
     'experiment': """Result.load Result.of Result.save Result.file Result.checked_folder Result.decisions alone
         _check_several _clip _decisions _found _given_back _made _say_unknown _taken
         _measured _or_nan _run _train _write builds_on cached_clip config_clip drop_checkpoints load_benchmark
-        needs_captions run run_code run_name run_parts code_parts _part_name _say_missing _written settled
-        with_short_average""",
+        needs_captions run run_code run_name run_parts code_of code_parts _part_name _say_changed _say_missing _written
+        settled with_short_average""",
     'train': 'let_go',
     'align': 'Head.__init__',
     'prompts': 'Prompts.__init__ Prompts.restart frame unknown_words',  # of prompts that are not used, and of a check

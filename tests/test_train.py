@@ -36,7 +36,7 @@ def test_an_average_longer_than_the_training_is_said_and_the_advice_helps(tmp_pa
     assert capsys.readouterr().err == ''
 
 
-@pytest.mark.parametrize('ema, epochs, batch, said', [(0.98, 5, 4, False), (0.981, 5, 4, True), (1.0, 50, 4, True)])
+@pytest.mark.parametrize('ema, epochs, batch, said', [(0.98, 5, 4, False), (0.981, 5, 4, True), (0.99999, 50, 4, True)])
 def test_when_an_average_is_longer_than_the_training(ema, epochs, batch, said, tmp_path, capsys):
     fitted(tmp_path, ema, epochs, batch)
     assert ('is for more than the' in capsys.readouterr().err) == said
