@@ -167,6 +167,7 @@ class Head(nn.Module):
 
     def __init__(self, clip: Clip, classes):  # C names
         super().__init__()
+        self.classes = tuple(classes)
 
     @staticmethod
     def reads(cfg) -> tuple:
@@ -183,7 +184,7 @@ class Head(nn.Module):
 
     def for_classes(self, classes):
         "The same head for other class names. A `ValueError` where it belongs to its classes."
-        if self.learns:
+        if self.learns and tuple(classes) != self.classes:
             raise ValueError(f'{type(self).__name__} learns for its own classes, in their order, and has no others')
         return self
 

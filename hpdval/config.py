@@ -372,6 +372,8 @@ def method_of(name: str) -> Method:
     declaration with a field or a value that there is not."""
     m = lookup(name, METHODS, 'method')
     layers = {layer: _set_by(name, layer, getattr(m, layer)) for layer in _LAYERS}
+    if not isinstance(m.usual_on, dict):
+        raise ValueError(f'METHODS[{name!r}].usual_on must be a dict of benchmarks, got {m.usual_on!r}')
     for benchmark in m.usual_on:
         lookup(benchmark, SOURCES, f'benchmark in METHODS[{name!r}].usual_on:')
     on = {b: _set_by(name, f'usual_on[{b!r}]', given) for b, given in m.usual_on.items()}
@@ -555,8 +557,8 @@ def reads(cfg: Config) -> set:
     if cfg.select == 'last':
         out -= {'earliest1', 'earliest2'}
     for stage in stage_names(cfg):
-        for term, _ in active_terms(cfg, stage).values():
-            out |= {*term.fields(cfg)}
+        for name, (term, _) in active_terms(cfg, stage).items():
+            out |= {lookup(field, TYPES.keys(), f'field of the term {name!r}:') for field in term.fields(cfg)}
             out |= {'teacher'} & {name.split('_')[0] for name in term.reads(cfg)}
             out |= {'local'} if {'p', 'teacher_p'} & {*term.reads(cfg)} else set()
     return out

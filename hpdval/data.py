@@ -1112,7 +1112,10 @@ AUGMENTS = dict(
 
 def draws_for_rows(how: str) -> bool:
     "Can an augmentation vary some rows of a batch as it would within the whole? One with a parameter `of` can."
-    return 'of' in inspect.signature(AUGMENTS[how]).parameters
+    try:
+        return 'of' in inspect.signature(AUGMENTS[how], follow_wrapped=False).parameters
+    except (TypeError, ValueError):  # what is compiled says nothing
+        return False
 
 
 def augment(
@@ -1124,8 +1127,8 @@ def augment(
     "A random variant of each image; `batch` is not changed. A `ValueError` for an augmentation that gives no images."
     fn = lookup(how, AUGMENTS, 'augmentation')
     out = fn(batch, generator, of=of) if of else fn(batch, generator)
-    if out.dtype != torch.uint8 or out.shape != batch.shape:
-        was, now = (f'{x.dtype} {tuple(x.shape)}'.removeprefix('torch.') for x in (batch, out))
+    if not isinstance(out, torch.Tensor) or out.dtype != torch.uint8 or out.shape != batch.shape:
+        was, now = (f'{type(x).__name__} {x.dtype} {tuple(x.shape)}' for x in (batch, out))
         raise ValueError(f'augment={how!r} must give images as it gets them, {was}, and gave {now}')
     return out
 

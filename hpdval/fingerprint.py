@@ -367,7 +367,7 @@ NOTHING_INSIDE = type(threading.Lock()), type(threading.RLock()), io.IOBase
 
 def _copied(obj):  # -> tuple of parts; a text for what has a name; None for what cannot be copied
     "What a copy of an object is made from."
-    if isinstance(obj, (io.BytesIO, io.StringIO)):
+    if isinstance(obj, (io.BytesIO, io.StringIO)) and not obj.closed:
         return (obj.getvalue(),)
     if isinstance(obj, NOTHING_INSIDE):
         return ()

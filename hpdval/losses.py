@@ -186,7 +186,10 @@ def _one_number(value, logits):
     if value.ndim:
         raise ValueError(f"a loss must give one number, got {tuple(value.shape)}: take its mean (reduction='mean')")
     if logits.requires_grad and torch.is_grad_enabled() and not value.requires_grad:
-        raise ValueError('a loss gave a number that no gradient goes through: leave out .detach() and torch.no_grad()')
+        raise ValueError(
+            'a loss gave a number that no gradient goes through: leave out .detach() and torch.no_grad(), and give '
+            '0 * logits.sum() where there is nothing to learn'
+        )
     return value
 
 
@@ -514,6 +517,8 @@ def declared_term(name: str) -> Term:
     for what in ('fn', 'reads', 'fields'):
         if not callable(value := getattr(term, what)):
             raise ValueError(f'{what} of the term {name!r} must be a function, as lambda cfg: {value!r}')
+    if term.weight is not None and not callable(term.weight):
+        raise ValueError(f'weight of the term {name!r} must be a function, as lambda cfg: {term.weight!r}, or left out')
     for stage in [term.stages] if isinstance(term.stages, str) else term.stages:
         lookup(stage, OF_A_STAGE, f'stage of the term {name!r}:')
     return term
@@ -539,7 +544,8 @@ def parse_terms(text: str) -> dict:  # name -> weight
 def active_terms(cfg, stage: str) -> dict:  # name -> (Term, weight)
     "The terms of a stage ('stage1', 'stage2', 'joint') whose weight is not zero."
     given, out = parse_terms(cfg.terms), {}
-    for name, term in TERMS.items():
+    for name in TERMS:
+        term = declared_term(name)
         if stage not in term.stages:
             continue
         weight = term.weight(cfg) if term.weight else given.get(name, 0.0)

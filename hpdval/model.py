@@ -117,6 +117,7 @@ class DualView(nn.Module):
     def learned_texts(self) -> tuple:
         "What the prompts give. A `ValueError` unless that of both views is [C,D]."
         texts = self.prompts.texts(self.text, self.fixed)
+        texts = tuple(texts) if isinstance(texts, list) else texts
         shapes = [tuple(t.shape) for t in texts[:2]] if isinstance(texts, tuple) else type(texts).__name__
         if texts != () and shapes != [tuple(self.fixed.shape)] * 2:
             raise ValueError(

@@ -191,14 +191,15 @@ class Prompts(nn.Module):
     def for_classes(self, classes):
         "The same learned prompts for other class names. A `ValueError` where they belong to their classes."
         with torch.random.fork_rng(devices=[]):
-            other, more = (type(self)(self.clip, names, self.cfg) for names in (classes, [*classes, 'one more']))
-        shapes = [{k: v.shape for k, v in m.state_dict().items()} for m in (other, more)]
-        if shapes[0] != shapes[1]:
+            other, more = (type(self)(self.clip, names, self.cfg) for names in ([*classes], [*classes, *classes]))
+        if [p.shape for p in other.parameters()] != [p.shape for p in more.parameters()]:
             raise ValueError(
                 f'{type(self).__name__} learns for each of its classes and has nothing for others: take a method with '
                 'one context for all'
             )
-        other.load_state_dict(self.state_dict())
+        with torch.no_grad():
+            for mine, its in zip(self.parameters(), other.parameters()):
+                its.copy_(mine)
         return other.to(self.clip.text.positional_embedding.device)
 
 # %% ../nbs/21_prompts.ipynb #3226403f

@@ -740,7 +740,7 @@ def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
         odd = next((n for n in [*index, *classes] if (n in classes) != (n in index)), index[0])
         raise ValueError(
             f'the index of a label names other classes than classes= ({odd!r}): give each class once, or hand over '
-            '.to_numpy() if the labels stand in the order of the classes'
+            ".to_numpy() if the labels stand in the order of the classes, or say form='ids'"
         )
     values = _plain(label)
     if bad := [v for v in values if not (_is_number(v) and v in (0, 1))]:
@@ -928,11 +928,13 @@ def _handed_over(parts: dict, targets: dict, names: tuple):  # -> a source
     return load
 
 
-def _label_lists(part: Samples, known, form) -> list:
-    "The labels of each image as a list; a `pd.Series` of 0 and 1 by its index, where that names classes."
+def _label_lists(part: Samples, known, form, vectors) -> list:
+    """The labels of each image as a list; a `pd.Series` of 0 and 1 by its index, where that names classes. Beside such
+    `vectors` an empty list is one of zeros."""
     order = known or (part.names and class_names(part.names))
     by_name = [form in (None, 'vectors') and bool(order) and _names_its_classes(y) for y in part.labels]
-    return [_by_index(y, order) if named else _plain(y) for y, named in zip(part.labels, by_name)]
+    rows = [_by_index(y, order) if named else _plain(y) for y, named in zip(part.labels, by_name)]
+    return [row or [0] * len(order) for row in rows] if vectors and order else rows
 
 
 def from_samples(
@@ -949,9 +951,9 @@ def from_samples(
         raise ValueError(f'there are no {"training" if train is None else "test"} samples: from_samples(train, test)')
     parts = {n: _pairs(s, image, label) for n, s in (('train', train), ('test', test), ('val', val)) if s is not None}
     known = class_names(classes)
-    rows = {n: _label_lists(p, known, form) for n, p in parts.items()}
-    if form is None and all(_names_its_classes(y) for p in parts.values() for y in p.labels):
-        form = 'vectors'
+    vectors = form is None and any(_names_its_classes(y) for p in parts.values() for y in p.labels)
+    rows = {n: _label_lists(p, known, form, vectors) for n, p in parts.items()}
+    form = 'vectors' if vectors else form
     form, own = _form_and_names(parts, rows, form, known)
     known = known or own.get('train')
     if form == 'names':

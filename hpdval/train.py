@@ -7,7 +7,7 @@ __all__ = ['DRAWN_OF', 'PAIRS', 'AT_ONCE', 'STAGES', 'EMA', 'make_optimizer', 'm
            'epoch_batches', 'order_of_epochs', 'Pixels', 'shared_array', 'Kept', 'Ahead', 'Feed', 'encoded',
            'keep_encoded', 'encode_images', 'predict_scores', 'mean_ap', 'save_checkpoint', 'load_checkpoint',
            'train_step', 'train_epoch', 'Best', 'copy_into', 'Training', 'Checkpoints', 'show_epoch', 'fitting_ema',
-           'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'Named', 'weighed', 'valued',
+           'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'Named', 'named', 'weighed', 'valued',
            'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher', 'extras', 'label_sentences',
            'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'save_rows', 'is_whole', 'FeatureFeed',
            'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2',
@@ -155,9 +155,9 @@ class Pixels:
         own = share(len(idx))
         if generator is None or self.cfg.augment == 'none':
             return self.varied(images[idx[own]])
-        if draws_for_rows(self.cfg.augment):
-            return self.varied(images[idx[own]], generator, (len(idx), own))
-        return self.varied(images[idx], generator)[own]  # of a function that knows whole batches alone
+        if isinstance(own, slice) or not draws_for_rows(self.cfg.augment):
+            return self.varied(images[idx], generator)[own]
+        return self.varied(images[idx[own]], generator, (len(idx), own))
 
     def rows(self, images, idx, generator=None) -> torch.Tensor:  # float32, on the device
         "`bytes_of`, normalised."
@@ -726,19 +726,25 @@ def wanted_by(terms: dict, cfg) -> set:  # of names of fields of `Seen`
     return {lookup(name, Seen._fields, f'reads of the term {term!r}:') for term, name in sorted(found)}
 
 
-class Named:
+class Named(Config):
     "A config as a term sees it: a field that is not in the name of its runs is a `ValueError`."
 
-    def __init__(self, term: str, cfg: Config):
-        self._term, self._cfg = term, cfg
+    def __getattribute__(self, name):
+        if name in TYPES and name != 'device':
+            term, cfg = (object.__getattribute__(self, k) for k in ('_term', '_cfg'))
+            if name not in reads(cfg):
+                raise ValueError(
+                    f'the term {term!r} reads {name} of the config, which is not in the name of its runs: '
+                    f'declare it, Term(..., fields=lambda cfg: ({name!r},))'
+                )
+        return object.__getattribute__(self, name)
 
-    def __getattr__(self, name):
-        if name in TYPES and name not in reads(self._cfg):
-            raise ValueError(
-                f'the term {self._term!r} reads {name} of the config, which is not in the name of its runs: '
-                f'declare it, Term(..., fields=lambda cfg: ({name!r},))'
-            )
-        return getattr(self._cfg, name)
+
+def named(term: str, cfg: Config) -> Named:
+    "The config for a term."
+    seen = object.__new__(Named)
+    object.__getattribute__(seen, '__dict__').update(vars(cfg), _term=term, _cfg=cfg)
+    return seen
 
 
 def weighed(terms: dict, seen: Seen, cfg) -> dict:  # name -> scalar
@@ -748,15 +754,20 @@ def weighed(terms: dict, seen: Seen, cfg) -> dict:  # name -> scalar
 
 def valued(name: str, term: Term, seen: Seen, cfg) -> torch.Tensor:  # scalar
     "A term of a step. A `ValueError` for one that is no number, and for one that reads what it does not declare."
-    ours = getattr(term.fn, '__module__', '').startswith('hpdval.')  # tests/test_names.py has looked at what they read
+    ours = (getattr(term.fn, '__module__', None) or '').startswith(
+        'hpdval.'
+    )  # tests/test_names.py has looked at what they read
     try:
-        value = term.fn(seen, cfg if ours else Named(name, cfg))
+        value = term.fn(seen, cfg if ours else named(name, cfg))
     except (AttributeError, TypeError) as e:
         absent = [field for field in Seen._fields if getattr(seen, field) is None]
         raise ValueError(f'the term {name!r}: {e}; if it reads one of {absent}, that must stand in its reads') from e
     if not isinstance(value, torch.Tensor) or value.ndim:
         got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-        raise ValueError(f'the term {name!r} must give a tensor of one number, got {got}: take its mean')
+        raise ValueError(
+            f'the term {name!r} must give a tensor of one number, got {got}: take its mean, or 0 * seen.g.sum() where it '
+            'has nothing to say'
+        )
     return value
 
 

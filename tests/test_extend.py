@@ -1,7 +1,8 @@
 "Every block of docs/extend.md is run as it stands, small; what it registers is found everywhere without another edit."
 
 import re
-from functools import partial
+from dataclasses import replace
+from functools import partial, wraps
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -180,7 +181,9 @@ def test_weights_may_be_a_list(monkeypatch):
 @pytest.mark.parametrize('change', [lambda b, g: b.float() / 255, lambda b, g: b[..., :4]])
 def test_an_augmentation_gives_images_as_it_gets_them(change, monkeypatch):
     monkeypatch.setitem(data.AUGMENTS, 'mine', change)
-    with pytest.raises(ValueError, match="augment='mine' must give images as it gets them, uint8 \\(2, 3, 8, 8\\)"):
+    with pytest.raises(
+        ValueError, match="augment='mine' must give images as it gets them, Tensor torch.uint8 \\(2, 3, 8, 8\\)"
+    ):
         data.augment(torch.zeros(2, 3, 8, 8, dtype=torch.uint8), 'mine', torch.Generator())
 
 
@@ -284,3 +287,51 @@ def test_lost_files_of_a_run_are_said(monkeypatch, tmp_path, capsys):
         (Path(result.folder) / name).unlink()
     assert run(cfg, **asked).mAP == result.mAP
     assert 'has lost model.safetensors and scores.npy; its numbers are there' in capsys.readouterr().err
+
+
+def test_what_is_right_is_not_refused(monkeypatch):
+    cfg = make_config('dval', 'icon-voc-lt')
+    spaces = {}
+    exec('def f(seen, cfg): return seen.g.mean()', spaces)
+    fns = [spaces['f'], lambda s, c: s.g.mean() + torch.zeros((), device=torch.device('cpu' if c.device else ''))]
+    for fn in fns:
+        assert train.valued('x', losses.Term(fn, lambda c: ('g',)), seen(), cfg).item() == 1
+    whole = losses.Term(lambda s, c: s.g.mean() * vars(c)['alpha'], lambda c: ('g',))
+    assert train.valued('x', whole, seen(), cfg).item() == pytest.approx(cfg.alpha)
+
+    @wraps(data.augment_shift)
+    def mine(batch, generator):
+        return data.augment_shift(batch, generator)
+
+    batch = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
+    monkeypatch.setitem(data.AUGMENTS, 'mine', mine)
+    monkeypatch.setitem(data.AUGMENTS, 'compiled', torch.jit.script(_flipped))
+    assert not data.draws_for_rows('mine') and not data.draws_for_rows('compiled')
+    pixels = train.Pixels(load_clip(), replace(cfg, augment='mine'), torch.device('cpu'))
+    assert pixels.bytes_of(batch, torch.arange(5), torch.Generator()).shape == batch.shape
+    assert all(map(data.draws_for_rows, ('clip', 'official', 'icons', 'shift', 'flip')))
+
+
+def _flipped(batch, generator: int = 0):
+    return batch.flip(-1)
+
+
+class Described(prompts.LearnedPrompts):
+    "One context for all classes, whose names have more words; and a number that is no parameter."
+
+    WORDS = dict(cat='a pet', dog='a pet', car='a thing', owl='a bird', cow='an animal')
+
+    def __init__(self, clip, classes, cfg, generator=None):
+        super().__init__(clip, [f'{c}, {self.WORDS[c]}' for c in classes], cfg, generator)
+        self.register_buffer('lengths', torch.tensor([float(len(c)) for c in classes]))
+
+    def texts(self, text, fixed):
+        return list(super().texts(text, fixed))
+
+
+def test_a_context_for_all_classes_names_others(monkeypatch):
+    monkeypatch.setitem(prompts.PROMPTS, 'mine', Described)
+    model = model_of(prompts='mine', sc_weight=0.0)
+    assert len(model.texts()) == 2
+    other = model.prompts.for_classes(['owl', 'cow', 'cat', 'dog'])
+    assert other.lengths.tolist() == [3, 3, 3, 3] and torch.equal(other.ctx, model.prompts.ctx)

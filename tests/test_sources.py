@@ -960,3 +960,12 @@ def test_paths_without_a_place_for_each_image_are_refused(paths):
     s = a_split(paths=paths)
     with pytest.raises(ValueError, match='the train paths must be a list with one for each image, got'):
         load_data(make_config('zero-shot', **MEMORY), 8, False, hpdval.Data(s, s, 'x'))
+
+
+def test_an_image_of_no_class_beside_labels_that_name_theirs():
+    picture, classes = np.zeros((64, 64, 3), np.uint8), ['cat', 'dog']
+    a, b = (pd.Series(values, ['dog', 'cat']) for values in ([1, 0], [0, 1]))
+    pairs = [(picture, label) for label in (a, b, [])]
+    cfg = make_config('zero-shot', 'memory', image_size=32)
+    data = from_samples(pairs, pairs, classes=classes)(cfg, 32, progress=False)
+    assert data.train.targets.tolist() == data.test.targets.tolist() == [[0, 1], [1, 0], [0, 0]]
