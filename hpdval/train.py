@@ -765,8 +765,8 @@ def valued(name: str, term: Term, seen: Seen, cfg) -> torch.Tensor:  # scalar
     if not isinstance(value, torch.Tensor) or value.ndim:
         got = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
         raise ValueError(
-            f'the term {name!r} must give a tensor of one number, got {got}: take its mean, or 0 * seen.g.sum() where it '
-            'has nothing to say'
+            f'the term {name!r} must give a tensor of one number, got {got}: take its mean, or 0 * seen.g.sum() '
+            'where it has nothing to say'
         )
     return value
 
