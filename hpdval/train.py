@@ -754,9 +754,8 @@ def weighed(terms: dict, seen: Seen, cfg) -> dict:  # name -> scalar
 
 def valued(name: str, term: Term, seen: Seen, cfg) -> torch.Tensor:  # scalar
     "A term of a step. A `ValueError` for one that is no number, and for one that reads what it does not declare."
-    ours = (getattr(term.fn, '__module__', None) or '').startswith(
-        'hpdval.'
-    )  # tests/test_names.py has looked at what they read
+    module = getattr(term.fn, '__module__', None) or ''
+    ours = module.startswith('hpdval.')  # what these read is tested in tests/test_names.py
     try:
         value = term.fn(seen, cfg if ours else named(name, cfg))
     except (AttributeError, TypeError) as e:
