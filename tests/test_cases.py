@@ -1097,7 +1097,7 @@ CASES = [
         'a row of a table whose columns are no classes',
         [pd.Series([1, 0], ['cat', 'owl']), pd.Series([0, 1], ['cat', 'owl'])],
         "the index of a label names other classes than classes= ('owl'): give each class once, or hand over "
-        '.to_numpy() if the labels stand in the order of the classes',
+        ".to_numpy() if the labels stand in the order of the classes, or say form='ids'",
         classes=['cat', 'dog'],
     ),
     samples(
