@@ -14,7 +14,7 @@ __all__ = ['WORLDS', 'SPLITS', 'FEWSHOT_PARAMETERS', 'FEWSHOT_USUAL', 'FEWSHOT_P
            'fetch_fewshot', 'photographs_fewshot']
 
 # %% ../nbs/33_fewshot.ipynb #f776bb7c
-import json, textwrap, time
+import json, time
 from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
@@ -647,10 +647,10 @@ def _record_of(file: Path) -> Path:
 # %% ../nbs/33_fewshot.ipynb #48a46e9c
 def _test_ap(episodes, test: Split, fs: Fewshot) -> np.ndarray:  # [2,E,C] percent
     "AP of every episode on the test set as it is, and on the balanced resample."
-    again = balanced_draws(test.targets, fs.resample)
+    again = np.bincount(balanced_draws(test.targets, fs.resample), minlength=len(test.targets))
     ap = []
-    for rows in (slice(None), again):
-        ap.append([100 * average_precision(scores[rows], test.targets[rows]) for scores, _ in episodes])
+    for times in (None, again):
+        ap.append([100 * average_precision(scores, test.targets, times=times) for scores, _ in episodes])
     ap = np.array(ap)
     return np.broadcast_to(ap, (2, fs.episodes, ap.shape[2]))
 
@@ -838,12 +838,12 @@ def episodes_table(summary: dict) -> pd.DataFrame:  # a row per episode, percent
     return table
 
 # %% ../nbs/33_fewshot.ipynb #3b5ddf6e
-def _plot_episodes(ax, x: float, m: dict, k: str, colour, fill):
-    "The episodes of one method on one test set as dots around `x`, with mean and interval."
+def _plot_episodes(ax, y: float, m: dict, k: str, colour, fill):
+    "The episodes of one method on one test set as dots around `y`, with mean and interval."
     v, (low, high) = m['episodes'][k], m['interval'][k]
     mean = np.mean(v)
-    ax.plot(x + np.linspace(-0.09, 0.09, len(v)), v, 'o', ms=3.5, mec=colour, mfc=fill, alpha=0.6, mew=0.8)
-    ax.errorbar(x, mean, [[mean - low], [high - mean]], fmt='_', ms=16, color='.15', capsize=3, lw=1.2)
+    ax.plot(v, y + np.linspace(-0.09, 0.09, len(v)), 'o', ms=3.5, mec=colour, mfc=fill, alpha=0.6, mew=0.8)
+    ax.errorbar(mean, y, xerr=[[mean - low], [high - mean]], fmt='|', ms=9, color='.15', capsize=2, lw=1.2)
 
 
 def plot_fewshot(summary: dict, colours: dict):  # method -> colour
@@ -851,25 +851,22 @@ def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     `ValueError` as of `fewshot_table`."""
     methods = _few_shot(summary)
     shots = list(next(iter(methods.values()))['mAP'])
-    many = len(methods) > 6
-    size = (len(shots) * max(3.4, 0.5 * len(methods) if many else 0.85 * len(methods)), 4 if many else 3.1)
-    fig, axs = plt.subplots(1, len(shots), figsize=size, sharey=True, squeeze=False)
+    size = (1.5 + 2.8 * len(shots), 1.4 + 0.35 * len(methods))
+    fig, axs = plt.subplots(1, len(shots), figsize=size, sharex=True, sharey=True, squeeze=False, layout='constrained')
     for ax, k in zip(axs[0], shots):
         for i, (name, m) in enumerate(methods.items()):
             _plot_episodes(ax, i - 0.18, m, k, colours[name], colours[name])
             _plot_episodes(ax, i + 0.18, m['balanced'], k, colours[name], 'white')
-        names = list(methods) if many else [textwrap.fill(n, 12) for n in methods]
-        ax.set_xticks(range(len(methods)), names, fontsize=8, rotation=90 if many else 0)
-        ax.set_xlim(-0.5, len(methods) - 0.5)
         ax.set_title(k, fontsize=10)
-    axs[0, 0].set_ylabel('mAP of the novel classes (%)')
+        ax.grid(axis='x', color='.9', lw=0.8)
+    axs[0, 0].set_yticks(range(len(methods)), list(methods), fontsize=8)
+    axs[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     despine(fig.axes)
-    keys = [plt.Line2D([], [], ls='', marker='o', mec='.3', mfc=f, label=t) for t, f in zip(TESTS, ('.3', 'white'))]
-    fig.legend(handles=keys, frameon=False, fontsize=8, loc='lower center', ncols=2, bbox_to_anchor=(0.5, -0.06))
     episodes, said = max(len(v) for m in methods.values() for v in m['episodes'].values()), summary['data'].split()[0]
     said += f", {len(next(iter(methods.values()))['ap'][shots[0]])} novel classes, {episodes} episodes"
-    fig.text(0.99, 1, said, ha='right', va='top', fontsize=7, color='.4')
-    fig.tight_layout()
+    fig.supxlabel(f'mAP of the novel classes (%): {said}', fontsize=9)
+    keys = [plt.Line2D([], [], ls='', marker='o', mec='.3', mfc=f, label=t) for t, f in zip(TESTS, ('.3', 'white'))]
+    fig.legend(handles=keys, frameon=False, fontsize=8, loc='outside upper center', ncols=2)
     return fig
 
 # %% ../nbs/33_fewshot.ipynb #9f5fbfa1

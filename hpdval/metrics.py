@@ -181,26 +181,39 @@ def _grouped_ap(
         return np.bincount(col[some], part, C) / positives
 
 # %% ../nbs/24_metrics.ipynb #62bb80c4
-def _ap(s, y, ties):  # [C,N] -> [C]
-    "AP of some classes."
-    _, y, starts = _ranked(s, y, ties == 'stable')
+def _ap(order, y, starts, times, ties):  # the first three as of `_ranked` -> [C]
+    "AP of some classes if each image is there as often as `times` [N] says."
     C, N = y.shape
-    size = np.diff(starts, append=C * N)
-    hits = np.add.reduceat(y.ravel(), starts, dtype=int)
-    return _grouped_ap(size, hits, starts // N, N, C, ties)
+    there = times[order]
+    size = np.add.reduceat(there.ravel(), starts)
+    hits = np.add.reduceat((there * y).ravel(), starts)
+    return _grouped_ap(size, hits, starts // N, times.sum(), C, ties)
+
+
+def _times(times, N: int) -> np.ndarray:  # int [N]
+    "How often each image is there; once if not said. A `ValueError` for what says no such thing."
+    if times is None:
+        return np.ones(N, int)
+    given = _row(times, 'times')
+    if len(given) != N or (given < 0).any() or (given % 1).any() or not given.any():
+        raise ValueError(f'times must be {N} whole numbers, 0 or more, one for each image, and not all 0')
+    return given.astype(int)
 
 
 def average_precision(
     scores,  # [N,C] any scores, higher = more likely; torch, numpy or pandas
     targets,  # [N,C] 0/1
     ties='expected',  # expected | stable | sklearn
+    times=None,  # [N] how often each image is there, as in a test set drawn with repeats; None = once
 ) -> np.ndarray:  # float64 [C], 0..1
     """AP of each class (eq. 18), in the order of the scores; NaN, and one warning, for classes without positives.
     Targets in a table are taken by the labels of the scores' table. `ValueError` for bad input."""
     lookup(ties, TIES, 'treatment of ties')
     s, y = _checked(scores, targets)
     N, C = s.shape
-    ap = np.concatenate([_ap(*_turned(s[:, part], y[:, part]), ties) for part in _parts(C, N)])
+    times = _times(times, N)
+    ranked = (_ranked(*_turned(s[:, part], y[:, part]), ties == 'stable') for part in _parts(C, N))
+    ap = np.concatenate([_ap(*one, times, ties) for one in ranked])
     if np.isnan(ap).any():
         warnings.warn(f'{np.isnan(ap).sum()} of {C} classes have no positive: their AP is NaN', stacklevel=2)
     return ap
@@ -337,14 +350,12 @@ def _check_draws(n, seed, level):
 def _drawn_ap(s, y, n, seed):  # [C,N] -> [n,C]
     "AP of some classes in `n` test sets drawn from the images."
     order, y, starts = _ranked(s, y, stable=False)
-    C, N = y.shape
+    N = y.shape[1]
     rng = np.random.default_rng(seed)
     found = []
     for _ in range(n):
-        times = np.bincount(rng.integers(N, size=N), minlength=N)[order]
-        size = np.add.reduceat(times.ravel(), starts)
-        hits = np.add.reduceat((times * y).ravel(), starts)
-        found.append(_grouped_ap(size, hits, starts // N, N, C, 'expected'))
+        times = np.bincount(rng.integers(N, size=N), minlength=N)
+        found.append(_ap(order, y, starts, times, 'expected'))
     return np.stack(found)
 
 
