@@ -41,9 +41,10 @@ class NonEmptyCommand(click.Command):
 
     def parse_args(self, ctx, args):
         *_, order = self.make_parser(ctx).parse_args([*args])
+        answers = ctx.resilient_parsing or self.get_help_option(ctx) in order
         for param, times in Counter(order).items():
             once = isinstance(param, click.Option) and not (param.multiple or param.is_flag)
-            if times > 1 and once and not ctx.resilient_parsing:
+            if times > 1 and once and not answers:
                 raise click.UsageError(f'{param.get_error_hint(ctx)} is given {times} times and has one value', ctx)
         return super().parse_args(ctx, args)
 

@@ -13,6 +13,7 @@ __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLI
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
 import copy, hashlib, os, re, shlex
+from collections.abc import Mapping
 from functools import lru_cache
 from inspect import signature
 from pathlib import Path
@@ -591,7 +592,7 @@ def _check_samples(items):
         raise ValueError(
             f"samples are (image, labels), got {items!r}: a table or a folder is benchmark='own' or 'folder'"
         )
-    if isinstance(items, dict):
+    if isinstance(items, Mapping):
         raise ValueError(
             f"these are several splits ({', '.join(map(str, items))}): hand over one as train, one as test"
         )
@@ -604,7 +605,6 @@ def _check_samples(items):
 
 def _sequence(items):
     "Samples that have a number each: rows of a table as dictionaries, and what can only be gone through as a list."
-    _check_samples(items)
     if isinstance(items, pd.DataFrame):
         return items.to_dict('records')
     if isinstance(items, pd.Series):
@@ -647,7 +647,7 @@ def _agreed(names: list):  # -> C names, or None
 def _check_rows(rows: list, columns):
     "A `ValueError` for a row that is no dictionary, or lacks a column."
     for i, row in enumerate(rows):
-        if not isinstance(row, dict):
+        if not isinstance(row, Mapping):
             raise ValueError(f'sample {i} must be a row with {" and ".join(columns)}, got {type(row).__name__}')
         if lost := [c for c in columns if c not in row]:
             raise ValueError(f'sample {i} has no {lost[0]!r}, as the first has: give every row {" and ".join(columns)}')
@@ -664,16 +664,13 @@ class Samples(NamedTuple):
 
 def _pairs(items, image, label) -> Samples:
     "Images and labels of a sequence of pairs, or of rows with columns. A `ValueError` for anything else."
-    if isinstance(items, dict):
-        raise ValueError(
-            f"these are several splits ({', '.join(map(str, items))}): hand over one as train, one as test"
-        )
+    _check_samples(items)
     parts = _parts(items)
     items = _sequence(items)
     if not len(items):
         raise ValueError('there are no samples: give a sequence of (image, labels)')
     rows = [items[i] for i in range(len(items))]
-    if isinstance(rows[0], dict):
+    if isinstance(rows[0], Mapping):
         image = _column(items, rows[0], image, ('image', 'img'), 'image')
         label = _column(items, rows[0], label, LABEL_COLUMNS, 'label')
         _check_rows(rows, (image, label))
@@ -716,7 +713,7 @@ def _plain(label) -> list:
     label = _value(label)
     if isinstance(label, str) or isinstance(label, int) and not isinstance(label, bool):
         return [label]
-    if isinstance(label, dict) or not hasattr(label, '__iter__'):
+    if isinstance(label, Mapping) or not hasattr(label, '__iter__'):
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
     return [_value(v) for v in label]
 

@@ -1,6 +1,7 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
 
 import enum, io, json
+from collections import UserDict
 from types import SimpleNamespace
 from pathlib import Path
 
@@ -804,6 +805,15 @@ def test_counts_of_classes_are_no_class_numbers():
     with pytest.raises(ValueError, match='may be counts of 3 classes'):
         from_samples(pairs, pairs, classes=['a', 'b', 'c'])
     assert from_samples(pairs, pairs, classes=['a', 'b', 'c'], form='ids')
+
+
+def test_rows_may_be_any_mapping():
+    rows = [dict(image=np.full((9, 9, 3), k, np.uint8), labels=[y]) for k, y in enumerate(('cat', 'dog', 'cat'))]
+    wrapped = [UserDict(row) for row in rows]
+    plain, read = (from_samples(r, r)(SimpleNamespace(transform='clip'), 8, False) for r in (rows, wrapped))
+    assert read.classes == plain.classes and torch.equal(read.train.targets, plain.train.targets)
+    with pytest.raises(ValueError, match='these are several splits .train, test.: hand over one'):
+        from_samples(UserDict(train=rows, test=rows), rows)
 
 
 def test_reading_is_for_tables_alone(splits, tmp_path):

@@ -162,6 +162,11 @@ def test_an_option_of_one_value_is_given_once(words, option):
     assert done.output.splitlines()[-1] == f"Error: '{option}' is given 2 times and has one value"
 
 
+def test_help_is_given_whatever_else_is_said():
+    done = CliRunner().invoke(command.main, ['run', 'dval', '--seed', '1', '--seed', '2', '--help'])
+    assert done.exit_code == 0 and done.output.startswith('Usage: ')
+
+
 def test_what_may_be_given_twice():
     "Options of several values, and those without any."
     done = CliRunner().invoke(command.main, ['run', 'zero-shot', '--show', '--json', '--show', '--json'])
