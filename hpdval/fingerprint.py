@@ -87,9 +87,10 @@ def _of_a_library(file: str) -> bool:
 def _files_of(obj) -> set:
     "Where a function or a class comes from: the files of its module and of its code, or of its methods' code."
     module = sys.modules.get(getattr(obj, '__module__', None) or '')
+    own = vars(module).get('__file__') if module else None
     parts = vars(obj).values() if isinstance(obj, type) and not module else [obj]
     files = {p.__code__.co_filename for p in parts if isinstance(p, types.FunctionType)}
-    return files | {file for file in [vars(module).get('__file__') if module else None] if file}
+    return files | ({own} if own else set())
 
 
 def _is_ours(obj) -> bool:

@@ -7,8 +7,8 @@ __all__ = ['DRAWN_OF', 'PAIRS', 'AT_ONCE', 'STAGES', 'EMA', 'make_optimizer', 'm
            'epoch_batches', 'order_of_epochs', 'Pixels', 'shared_array', 'Kept', 'Ahead', 'Feed', 'encoded',
            'keep_encoded', 'encode_images', 'predict_scores', 'mean_ap', 'save_checkpoint', 'load_checkpoint',
            'train_step', 'train_epoch', 'Best', 'copy_into', 'Training', 'Checkpoints', 'show_epoch', 'fitting_ema',
-           'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'Named', 'named', 'weighed', 'valued',
-           'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher', 'extras', 'label_sentences',
+           'fit', 'fit_logits', 'calibrate', 'prepare', 'selection', 'wanted_by', 'TermConfig', 'as_seen_by', 'weighed',
+           'valued', 'gathered', 'text_fields', 'logit_fields', 'captured', 'make_teacher', 'extras', 'label_sentences',
            'encode_captions', 'stage1_params', 'stage1_losses', 'save_array', 'save_rows', 'is_whole', 'FeatureFeed',
            'tensors_digest', 'stage2_losses', 'texts_of', 'text_batch', 'text_losses', 'train_stage1', 'train_stage2',
            'let_go', 'split_for_selection']
@@ -726,13 +726,13 @@ def wanted_by(terms: dict, cfg) -> set:  # of names of fields of `Seen`
     return {lookup(name, Seen._fields, f'reads of the term {term!r}:') for term, name in sorted(found)}
 
 
-class Named(Config):
+class TermConfig(Config):
     "A config as a term sees it: a field that is not in the name of its runs is a `ValueError`."
 
     def __getattribute__(self, name):
         if name in TYPES and name != 'device':
-            term, cfg = (object.__getattribute__(self, k) for k in ('_term', '_cfg'))
-            if name not in reads(cfg):
+            term, allowed = (object.__getattribute__(self, k) for k in ('_term', '_allowed'))
+            if name not in allowed:
                 raise ValueError(
                     f'the term {term!r} reads {name} of the config, which is not in the name of its runs: '
                     f'declare it, Term(..., fields=lambda cfg: ({name!r},))'
@@ -740,10 +740,10 @@ class Named(Config):
         return object.__getattribute__(self, name)
 
 
-def named(term: str, cfg: Config) -> Named:
+def as_seen_by(term: str, cfg: Config) -> TermConfig:
     "The config for a term."
-    seen = object.__new__(Named)
-    object.__getattribute__(seen, '__dict__').update(vars(cfg), _term=term, _cfg=cfg)
+    seen = object.__new__(TermConfig)
+    object.__getattribute__(seen, '__dict__').update(vars(cfg), _term=term, _allowed=reads(cfg))
     return seen
 
 
@@ -757,7 +757,7 @@ def valued(name: str, term: Term, seen: Seen, cfg) -> torch.Tensor:  # scalar
     module = getattr(term.fn, '__module__', None) or ''
     ours = module.startswith('hpdval.')  # what these read is tested in tests/test_names.py
     try:
-        value = term.fn(seen, cfg if ours else named(name, cfg))
+        value = term.fn(seen, cfg if ours else as_seen_by(name, cfg))
     except (AttributeError, TypeError) as e:
         absent = [field for field in Seen._fields if getattr(seen, field) is None]
         raise ValueError(f'the term {name!r}: {e}; if it reads one of {absent}, that must stand in its reads') from e
