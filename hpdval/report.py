@@ -166,6 +166,12 @@ def _listed(settings: dict) -> str:  # of name -> (value, the preset's)
     return ', '.join(f'{k}={v}' + (f' for {own}' if v != own else '') for k, (v, own) in settings.items())
 
 
+def _trained_epochs(configs: list) -> dict:  # name -> of all rows, as `8 or 10`
+    "The epochs of the stages that are trained."
+    found = {k: {c[k] for c in configs if preset(c) and c.get(k) and c[k.removeprefix('adapt_')]} for k in _EPOCHS}
+    return {k: ' or '.join(map(str, sorted(v))) for k, v in found.items() if v}
+
+
 def settings_said(
     summary: dict,
     epochs=True,  # False: they are said elsewhere
@@ -174,9 +180,7 @@ def settings_said(
     "Epochs, changed settings (with what the benchmark has of itself), and whether it is a trial."
     configs = _configs(summary)
     found = _in_all(summary, [changed(c) for c in configs])
-    trained = {
-        k: (c[k], c[k]) for k in _EPOCHS for c in configs if preset(c) and c.get(k) and c[k.removeprefix('adapt_')]
-    }
+    trained = {k: (v, v) for k, v in _trained_epochs(configs).items()}
     parts = [_listed(trained | {k: v for k, v in found.items() if k in trained})] if epochs and trained else []
     others = {k: v for k, v in found.items() if not epochs or k not in trained}
     if others:

@@ -112,6 +112,14 @@ def test_a_few_shot_table_names_its_settings():
     assert 'adapt_epochs2=1 for 4; changed: draws=9 for 64)' in of(adapt_epochs2=1, draws=9)
 
 
+def test_epochs_that_differ_by_row_are_all_named():
+    rows = {m: asdict(make_config(m, 'icon-coco-lt')) for m in ('lm-clip', 'hp-dval', 'coop', 'zero-shot')}
+    stage1 = sorted({rows[m]['epochs1'] for m in ('lm-clip', 'hp-dval')})
+    labels = {METHODS[m].label: config for m, config in rows.items()}
+    said = settings_said(WHERE | dict(config=rows['coop'], configs=labels, methods=dict.fromkeys(labels)))
+    assert stage1 == [8, 16] and said == f"epochs1=8 or 16, epochs2={rows['coop']['epochs2']}"
+
+
 def test_a_few_shot_table_of_a_method_that_does_not_adapt_names_no_epochs():
     cfg, fs = fewshot_config('zero-shot', 0, 'icon-voc-fsl-smoke')
     own = asdict(cfg) | asdict(fs)
