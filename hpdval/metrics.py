@@ -195,7 +195,8 @@ def _times(times, N: int) -> np.ndarray:  # int [N]
     if times is None:
         return np.ones(N, int)
     given = _row(times, 'times')
-    if len(given) != N or (given < 0).any() or (given % 1).any() or not given.any():
+    whole = np.isfinite(given).all() and (given >= 0).all() and (given == given.round()).all()
+    if len(given) != N or not whole or not given.any():
         raise ValueError(f'times must be {N} whole numbers, 0 or more, one for each image, and not all 0')
     return given.astype(int)
 

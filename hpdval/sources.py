@@ -645,7 +645,7 @@ def _agreed(names: list):  # -> C names, or None
 
 
 def _check_rows(rows: list, columns):
-    "A `ValueError` for a row that is no dictionary, or lacks a column."
+    "A `ValueError` for a row that is no mapping, or lacks a column."
     for i, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise ValueError(f'sample {i} must be a row with {" and ".join(columns)}, got {type(row).__name__}')
