@@ -713,7 +713,7 @@ def _plain(label) -> list:
     label = _value(label)
     if isinstance(label, str) or isinstance(label, int) and not isinstance(label, bool):
         return [label]
-    if isinstance(label, Mapping) or not hasattr(label, '__iter__'):
+    if isinstance(label, (Mapping, pd.DataFrame)) or not hasattr(label, '__iter__'):
         raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
     return [_value(v) for v in label]
 

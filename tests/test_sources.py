@@ -816,6 +816,12 @@ def test_rows_may_be_any_mapping():
         from_samples(UserDict(train=rows, test=rows), rows)
 
 
+def test_a_table_is_no_label():
+    pairs = [(np.full((9, 9, 3), k, np.uint8), pd.DataFrame({'cat': [1], 'dog': [0]})) for k in range(2)]
+    with pytest.raises(ValueError, match='labels must be class names, class numbers or 0/1 vectors'):
+        from_samples(pairs, pairs, classes=['cat', 'dog'])
+
+
 def test_reading_is_for_tables_alone(splits, tmp_path):
     for split in ('train', 'test'):
         for name in ('cat', 'dog'):
