@@ -714,7 +714,8 @@ def _plain(label) -> list:
     if isinstance(label, str) or isinstance(label, int) and not isinstance(label, bool):
         return [label]
     if isinstance(label, (Mapping, pd.DataFrame)) or not hasattr(label, '__iter__'):
-        raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {label!r}')
+        got = 'a table' if isinstance(label, pd.DataFrame) else repr(label)
+        raise ValueError(f'labels must be class names, class numbers or 0/1 vectors, got {got}')
     return [_value(v) for v in label]
 
 
@@ -733,6 +734,8 @@ def _names_its_classes(label) -> bool:
 def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
     "Such labels in the order of `classes`. A `ValueError` for an index of other texts, and for other values."
     index = [_value(n) for n in label.index]
+    if twice := [n for n in index if index.count(n) > 1]:
+        raise ValueError(f'the index of a label names {twice[0]!r} twice: give each class once')
     if len(index) != len(classes) or set(index) != set(classes):
         odd = next((n for n in [*index, *classes] if (n in classes) != (n in index)), index[0])
         raise ValueError(
@@ -743,6 +746,20 @@ def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
     if bad := [v for v in values if not (_is_number(v) and v in (0, 1))]:
         raise ValueError(f'labels with names of classes as their index must be 0 and 1, got {bad[0]!r}')
     return [values[index.index(c)] for c in classes]
+
+
+def _check_order(label, n_classes: int):
+    "A `ValueError` for 0 and 1 of all classes whose index has their numbers in another order: its order, or theirs?"
+    if not isinstance(label, pd.Series) or len(label) != n_classes or label.index.inferred_type != 'integer':
+        return
+    index = list(label.index)
+    of_classes = sorted(index) in ([*range(n_classes)], [*range(1, n_classes + 1)])
+    if index == sorted(index) or not of_classes or not label.isin([0, 1]).all():
+        return
+    raise ValueError(
+        f'the index of a label has the numbers of the classes in another order ({some(index, 3)}): hand over '
+        '.sort_index() if it says the class of each value, .to_numpy() if they stand in the order of the classes'
+    )
 
 # %% ../nbs/14_sources.ipynb #000632d0
 def _is_whole(v) -> bool:
@@ -930,7 +947,13 @@ def _label_lists(part: Samples, known, form, vectors) -> list:
     `vectors` an empty list is one of zeros."""
     order = known or (part.names and class_names(part.names))
     by_name = [form in (None, 'vectors') and bool(order) and _names_its_classes(y) for y in part.labels]
+    for y in part.labels if order and form in (None, 'vectors') else ():
+        _check_order(y, len(order))
     rows = [_by_index(y, order) if named else _plain(y) for y, named in zip(part.labels, by_name)]
+    if vectors and (named := next((r for r in rows if any(isinstance(v, str) for v in r)), None)):
+        raise ValueError(
+            f'labels such as {named} are names, and others are 0 and 1 by the names of classes: choose one'
+        )
     return [row or [0] * len(order) for row in rows] if vectors and order else rows
 
 

@@ -1101,6 +1101,31 @@ CASES = [
         classes=['cat', 'dog'],
     ),
     samples(
+        'a row of a table that has a column twice',
+        [pd.Series([1, 0, 0], ['cat', 'dog', 'dog'])],
+        "the index of a label names 'dog' twice: give each class once",
+        classes=['cat', 'dog', 'owl'],
+    ),
+    samples(
+        'a row of a table whose columns are class numbers in another order',
+        [pd.Series([1, 0, 0], [2, 0, 1]), pd.Series([0, 1, 1], [2, 0, 1])],
+        'the index of a label has the numbers of the classes in another order (2, 0, 1): hand over .sort_index() if it '
+        'says the class of each value, .to_numpy() if they stand in the order of the classes',
+        classes=['cat', 'dog', 'owl'],
+    ),
+    samples(
+        'rows of a table beside names',
+        [pd.Series([1, 0, 0], ['cat', 'dog', 'owl']), ['cat']],
+        "labels such as ['cat'] are names, and others are 0 and 1 by the names of classes: choose one",
+        classes=['cat', 'dog', 'owl'],
+    ),
+    samples(
+        'tables as labels',
+        [pd.DataFrame({'cat': [1], 'dog': [0]})],
+        'labels must be class names, class numbers or 0/1 vectors, got a table',
+        classes=['cat', 'dog'],
+    ),
+    samples(
         'a label that is missing',
         [['cat', None], ['dog']],
         'labels must be class names, class numbers or 0/1 vectors, got None: leave it out, an image of no class has '

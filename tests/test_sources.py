@@ -869,6 +869,8 @@ FORMS = {
     'rows in another order': [ROWS[['car', 'dog', 'cat']].loc[i] for i in range(3)],
     'rows of truth values': [ROWS[['dog', 'cat', 'car']].astype(bool).loc[i] for i in range(3)],
     'rows with numbers': [ROWS.set_axis([5, 3, 1], axis=1).loc[i] for i in range(3)],  # by their places
+    'rows with numbers in order': [ROWS.set_axis([1, 2, 3], axis=1).loc[i] for i in range(3)],
+    'class numbers of a filtered column': [pd.Series(c, list(range(len(c)))[::-1]) for c in ([0, 2], [1], [2])],
     'names with an index': [
         pd.Series(ROWS.columns[ROWS.loc[i] == 1], [f'label{k}' for k in range(ROWS.loc[i].sum())]) for i in range(3)
     ],
@@ -901,6 +903,8 @@ NO_LABELS = [
         r"other classes than classes= \('car'\): give each class once",
     ),
     ([(2 * ROWS).loc[i] for i in range(3)], {}, 'must be 0 and 1, got 2'),
+    ([ROWS.set_axis([1, 2, 0], axis=1).loc[i] for i in range(3)], {}, r'in another order \(1, 2, 0\): hand over'),
+    ([ROWS.set_axis([3, 2, 1], axis=1).loc[i] for i in range(3)], dict(form='vectors'), r'another order \(3, 2, 1\)'),
     ([ROWS.astype('Int64').mask(ROWS == 1).loc[i] for i in range(3)], {}, 'must be 0 and 1, got <NA>'),
     ([['cat', None], ['dog'], ['car']], {}, r'got None: leave it out, an image of no class has the labels \[\]'),
     ([['cat', pd.NA], ['dog'], ['car']], {}, 'got <NA>: leave it out'),
