@@ -73,7 +73,15 @@ from hpdval.experiment import (
 )
 from .icons import DRAWING, ICON_BENCHMARKS, World, draw_labels, label_matrix, read_arrays
 from .labels import COCO_CLASSES, COCO_NOVEL, VOC_CLASSES, VOC_NOVEL
-from .lists import check_list, read_coco_episodes, read_coco_json, read_voc_episodes, read_voc_fewshot, restrict
+from hpdval.lists import (
+    check_list,
+    plural,
+    read_coco_episodes,
+    read_coco_json,
+    read_voc_episodes,
+    read_voc_fewshot,
+    restrict,
+)
 from .losses import LOSSES
 from .metrics import average_precision, mean_interval
 from .model import DualView, build_model, for_classes, model_state, restore
@@ -848,8 +856,12 @@ def _plot_episodes(ax, y: float, m: dict, k: str, colour, fill):
 
 def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     """Every episode (dot), and mean with interval: filled on the test set as it is, open on the balanced resample. A
-    `ValueError` as of `fewshot_table`."""
+    `ValueError` as of `fewshot_table`, and for a method without a colour."""
     methods = _few_shot(summary)
+    if plain := [m for m in methods if m not in colours]:
+        raise ValueError(
+            f"no colour for {plain[0]}: hpdval.report.colours(summary['methods']) gives each method its own"
+        )
     shots = list(next(iter(methods.values()))['mAP'])
     size = (1.5 + 2.8 * len(shots), 1.4 + 0.35 * len(methods))
     fig, axs = plt.subplots(1, len(shots), figsize=size, sharex=True, sharey=True, squeeze=False, layout='constrained')
@@ -863,7 +875,8 @@ def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     axs[0, 0].set_ylim(len(methods) - 0.5, -0.5)
     despine(fig.axes)
     episodes, said = max(len(v) for m in methods.values() for v in m['episodes'].values()), summary['data'].split()[0]
-    said += f", {len(next(iter(methods.values()))['ap'][shots[0]])} novel classes, {episodes} episodes"
+    classes = len(next(iter(methods.values()))['ap'][shots[0]])
+    said += f", {plural(classes, 'novel class')}, {plural(episodes, 'episode')}"
     fig.supxlabel(f'mAP of the novel classes (%): {said}', fontsize=9)
     keys = [plt.Line2D([], [], ls='', marker='o', mec='.3', mfc=f, label=t) for t, f in zip(TESTS, ('.3', 'white'))]
     fig.legend(handles=keys, frameon=False, fontsize=8, loc='outside upper center', ncols=2)

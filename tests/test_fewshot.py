@@ -302,7 +302,14 @@ def test_one_episode_has_no_deviation_and_no_interval():
     for summary in (one, two):
         fig = plot_fewshot(summary, dict(CoOp='k'))
         assert fig.axes[0].get_title() == '1-shot' and len(episodes_table(summary)) in (1, 2)
+        said = '1 episode' if summary is one else '2 episodes'
+        assert fig.get_supxlabel() == f'mAP of the novel classes (%): world, 2 novel classes, {said}'
         plt.close(fig)
+
+
+def test_a_method_without_a_colour_is_named():
+    with pytest.raises(ValueError, match="^no colour for CoOp: hpdval.report.colours"):
+        plot_fewshot(made_up([np.array([[40.0, 60.0]])]), dict(DVAL='k'))
 
 
 LONG_TAILED = dict(methods=dict(CoOp=dict(mAP=dict(total=1.0), std=dict(total=None))), data='world 0')
