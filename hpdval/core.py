@@ -481,7 +481,9 @@ def package_digest() -> str:  # 12 hex digits
 
 def environment(device: torch.device) -> dict:
     "Device, digest of the package, commit and versions, as they go into a result."
-    name = f'{device.type}, {torch.get_num_threads()} threads'
+    threads, name = torch.get_num_threads(), device.type
+    if device.type == 'cpu':  # its instructions and its threads say in which order sums are rounded
+        name = f'cpu ({torch.backends.cpu.get_cpu_capability()}), {threads} thread{"s" if threads > 1 else ""}'
     if device.type == 'cuda':
         name = torch.cuda.get_device_name(device)
     packages = ('torch', 'open_clip_torch', 'timm', 'numpy')

@@ -7,15 +7,16 @@ its parameters: the notebook itself is run by `nbdev_test` and by test_notebooks
 import json, re, runpy, shlex, shutil
 from pathlib import Path
 
-import numpy as np, pytest, torch
+import numpy as np, pandas as pd, pytest, torch
 from click.testing import CliRunner
 from PIL import Image
 
 import hpdval
 from hpdval import command
 from hpdval.clip import load_clip
+from hpdval.config import make_config
 from hpdval.core import write_json
-from hpdval.experiment import EXAMPLE
+from hpdval.experiment import EXAMPLE, run
 from hpdval.video import write_film
 from test_parallel import images
 
@@ -38,6 +39,7 @@ ELSEWHERE = {
     "pip install -e '.[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     'python scripts/transforms.py': ('tests/test_docs.py', 'def test_the_script_of_transforms'),
     'python scripts/all_runs.py': ('tests/test_workflow.py', 'def test_all_runs_in_a_pool'),
+    'python scripts/replicate.py': ('tests/test_docs.py', 'def test_published_lines_are_compared'),
     'python scripts/scale.py': ('tests/test_docs.py', 'def test_the_script_of_scale'),
     'python scripts/projection.py': ('tests/test_docs.py', 'def test_the_script_of_projection'),
     'python scripts/main_job.py': ('tests/test_docs.py', 'def test_the_script_of_the_main_job'),
@@ -91,6 +93,30 @@ def test_every_command_is_run_somewhere():
     for file, text in [*ELSEWHERE.values(), *BLOCKS_ELSEWHERE.values()]:
         assert text in (ROOT / file).read_text(encoding='utf-8'), f'{file} has no {text!r}'
     assert not [e for e in ELSEWHERE if not any(c.startswith(e) for _, c in SHOWN)]  # the list is not too long
+
+
+def replicate(monkeypatch, *words):
+    monkeypatch.setattr('sys.argv', ['scripts/replicate.py', *words])
+    runpy.run_path(str(ROOT / 'scripts/replicate.py'), run_name='__main__')
+
+
+def test_published_lines_are_compared_with_what_was_measured_here(tmp_path, monkeypatch, capsys):
+    "A run by `hpdval run`; what was learned nowhere is the same on every processor."
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path / 'runs'))
+    with pytest.raises(SystemExit, match='^no run of a published line is in .*runs: python scripts/all_runs.py'):
+        replicate(monkeypatch)
+    done = run(make_config('zero-shot', 'icon-voc-lt'), progress=False)
+    replicate(monkeypatch, '--out', str(tmp_path / 'out'))
+    assert '1 run: 0.00 points apart in the middle, 0.00 at most' in capsys.readouterr().out
+    table = pd.read_csv(tmp_path / 'out/replication.csv')
+    assert [*table.row] == ['Zero-shot CLIP'] and table.here[0] == pytest.approx(done.mAP['total'], abs=1e-3)
+    assert f'on {done.environment["device"]}, code {done.environment["package"]}' in (
+        (tmp_path / 'out/replication.md').read_text()
+    )
+    (Path(done.folder) / 'result.json').write_text('{}')
+    with pytest.raises(SystemExit):
+        replicate(monkeypatch)
+    assert 'error: ' in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize('c', of_tool('papermill'))
