@@ -876,10 +876,13 @@ def plot_fewshot(summary: dict, colours: dict):  # method -> colour
     despine(fig.axes)
     episodes, said = max(len(v) for m in methods.values() for v in m['episodes'].values()), summary['data'].split()[0]
     classes = len(next(iter(methods.values()))['ap'][shots[0]])
-    said += f", {plural(classes, 'novel class')}, {plural(episodes, 'episode')}"
+    said += (
+        f", {plural(classes, 'novel class')}, {plural(episodes, 'episode')}, {plural(len(summary['seeds']), 'seed')}"
+    )
     fig.supxlabel(f'mAP of the novel classes (%): {said}', fontsize=9)
     keys = [plt.Line2D([], [], ls='', marker='o', mec='.3', mfc=f, label=t) for t, f in zip(TESTS, ('.3', 'white'))]
-    fig.legend(handles=keys, frameon=False, fontsize=8, loc='outside upper center', ncols=2)
+    keys.append(plt.Line2D([], [], color='.15', marker='|', ms=9, lw=1.2, label='mean, 95 % interval'))
+    fig.legend(handles=keys, frameon=False, fontsize=8, loc='outside upper center', ncols=3)
     return fig
 
 # %% ../nbs/33_fewshot.ipynb #9f5fbfa1

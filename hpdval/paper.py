@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, torch
+from matplotlib.ticker import LogLocator, NullLocator
 import torch.nn.functional as F
 from scipy.special import chdtri
 from .align import SCORES, global_weight, heat_maps, patches_used
@@ -608,16 +609,26 @@ def _settings_axis(ax, settings, log: bool):
     "The axis of a setting: plain numbers, each shown where they are few."
     if log:
         ax.set_xscale('log')
-        ax.xaxis.set_minor_formatter('')
+        ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter('{x:g}')
     if len(settings) < 8:
         ax.set_xticks(settings, [f'{v:g}' for v in settings])
 
 
+def _as_high(axes):
+    "Give two axes the same span, each around its own middle: a point is as high on the one as on the other."
+    limits = np.array([ax.get_ylim() for ax in axes])
+    span = np.diff(limits).max()
+    for ax, middle in zip(axes, limits.mean(1)):
+        ax.set_ylim(middle - span / 2, middle + span / 2)
+
+
 def _draw_quotes(ax, quotes, group: str, colour):
-    "The paper's curve, on an axis of its own at the right."
+    "The paper's curve, on an axis of its own at the right, in which a point is as high as on the left."
     other = ax.twinx()
     other.plot(quotes.index, quotes[group], 'D--', ms=3, color=colour, lw=1)
+    _as_high([ax, other])
     other.tick_params(axis='y', colors=colour, labelsize=8)
     despine([other], ['top'])
 
@@ -645,7 +656,9 @@ def plot_curve(
     side = ' (left axis)' if len(quotes) else ''
     keys = [plt.Line2D([], [], color=blue, marker='o', label=HERE + side)]
     if len(quotes):
-        keys.append(plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis)'))
+        keys.append(
+            plt.Line2D([], [], color=grey, marker='D', ls='--', label=f'{THERE} (right axis, of the same span)')
+        )
     axs[0].set_ylabel('mAP (%)')
     fig.supxlabel(label, fontsize=10)
     despine(fig.axes, ['top'] if len(quotes) else ['top', 'right'])

@@ -291,7 +291,7 @@ def made_up(episodes):
     "The summary of one method, of some episodes with one shot, as a file holds it."
     by_shots = {'1-shot': [SimpleNamespace(ap=ap, balanced=ap, classes=['a', 'b']) for ap in episodes]}
     m = _over_episodes(by_shots, 'ap') | dict(balanced=_over_episodes(by_shots, 'balanced'), no_support=40.0)
-    return json.loads(json.dumps(as_json(dict(methods=dict(CoOp=m), data='world 0'))))
+    return json.loads(json.dumps(as_json(dict(methods=dict(CoOp=m), data='world 0', seeds=[0]))))
 
 
 def test_one_episode_has_no_deviation_and_no_interval():
@@ -303,7 +303,7 @@ def test_one_episode_has_no_deviation_and_no_interval():
         fig = plot_fewshot(summary, dict(CoOp='k'))
         assert fig.axes[0].get_title() == '1-shot' and len(episodes_table(summary)) in (1, 2)
         said = '1 episode' if summary is one else '2 episodes'
-        assert fig.get_supxlabel() == f'mAP of the novel classes (%): world, 2 novel classes, {said}'
+        assert fig.get_supxlabel() == f'mAP of the novel classes (%): world, 2 novel classes, {said}, 1 seed'
         plt.close(fig)
 
 
