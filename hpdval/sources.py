@@ -32,6 +32,7 @@ from hpdval.lists import (
     OF_A_SPLIT,
     check_names,
     check_words,
+    class_key,
     class_names,
     describe,
     doubtful_mark,
@@ -702,12 +703,24 @@ def _value(v):
     return v.strip() if isinstance(v, str) else v
 
 
+def _by_field(label):
+    "A row that names its values, as `itertuples` and `to_records` give it, as a `pd.Series`; anything else as it is."
+    if isinstance(label, tuple) and hasattr(label, '_fields'):
+        return pd.Series(list(label), list(label._fields))
+    if isinstance(label, np.void) and label.dtype.names:
+        return pd.Series(list(label), list(label.dtype.names))
+    return label
+
+
 def _plain(label) -> list:
     "Labels of an image as a list of numbers or of names."
     is_row = hasattr(label, 'toarray') and label.shape[0] == 1 and len(label.shape) == 2  # a sparse matrix has no rows
     label = dense(label)
     if is_row:
         label = label[0]
+    if isinstance(label, (torch.Tensor, np.ndarray)) and label.ndim > 1:
+        shape = list(label.shape)
+        raise ValueError(f'the labels of an image have one axis, got the shape {shape}: labels[0] if it is one image')
     if isinstance(label, (torch.Tensor, np.ndarray, np.generic)):
         label = label.tolist()
     label = _value(label)
@@ -724,16 +737,23 @@ def _is_number(v) -> bool:
     return isinstance(v, int) or isinstance(v, float) and v in (0, 1)
 
 # %% ../nbs/14_sources.ipynb #d1a5e101
-def _names_its_classes(label) -> bool:
+def _are_names(index, classes) -> bool:
+    "Are the names of the classes numbers, and these just those?"
+    return sorted(map(str, index)) == sorted(classes)
+
+
+def _names_its_classes(label, classes=()) -> bool:
     "Are these 0 and 1 in a `pd.Series` whose index names a class for each? Names say themselves what they are."
-    if not isinstance(label, pd.Series) or label.index.inferred_type in ('integer', 'empty'):
+    if not isinstance(label, pd.Series) or any(isinstance(v, (str, bytes)) for v in label):
         return False
-    return not any(isinstance(v, (str, bytes)) for v in label)
+    numbers = label.index.inferred_type in ('integer', 'empty')
+    return not numbers or bool(classes) and _are_names(label.index, classes)
 
 
 def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
     "Such labels in the order of `classes`. A `ValueError` for an index of other texts, and for other values."
     index = [_value(n) for n in label.index]
+    index = [*map(str, index)] if _are_names(index, classes) else index
     if twice := [n for n in index if index.count(n) > 1]:
         raise ValueError(f'the index of a label names {twice[0]!r} twice: give each class once')
     if len(index) != len(classes) or set(index) != set(classes):
@@ -748,18 +768,37 @@ def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
     return [values[index.index(c)] for c in classes]
 
 
-def _check_order(label, n_classes: int):
+def _is_numbered(label) -> bool:
+    return isinstance(label, pd.Series) and label.index.inferred_type == 'integer'
+
+
+def _check_order(label, classes):
     "A `ValueError` for 0 and 1 of all classes whose index has their numbers in another order: its order, or theirs?"
-    if not isinstance(label, pd.Series) or len(label) != n_classes or label.index.inferred_type != 'integer':
+    n = len(classes)
+    if not _is_numbered(label) or len(label) != n or not label.isin([0, 1]).all():
         return
     index = list(label.index)
-    of_classes = sorted(index) in ([*range(n_classes)], [*range(1, n_classes + 1)])
-    if index == sorted(index) or not of_classes or not label.isin([0, 1]).all():
+    if _are_names(index, classes):
+        clear = sorted(index) != [*range(n)] or [*map(str, range(n))] == list(classes)
+    else:
+        clear = index == sorted(index) or sorted(index) not in ([*range(n)], [*range(1, n + 1)])
+    if clear:
         return
     raise ValueError(
         f'the index of a label has the numbers of the classes in another order ({some(index, 3)}): hand over '
         '.sort_index() if it says the class of each value, .to_numpy() if they stand in the order of the classes'
     )
+
+
+def _check_kept(labels):
+    "A `ValueError` for what is kept of rows of 0 and 1 (`row[row > 0]`): ones alone, whose index says the classes."
+    if not all(map(_is_numbered, labels)) or all(list(y.index) == [*range(len(y))] for y in labels):
+        return
+    if all(len(y) and y.eq(1).all() for y in labels):
+        raise ValueError(
+            'all labels are 1, in rows with an index of numbers: hand over list(row.index) if that says the classes, '
+            "or say form='ids'"
+        )
 
 # %% ../nbs/14_sources.ipynb #000632d0
 def _is_whole(v) -> bool:
@@ -803,18 +842,29 @@ def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     marks = len({len(r) for r in rows}) == 1 and (len(rows[0]) > 1 or alone) and set(values) <= {0, 1}
     whole, n = all(map(_is_whole, values)), len(rows[0])
     vectors = marks and n == (n_classes or n)
-    if whole and not marks and n == n_classes and {len(r) for r in rows} == {n} and any(len(set(r)) < n for r in rows):
-        raise ValueError(f"labels such as {rows[0]} may be counts of {n} classes: hand over 0 and 1, or say form='ids'")
+    twice = [r for r in rows if len(set(r)) < len(r)]
+    if whole and not marks and {len(r) for r in rows} == {n} and twice:
+        what = (
+            f'counts of {n} classes: hand over 0 and 1' if n == n_classes else 'filled up: hand over the others alone'
+        )
+        raise ValueError(f"labels such as {twice[0]} may be {what}, or say form='ids'")
     if vectors and whole and n == 2 and all(len(set(r)) == 2 for r in rows):
         raise ValueError("labels such as [0, 1] may be class numbers or a 0/1 vector: say form='ids' or form='vectors'")
-    if not vectors and marks and any(len(set(r)) < n for r in rows):
+    if not vectors and marks and (twice or n == 2):
         raise ValueError(f'labels such as {rows[0]} look like 0/1 vectors of {n} classes, and there are {n_classes}')
     if not vectors and not whole:
         raise ValueError(f'labels such as {next(v for v in values if not _is_whole(v))} are no class numbers')
     return 'vectors' if vectors else 'ids'
 
 # %% ../nbs/14_sources.ipynb #f5d90019
-def _targets(rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
+def _alike(name, classes) -> str:
+    "How a name that is none of the classes is spelled there, as the end of a message; '' if it is not."
+    key = class_key(name) if isinstance(name, str) else None
+    near = [c for c in classes if key is not None and class_key(c) == key]
+    return f', one of them spelled {near[0]!a}, not {name!a}' if near else ''
+
+
+def _targets(part: str, rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
     "Lists of labels as a multi-hot array. A `ValueError` that counts what is no class."
     if form == 'vectors' and rows:
         _check_signs(rows, len(classes))
@@ -833,7 +883,8 @@ def _targets(rows, form: str, classes) -> np.ndarray:  # uint8 [N,C]
                 bad.append((i, v))
     if bad:
         i, v = bad[0]
-        raise ValueError(f'no class: {plural(len(bad), "label")} (sample {i}: {v!r}); there are {len(classes)} classes')
+        said = f'{part}: no class: {plural(len(bad), "label")} (sample {i}: {v!r})'
+        raise ValueError(f'{said}; there are {plural(len(classes), "class")}{_alike(v, classes)}')
     return out
 
 
@@ -887,6 +938,10 @@ def _check_labels(name, labels, rows, known):
     check_names(name, rows, None, 'sample', known)
     inside = [v for row in rows for v in row if v not in known and re.search(r'[;|\t\n]', v)]
     single = [y.strip() for y in map(_decoded, labels) if isinstance(y, str) and y.strip() not in known]
+    if listed := [y for y in single if re.fullmatch(r'\[.*\]|\(.*\)|\{.*\}', y)]:
+        raise ValueError(f'{name}: {listed[0]!r} is a list as text: hand over the list, as ast.literal_eval makes it')
+    if single and all(re.fullmatch('[01]{2,}', y) for y in single):
+        raise ValueError(f'{name}: {single[0]!r} may be 0 and 1 of the classes as text: hand over a list of them')
     doubt = doubtful_mark(single)
     doubt = inside[:1] or [y for y in single if ',' in y][:1] or (doubt and [doubt[1]])
     if doubt:
@@ -946,15 +1001,25 @@ def _label_lists(part: Samples, known, form, vectors) -> list:
     """The labels of each image as a list; a `pd.Series` of 0 and 1 by its index, where that names classes. Beside such
     `vectors` an empty list is one of zeros."""
     order = known or (part.names and class_names(part.names))
-    by_name = [form in (None, 'vectors') and bool(order) and _names_its_classes(y) for y in part.labels]
-    for y in part.labels if order and form in (None, 'vectors') else ():
-        _check_order(y, len(order))
+    open_form = bool(order) and form in (None, 'vectors')
+    by_name = [open_form and _names_its_classes(y, order) for y in part.labels]
+    for y in part.labels if open_form else ():
+        _check_order(y, order)
+    if open_form and len(order) > 1:
+        _check_kept(part.labels)
     rows = [_by_index(y, order) if named else _plain(y) for y, named in zip(part.labels, by_name)]
     if vectors and (named := next((r for r in rows if any(isinstance(v, str) for v in r)), None)):
         raise ValueError(
             f'labels such as {named} are names, and others are 0 and 1 by the names of classes: choose one'
         )
     return [row or [0] * len(order) for row in rows] if vectors and order else rows
+
+
+def _numbered(classes):
+    "Names in a `pd.Series` whose index has their numbers as a dictionary, as `class_names` takes it."
+    if not _is_numbered(classes) or list(classes.index) == [*range(len(classes))]:
+        return classes
+    return {int(k): v for k, v in classes.items()}
 
 
 def from_samples(
@@ -970,8 +1035,9 @@ def from_samples(
     if train is None or test is None:
         raise ValueError(f'there are no {"training" if train is None else "test"} samples: from_samples(train, test)')
     parts = {n: _pairs(s, image, label) for n, s in (('train', train), ('test', test), ('val', val)) if s is not None}
-    known = class_names(classes)
-    vectors = form is None and any(_names_its_classes(y) for p in parts.values() for y in p.labels)
+    parts = {n: p._replace(labels=[*map(_by_field, p.labels)]) for n, p in parts.items()}
+    known = class_names(_numbered(classes))
+    vectors = form is None and any(_names_its_classes(y, known) for p in parts.values() for y in p.labels)
     rows = {n: _label_lists(p, known, form, vectors) for n, p in parts.items()}
     form = 'vectors' if vectors else form
     form, own = _form_and_names(parts, rows, form, known)
@@ -981,7 +1047,10 @@ def from_samples(
         for n, p in parts.items():
             _check_labels(n, p.labels, rows[n], known or ())
     names = _class_names(rows['train'], form, known)
-    targets = {n: _by_name(n, _targets(r, form, own.get(n, names)), own.get(n, names), names) for n, r in rows.items()}
+    targets = {}
+    for n, r in rows.items():
+        own_names = own.get(n, names)
+        targets[n] = _by_name(n, _targets(n, r, form, own_names), own_names, names)
     if moved := [n for n in own if own[n] != names]:
         say(
             f'class numbers of {" and ".join(moved)} are those of the data set, put in the order of classes=', once=True

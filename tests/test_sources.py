@@ -871,6 +871,8 @@ FORMS = {
     'rows with numbers': [ROWS.set_axis([5, 3, 1], axis=1).loc[i] for i in range(3)],  # by their places
     'rows with numbers in order': [ROWS.set_axis([1, 2, 3], axis=1).loc[i] for i in range(3)],
     'class numbers of a filtered column': [pd.Series(c, list(range(len(c)))[::-1]) for c in ([0, 2], [1], [2])],
+    'named tuples': list(ROWS[['dog', 'car', 'cat']].itertuples(index=False)),
+    'records': list(ROWS[['dog', 'car', 'cat']].to_records(index=False)),
     'names with an index': [
         pd.Series(ROWS.columns[ROWS.loc[i] == 1], [f'label{k}' for k in range(ROWS.loc[i].sum())]) for i in range(3)
     ],
@@ -885,6 +887,24 @@ FORMS = {
 @pytest.mark.parametrize('labels', FORMS.values(), ids=FORMS)
 def test_labels_in_every_form_are_the_same_targets(labels):
     assert read_labels(labels) == RIGHT
+
+
+def test_classes_whose_names_are_numbers_are_found_by_an_index_of_numbers():
+    years = [pd.Series(r, [2020, 2021, 2019]) for r in RIGHT]
+    assert read_labels(years, classes=['2020', '2021', '2019']) == RIGHT
+    assert read_labels(years, classes=['2019', '2020', '2021']) == [[r[2], r[0], r[1]] for r in RIGHT]
+
+
+def test_class_numbers_that_repeat_are_read_where_rows_differ_in_length():
+    "As the boxes of pictures have them."
+    assert read_labels([[0, 0, 2], [1], [2, 2]]) == RIGHT
+    assert read_labels([[0, 2, 2], [1, 1, 1], [2, 2, 2]], form='ids') == RIGHT
+
+
+def test_a_series_of_names_is_read_by_its_numbers():
+    names = pd.Series(['car', 'cat', 'dog'], [2, 0, 1])
+    assert read_labels([[0, 2], 1, 2], classes=names) == RIGHT
+    assert read_labels([[0, 2], 1, 2], classes=names.sort_index()) == RIGHT
 
 
 def test_an_index_that_names_the_classes_says_that_these_are_vectors():
@@ -903,6 +923,29 @@ NO_LABELS = [
         r"other classes than classes= \('car'\): give each class once",
     ),
     ([(2 * ROWS).loc[i] for i in range(3)], {}, 'must be 0 and 1, got 2'),
+    (list(ROWS.itertuples()), {}, r"names other classes than classes= \('Index'\)"),
+    ([[1, 2, 0, 0], [2, 0, 0, 0]], dict(classes=list('abcde')), r'such as \[1, 2, 0, 0\] may be filled up: hand over'),
+    ([[1, 0], [0, 1], [1, 0]], {}, r'such as \[1, 0\] look like 0/1 vectors of 2 classes, and there are 3'),
+    (
+        [ROWS.set_axis([7, 8, 9], axis=1).loc[i][lambda r: r > 0] for i in range(3)],
+        {},
+        'all labels are 1, in rows with',
+    ),
+    ([pd.Series(r, [0, 1, 2]) for r in RIGHT], dict(classes=list('201')), r'in another order \(0, 1, 2\)'),
+    ([[r] for r in np.array(RIGHT)], {}, 'labels must be'),
+    ([np.array([r]) for r in RIGHT], {}, r'have one axis, got the shape \[1, 3\]: labels\[0\]'),
+    (
+        ["['cat']", "['dog']", "['car']"],
+        dict(classes=None),
+        r'train: "\[\'cat\'\]" is a list as text: hand over the list',
+    ),
+    (['100', '010', '001'], dict(classes=None), "train: '100' may be 0 and 1 of the classes as text"),
+    (
+        ['Cat', 'dog', 'car'],
+        {},
+        r"^train: no class: 1 label .*; there are 3 classes, one of them spelled 'cat', not 'Cat'$",
+    ),
+    (['Caf\u00e9', 'dog'], dict(classes=['Cafe\u0301', 'dog']), r"one of them spelled 'Cafe\\u0301', not 'Caf\\xe9'$"),
     ([ROWS.set_axis([1, 2, 0], axis=1).loc[i] for i in range(3)], {}, r'in another order \(1, 2, 0\): hand over'),
     ([ROWS.set_axis([3, 2, 1], axis=1).loc[i] for i in range(3)], dict(form='vectors'), r'another order \(3, 2, 1\)'),
     ([ROWS.astype('Int64').mask(ROWS == 1).loc[i] for i in range(3)], {}, 'must be 0 and 1, got <NA>'),
