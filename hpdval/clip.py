@@ -460,6 +460,9 @@ def unpack(
     if ids.is_floating_point():
         raise ValueError('token_embedding.ids must be whole numbers: convert the tensors of weights alone')
     values = state.pop('token_embedding.rows')
+    if values.ndim != 2 or ids.shape != values.shape[:1] or not (0 <= ids.min() <= ids.max() < rows):
+        shapes = f'{list(values.shape)} and {list(ids.shape)}'
+        raise ValueError(f'token_embedding.rows and .ids do not belong together ({shapes}, {rows} tokens): fetch again')
     weight = torch.zeros(rows, values.shape[1]).index_copy(0, ids.long(), values)
     return state | {'token_embedding.weight': weight}
 

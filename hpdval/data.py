@@ -11,7 +11,7 @@ __all__ = ['DARKEST', 'STEPS', 'SCALES', 'PHOTOMETRIC', 'KINDS', 'LARGEST', 'TRA
            'augment', 'five_crops', 'holdout', 'check_classes', 'load_list', 'load_csv']
 
 # %% ../nbs/12_data.ipynb #6ecc73df
-import errno, hashlib, inspect, io, json, math, mmap, os, random, re, secrets, shutil, stat, sys, zlib
+import errno, hashlib, inspect, io, json, math, mmap, os, random, re, secrets, shutil, stat, sys, unicodedata, zlib
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import lru_cache, partial
@@ -231,6 +231,14 @@ def _upright(im):
         raise Unusable(cause, f'{e or type(e).__name__}'.splitlines()[0][:80]) from None
 
 
+def _is_mask(im) -> bool:
+    "Has an 8-bit picture no value but 0 and 1, and both? A few of its pixels say no at once, almost always."
+    if max(high for _, high in im.resize((16, 16), Image.Resampling.NEAREST).getextrema()) > 1:
+        return False
+    lows, highs = zip(*im.getextrema())
+    return (min(lows), max(highs)) == (0, 1)
+
+
 PHOTOMETRIC = 262  # the tag of a TIFF that says what 0 means: white | black | ...
 
 
@@ -252,6 +260,8 @@ def to_rgb(
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     im = im.convert('RGB')
+    if not sixteen and _is_mask(im):
+        raise Unusable('black: its values are 0 and 1', 'a mask? 0 and 255 would be seen')
     if sixteen:
         own = Peak(whole=256 * max(high for _, high in im.getextrema()) + 255)
         if peaks is not None:
@@ -318,10 +328,21 @@ def _read(file):
     return data
 
 # %% ../nbs/12_data.ipynb #3a782d84
-def _open(data):
-    "The bytes of a file as a `PIL.Image`, not yet decoded."
+def _has_more(im) -> bool:
+    "Has a file more than one frame or page? Those that cameras add to a JPEG are no pictures of their own."
     try:
-        return Image.open(io.BytesIO(data))
+        return im.format in ('GIF', 'PNG', 'TIFF', 'WEBP') and getattr(im, 'is_animated', False)
+    except Exception:  # damaged behind the first
+        return False
+
+
+def _open(data):
+    "The bytes of a file as a `PIL.Image`, not yet decoded; a line if it is the first of several."
+    try:
+        im = Image.open(io.BytesIO(data))
+        if _has_more(im):
+            say('pictures of several frames or pages (GIF, PNG, TIFF, WebP): the first of each is read', once=True)
+        return im
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise Unusable('too large', str(e).split(',')[0]) from None
     except UnidentifiedImageError:
@@ -484,6 +505,14 @@ def _state(file):
 
 def _digest(how) -> str:
     return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
+
+
+def _on_disk(file: Path) -> Path:
+    "The file, or the one beside it whose name has the same letters in another form of Unicode, as macOS writes them."
+    if file.name.isascii() or file.exists() or not file.parent.is_dir():
+        return file
+    wanted = unicodedata.normalize('NFC', file.name)
+    return next((f for f in file.parent.iterdir() if unicodedata.normalize('NFC', f.name) == wanted), file)
 
 
 def _cache_files(files, paths, root, size, transform, peak=Peak()) -> tuple:  # array, journal, [path, *state] of each
@@ -905,7 +934,7 @@ def _decode(paths, targets, classes, image_root, size, transform, progress, peak
             f'no image folder {str(image_root)[:200]!r}: set `image_root` to the folder that holds {paths[0]}'
         )
     paths = usable_paths('the list', paths, what='path')
-    files = [root / p for p in paths]
+    files = [_on_disk(root / p) for p in paths]
     named = _cache_files(files, paths, root, size, transform, peak)
     record = _looked_at(named[0], (len(files), 3, size, size))[0]
     if record is None:

@@ -82,13 +82,18 @@ def calibrate_logits(
     return slope, shift
 
 # %% ../nbs/27_decide.ipynb #4b35e4d0
+def _column(values):
+    "The values of one class as a column; a `pd.Series` keeps the labels of its rows."
+    return values.to_frame(0) if isinstance(values, pd.Series) else np.reshape(values, (-1, 1))
+
+
 def best_threshold(
     probabilities,  # [N] in 0..1
     targets,  # [N] 0/1, one of them 1 at least
 ) -> float:
-    """The threshold with the highest F1; of several, the highest threshold. A `ValueError` without a positive, and for
-    numbers that are no probabilities."""
-    p, y = (a[:, 0] for a in as_arrays(np.reshape(probabilities, (-1, 1)), np.reshape(targets, (-1, 1))))
+    """The threshold with the highest F1; of several, the highest threshold. Of two `pd.Series` the targets are taken by
+    their labels. A `ValueError` without a positive, and for numbers that are no probabilities."""
+    p, y = (a[:, 0] for a in as_arrays(_column(probabilities), _column(targets)))
     if p.min() < 0 or p.max() > 1:
         raise ValueError(f'probabilities must lie in 0..1, got {p.min():.3g} to {p.max():.3g}')
     if not y.any():

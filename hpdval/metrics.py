@@ -41,11 +41,11 @@ def _by_labels(table, like, name='targets'):
     return table.iloc[rows, _places(table.columns, like.columns, f'columns of scores and {name}')]
 
 
-def _counts_of(counts, classes):
-    "A `pd.Series` of counts in the order of the labels `classes`; anything else has no labels, and stays."
-    if not isinstance(counts, pd.Series) or classes is None:
+def _in_order(counts, labels, what='APs and counts'):
+    "A `pd.Series` of counts in the order of `labels`; anything else has no labels, and stays."
+    if not isinstance(counts, pd.Series) or labels is None:
         return counts
-    return counts.iloc[_places(counts.index, classes, 'APs and counts')]
+    return counts.iloc[_places(counts.index, labels, what)]
 
 # %% ../nbs/24_metrics.ipynb #f0f0f6e0
 def _numpy(a):
@@ -210,6 +210,7 @@ def average_precision(
     """AP of each class (eq. 18), in the order of the scores; NaN, and one warning, for classes without positives.
     Targets in a table are taken by the labels of the scores' table. `ValueError` for bad input."""
     lookup(ties, TIES, 'treatment of ties')
+    times = _in_order(times, scores.index if isinstance(scores, pd.DataFrame) else None, 'rows of scores and times')
     s, y = _checked(scores, targets)
     N, C = s.shape
     times = _times(times, N)
@@ -238,7 +239,7 @@ def _by_group(
     limits,  # of head and tail
 ):  # -> {group: APs}
     "AP in percent of each group's classes, those with NaN left out; `total` first. A `ValueError` for bad input."
-    counts = _row(_counts_of(counts, ap.index if isinstance(ap, pd.Series) else None), 'counts')
+    counts = _row(_in_order(counts, ap.index if isinstance(ap, pd.Series) else None), 'counts')
     ap = _row(ap, 'APs')
     if ap.shape != counts.shape:
         raise ValueError(f'{ap.shape} APs for {counts.shape} class counts')
@@ -372,7 +373,7 @@ def bootstrap_ci(
     """Percentile interval of each group's mAP over test sets drawn again from the images; ties as 'expected'. NaN where
     a group has no positive. A `ValueError` for bad input."""
     _check_draws(n, seed, level)
-    counts = _counts_of(counts, scores.columns if isinstance(scores, pd.DataFrame) else None)
+    counts = _in_order(counts, scores.columns if isinstance(scores, pd.DataFrame) else None)
     s, y = _checked(scores, targets)
     N, C = s.shape
     if N < 2:

@@ -12,7 +12,7 @@ __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLI
            'Source', 'moving', 'check_split', 'check_data', 'named_by_content', 'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
-import copy, hashlib, os, re, shlex
+import copy, hashlib, os, re, shlex, warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from inspect import signature
@@ -1266,7 +1266,8 @@ SOURCES |= {
 def _tensor(x, what) -> torch.Tensor:
     "An array or a list as a tensor; a `ValueError` for anything else."
     try:
-        return x if isinstance(x, Rows) else torch.as_tensor(dense(x))
+        with warnings.catch_warnings(action='ignore', category=UserWarning):  # read-only arrays are not written to
+            return x if isinstance(x, Rows) else torch.as_tensor(dense(x))
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f'{what} must be a tensor or an array, got {type(x).__name__}') from None
 
@@ -1309,6 +1310,8 @@ def check_split(
     size: int,  # side of the images, px
 ) -> Split:
     "The split, its arrays as tensors. A `ValueError` for lengths that differ, other classes, forms or sizes."
+    if isinstance(split.classes, (set, frozenset)):
+        raise ValueError(f'the classes of the {name} split are a set, which has no order: give a list')
     check_same_classes(f'the {name} split', split.classes, classes)
     images, targets = (_tensor(getattr(split, k), f'the {name} {k}') for k in ('images', 'targets'))
     _check_images(images, name, cfg, size)

@@ -271,10 +271,20 @@ def _of_parts(index) -> dict:  # name -> tensor
 
 # %% ../nbs/19_weights.ipynb #fdcdc619
 def _tensors(file):
-    "What a file of tensors holds. Raises whatever its reader raises."
-    if str(file).endswith('.safetensors'):
-        return load_file(file)
-    return torch.load(file, map_location='cpu', weights_only=True)
+    "What a file of tensors holds, whatever its ending. Raises whatever its reader raises."
+    with open(file, 'rb') as f:
+        if f.read(9)[8:] == b'{':  # behind the length of its header
+            return load_file(file)
+        f.seek(0)
+        return torch.load(f, map_location='cpu', weights_only=True)
+
+
+def _refuse_pointer(file):
+    with open(file, 'rb') as f:
+        if f.read(24).startswith(b'version https://git-lfs'):
+            raise ValueError(
+                f'{file} is a pointer of Git LFS, not the file that it stands for: fetch that (git lfs pull)'
+            )
 
 
 def _refuse_archive(file):
@@ -294,6 +304,7 @@ def read_weights(file) -> dict:  # name -> tensor
     elif is_archive(file):
         state = read_archive(file) if recognised(file) else _refuse_archive(file)
     else:
+        _refuse_pointer(file)
         try:
             found = _tensors(file)
         except Exception as e:

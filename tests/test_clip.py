@@ -9,7 +9,19 @@ from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 
 from hpdval import core
-from hpdval.clip import LOCALS, ImageTower, _at_size, _Trunk, activations, as_clip, load_clip, make_student, mini_clip
+from hpdval.clip import (
+    LOCALS,
+    ImageTower,
+    _at_size,
+    _Trunk,
+    activations,
+    as_clip,
+    load_clip,
+    make_student,
+    mini_clip,
+    pack,
+    unpack,
+)
 from hpdval.config import make_config
 from hpdval.data import Split
 from hpdval.model import build_model, model_state, restore
@@ -529,3 +541,17 @@ def test_without_a_network_two_lines_say_which_host_and_what_to_do(monkeypatch, 
     )
     assert capsys.readouterr().err == 'huggingface.co does not answer: trying again for a minute\n'
     assert logging.getLogger('huggingface_hub').handlers is before and not logging.root.filters and not caplog.records
+
+
+@pytest.mark.parametrize('spoil', ['transposed', 'too few', 'an unknown token'])
+def test_packed_words_that_do_not_belong_together_are_refused(spoil):
+    state = pack({'token_embedding.weight': torch.randn(9, 4)}, [2, 5, 7])
+    torch.testing.assert_close(unpack(state, 9)['token_embedding.weight'][5], state['token_embedding.rows'][1].float())
+    if spoil == 'transposed':
+        state['token_embedding.rows'] = state['token_embedding.rows'].T
+    if spoil == 'too few':
+        state['token_embedding.ids'] = state['token_embedding.ids'][:2]
+    if spoil == 'an unknown token':
+        state['token_embedding.ids'][0] = 9
+    with pytest.raises(ValueError, match='^token_embedding.rows and .ids do not belong together'):
+        unpack(state, 9)

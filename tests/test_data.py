@@ -1,6 +1,6 @@
 "Properties of decoding, holding out and augmenting that hold for any input; the examples are in nbs/12_data.ipynb."
 
-import errno, os, shutil, subprocess, sys, time, tracemalloc, warnings
+import errno, os, shutil, subprocess, sys, time, tracemalloc, unicodedata, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
@@ -12,7 +12,8 @@ from PIL import Image
 with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'IProgress not found')
     from hpdval.data import AUGMENTS, LARGEST, TRANSFORMS, augment, augment_clip, decode_split, holdout, load_image
-    from hpdval.data import _short_side, mapped, open_image, shown_part
+    from hpdval.core import _print_once
+    from hpdval.data import Unusable, _short_side, mapped, open_image, shown_part
 
 few = settings(max_examples=60, deadline=None)
 
@@ -450,6 +451,47 @@ def test_a_file_that_is_called_alike_is_named(there, listed, tmp_path):
     Image.new('RGB', (8, 8)).save(tmp_path / there)
     with pytest.raises(ValueError, match=f'{there} is there: write its name as it is'):
         decode_split([listed], [[1]], ['cat'], tmp_path, 8, progress=False)
+
+
+@pytest.mark.parametrize('there, listed', [('NFC', 'NFD'), ('NFD', 'NFC')])
+def test_a_name_in_another_form_of_unicode_is_the_same_file(tmp_path, cache, there, listed):
+    there, listed = (unicodedata.normalize(form, 'K\u00e4se.png') for form in (there, listed))
+    Image.new('RGB', (8, 8), 'red').save(tmp_path / there)
+    split = decode_split([listed], [[1]], ['cheese'], tmp_path, 8, progress=False)
+    assert split.images[0, :, 4, 4].tolist() == [255, 0, 0] and split.paths == [listed]
+
+
+@pytest.mark.parametrize('form', ['L', 'RGB', 'array', 'PNG'])
+def test_a_mask_of_0_and_1_is_no_picture(form, tmp_path):
+    "It would come out black; a black picture is one, and so is a mask of 0 and 255, or of truth values."
+    values = np.zeros((40, 30), np.uint8)
+    values[3, 5] = 1
+
+    def opened(values):
+        if form == 'array':
+            return open_image(values)
+        if form == 'PNG':
+            Image.fromarray(values).save(tmp_path / 'mask.png')
+            return open_image(tmp_path / 'mask.png')
+        return open_image(Image.fromarray(values).convert(form))
+
+    with pytest.raises(Unusable, match='black: its values are 0 and 1'):
+        opened(values)
+    assert opened(0 * values).getextrema() == ((0, 0),) * 3
+    assert opened(255 * values).getextrema() == ((0, 255),) * 3
+    assert open_image(values.astype(bool)).getextrema() == ((0, 255),) * 3
+
+
+@pytest.mark.parametrize(
+    'ending, several', [('tif', True), ('gif', True), ('png', True), ('tif', False), ('jpg', False)]
+)
+def test_of_several_pages_the_first_is_read_and_said(ending, several, tmp_path, capsys):
+    _print_once.cache_clear()
+    first, *more = (Image.new('RGB', (9, 9), c) for c in ('red', 'blue', 'green'))
+    first.save(tmp_path / f'a.{ending}', **(dict(save_all=True, append_images=more) if several else {}))
+    assert max(open_image(tmp_path / f'a.{ending}').getpixel((4, 4))[1:]) < 8
+    said = 'the first of each is read' in capsys.readouterr().err
+    assert said == several
 
 
 @pytest.mark.parametrize('white', [0, 1])

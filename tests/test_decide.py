@@ -1,11 +1,11 @@
 "Probabilities and labels: where nothing could be chosen on validation images, the reason is said, kept and shown."
 
-import numpy as np, pytest
+import numpy as np, pandas as pd, pytest
 from scipy.special import expit
 
 from hpdval import core
 from hpdval.config import make_config
-from hpdval.decide import Decision, calibrate_logits, choose_decision
+from hpdval.decide import Decision, best_threshold, calibrate_logits, choose_decision
 from hpdval.experiment import Result, load_benchmark, run
 from hpdval.predict import Classifier
 
@@ -29,6 +29,15 @@ def test_what_cannot_be_calibrated_says_why(z, y, why, capsys):
     np.testing.assert_array_equal(chosen.probabilities(z), expit(z))
     assert calibrate_logits(z, y) == (1.0, 0.0)
     assert capsys.readouterr().err == f'not calibrated: {why}\n'
+
+
+def test_a_threshold_takes_targets_by_their_labels():
+    p = pd.Series([0.9, 0.8, 0.2, 0.1], list('abcd'))
+    y = pd.Series([0, 0, 1, 1], list('dcba'))
+    assert best_threshold(p, y) == best_threshold([0.9, 0.8, 0.2, 0.1], [1, 1, 0, 0]) == 0.5
+    assert best_threshold(p.to_numpy(), y) != 0.5  # as they stand
+    with pytest.raises(ValueError, match='rows of scores and targets'):
+        best_threshold(p, y.rename(dict(a='e')))
 
 
 def test_what_can_be_calibrated_says_nothing(capsys):

@@ -358,3 +358,14 @@ def test_a_group_without_a_positive_has_no_interval():
     found = bootstrap_ci(s, y, [200, 3])
     assert np.isnan(found['tail']).all() and np.isnan(found['medium']).all()
     assert found['total'] == found['head']
+
+
+def test_times_are_taken_by_the_rows_of_the_scores():
+    scores = pd.DataFrame(np.random.default_rng(0).random((6, 2)), list('abcdef'))
+    targets = pd.DataFrame(np.tile([[0, 1], [1, 0]], (3, 1)), list('abcdef'))
+    times = np.array([1, 0, 2, 3, 1, 1])
+    right = average_precision(scores, targets, times=times)
+    shuffled = pd.Series(times, list('abcdef')).iloc[[3, 1, 5, 0, 2, 4]]
+    np.testing.assert_array_equal(average_precision(scores, targets, times=shuffled), right)
+    with pytest.raises(ValueError, match='rows of scores and times'):
+        average_precision(scores, targets, times=shuffled.rename(dict(a='g')))

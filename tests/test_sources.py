@@ -14,7 +14,7 @@ from hpdval import core
 from hpdval.config import make_config
 from hpdval.data import Split
 from hpdval.experiment import config_clip, load_benchmark, run
-from hpdval.sources import Source, from_samples, load_data, once, pictures_in
+from hpdval.sources import Data, Source, check_data, from_samples, load_data, once, pictures_in
 
 NAMES = ['apple', 'car', 'dog']
 COLOURS = dict(apple=(200, 40, 40), car=(40, 60, 200), dog=(40, 180, 60))
@@ -887,6 +887,12 @@ FORMS = {
 @pytest.mark.parametrize('labels', FORMS.values(), ids=FORMS)
 def test_labels_in_every_form_are_the_same_targets(labels):
     assert read_labels(labels) == RIGHT
+
+
+def test_a_set_of_classes_has_no_order():
+    split = Split(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.tensor(RIGHT), {'cat', 'dog', 'car'}, list('abc'))
+    with pytest.raises(ValueError, match='^the classes of the train split are a set, which has no order: give a list$'):
+        check_data(Data(split, split, 'mine'), SimpleNamespace(transform='clip', empty_classes='keep'), 8)
 
 
 def test_classes_whose_names_are_numbers_are_found_by_an_index_of_numbers():

@@ -10,6 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from hpdval import weights
+from hpdval.weights import read_weights
 from hpdval.clip import MINI_WEIGHTS, activations, load_clip
 from hpdval.data import load_image, to_float
 
@@ -556,3 +557,13 @@ def test_the_table_has_every_form_and_nothing_too_large():
 
 if __name__ == '__main__':
     TABLE.write_text(table(), encoding='utf-8', newline='\n')
+
+
+@pytest.mark.parametrize('written, name', [('safetensors', 'w.pt'), ('torch', 'w.safetensors')])
+def test_weights_are_known_by_what_they_hold(written, name, tmp_path):
+    state = {'visual.proj': torch.randn(4, 3)}
+    if written == 'safetensors':
+        save_file(state, tmp_path / name)
+    else:
+        torch.save(state, tmp_path / name)
+    torch.testing.assert_close(read_weights(tmp_path / name), state)
