@@ -65,6 +65,9 @@ class Commands(click.Group):
     def invoke(self, ctx):
         if sys.stdout is None:
             raise click.ClickException('stdout is closed, where the answer goes: send it to a file, or to /dev/null')
+        for stream in (sys.stdout, sys.stderr):  # a name that a pipe of Windows cannot hold is no reason to say nothing
+            if getattr(stream, 'errors', '') == 'strict':
+                stream.reconfigure(errors='backslashreplace')
         try:
             return super().invoke(ctx)
         except EXPECTED as e:
@@ -398,7 +401,9 @@ def films_of(images: list, parts) -> list:  # of paths
 
     films = [f for f in images if is_film(f)]
     if not films and parts is not None:
-        raise ValueError('--parts is for films, and these are pictures: leave it out')
+        raise ValueError(
+            '--parts is for films, which are known by their ending, as .mp4, and none is there: leave it out'
+        )
     if films and len(films) < len(images):
         raise ValueError(
             f'{len(films)} of {len(images)} files are films: ask for films and pictures one after the other'

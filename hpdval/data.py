@@ -235,8 +235,8 @@ def _is_mask(im) -> bool:
     "Has an 8-bit picture no value but 0 and 1, and both? A few of its pixels say no at once, almost always."
     if max(high for _, high in im.resize((16, 16), Image.Resampling.NEAREST).getextrema()) > 1:
         return False
-    lows, highs = zip(*im.getextrema())
-    return (min(lows), max(highs)) == (0, 1)
+    extrema = im.getextrema()
+    return (0, 1) in extrema and max(high for _, high in extrema) == 1
 
 
 PHOTOMETRIC = 262  # the tag of a TIFF that says what 0 means: white | black | ...

@@ -270,7 +270,9 @@ class Result:
     def file(self, name: str) -> Path:
         "A file beside the result. A `ValueError` unless it is what the run wrote."
         path = Path(self.folder) / name
-        if not path.is_file() or file_digest(path) != self.files.get(name):
+        if not path.is_file():
+            raise ValueError(f'{path} is missing: {_cure(self.folder)}')
+        if file_digest(path) != self.files.get(name):
             raise ValueError(f'{path} is not what the run wrote there: {_cure(self.folder)}')
         return path
 

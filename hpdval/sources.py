@@ -469,7 +469,10 @@ def _say_odd(folder: Path, names):
     try:
         check_words(folder, [[n] for n in names], range(1, len(names) + 1), 'folder', within='')
     except ValueError as e:
-        say(f'{e}; all are read as classes (metadata.csv tells of pictures that show none or several)', once=True)
+        say(
+            f'{e}; all the same, all are read as classes (metadata.csv tells of pictures that show none or several)',
+            once=True,
+        )
 
 
 def _by_folder(folder: Path, root: Path, classes=None) -> tuple:  # paths, targets uint8 [N,C], classes

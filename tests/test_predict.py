@@ -1,7 +1,7 @@
 """Prediction: what has no answer is refused in one line, the batch changes nothing, heat maps of both embeddings of
 patches, and a line where today's code is not that of the run."""
 
-import functools, io, json, os, subprocess, sys
+import functools, io, json, os, shutil, subprocess, sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt, numpy as np, pandas as pd, pytest, torch
@@ -700,7 +700,7 @@ def invoked(line):
 
 ASKED = [
     ('--top 0', '--top must be a whole number of 1 or more, got 0'),
-    ('--parts 2', '--parts is for films, and these are pictures: leave it out'),
+    ('--parts 2', '--parts is for films, which are known by their ending, as .mp4, and none is there: leave it out'),
     ('--decide treshold', "unknown way to decide 'treshold': did you mean 'threshold'?"),
     ('--join sum', "unknown way to join names 'sum': known: max, mean"),
     ('--classes dog,cow,dog', 'classes must stand once each, got twice: dog'),
@@ -905,3 +905,14 @@ def test_names_to_look_for_are_names(name, said):
     with pytest.raises(ValueError, match=said):
         wanted([name])
     assert wanted(['M&M', 'M', 'dog/cat', 'dog', 'cat', 'drake, duck', 'drake', 'duck', 'Jr.', '4 - 6']).labels
+
+
+def test_a_name_that_stdout_cannot_hold_is_no_reason_to_say_nothing(tmp_path):
+    "As a pipe of Windows, whose letters are those of one language."
+    scene = next(EXAMPLE.glob("*.png"))
+    shutil.copy(scene, tmp_path / '\u732b.png')
+    words = [sys.executable, '-m', 'hpdval.command', 'predict', 'example', str(tmp_path / '\u732b.png')]
+    env = os.environ | dict(PYTHONIOENCODING='cp1252')
+    done = subprocess.run(words, env=env, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert rb'\u732b.png' in done.stdout
