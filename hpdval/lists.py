@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['IN_A_RUN', 'MARKS', 'IMAGE_FILE', 'PLAIN_PATH', 'ALIKE', 'JOINERS', 'SEPARATORS', 'LISTED', 'WITHIN', 'BLANK',
-           'ERRORS', 'NO_LABEL', 'WIDE', 'OTHERS', 'DELIMITERS', 'TRUTH', 'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW',
-           'CAPTIONS', 'PRESENT', 'OF_A_GUESS', 'MEASURES', 'SCORES', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS',
-           'FLAGS', 'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some',
-           'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words',
-           'check_names', 'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header',
-           'read_csv', 'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts',
-           'visiting_order', 'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode',
-           'read_voc_fewshot', 'read_voc_episodes', 'read_coco_episodes', 'restrict']
+           'ERRORS', 'NO_LABEL', 'WIDE', 'OTHERS', 'DELIMITERS', 'TRUTH', 'WORDS', 'UNSURE', 'TICKS', 'OTHER',
+           'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW', 'CAPTIONS', 'PRESENT', 'OF_A_GUESS', 'MEASURES', 'SCORES', 'STATED',
+           'BOX', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS', 'LT_LISTS', 'VOC_FEWSHOT',
+           'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some', 'describe', 'normal_path',
+           'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words', 'check_names', 'class_names',
+           'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header', 'read_csv', 'read_jsonl',
+           'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
+           'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
+           'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
 # %% ../nbs/11_lists.ipynb #6c9048a5
 import codecs, csv, hashlib, io, itertools, json, math, os, pickle, posixpath, random, re, unicodedata
@@ -141,12 +142,49 @@ def _likely(data):
     return f"pass encoding='cp1252' {IN_A_RUN} if a spreadsheet saved it"
 
 
+def _refuse_archive(path, data):
+    "Raise if these are the bytes of a workbook or of a zip archive, whatever the file is called."
+    if data.startswith(b'PK\x03\x04'):
+        raise ValueError(
+            f'{path} is no text but an Excel workbook (.xlsx) or another zip archive: save the table as CSV (UTF-8), '
+            'or unpack the archive'
+        )
+    if data.startswith(b'\xd0\xcf\x11\xe0'):
+        raise ValueError(f'{path} is no text but an old Excel workbook (.xls): save the table as CSV (UTF-8)')
+
+
+def _by_chance(text, name):
+    "Whether a text may be UTF-8 by chance: all letters, in an encoding where such bytes are (cp866: `рак`)."
+    return b'\xe0\xa0\xaa'.decode(name, 'replace').isalpha() and all(c.isascii() or c.isalpha() for c in text)
+
+
+def _refuse_disguised(path, data, text, name):
+    "Raise if bytes that were read one by one, by the encoding `name`, are UTF-8."
+    pairs = b'\xc3\xa4', b'\x82\xa0'  # a letter each for encodings with letters of several bytes
+    if text.isascii() or any(len(pair.decode(name, 'replace')) < 2 for pair in pairs):
+        return
+    if _by_chance(text, name):
+        return
+    try:
+        meant = data.decode()
+    except UnicodeError:
+        return
+    letter = next((c for c in meant if c > '\x7f'), None)
+    if letter:
+        line = meant.count('\n', 0, meant.index(letter)) + 1
+        raise ValueError(
+            f'{path} is UTF-8, not {name} ({letter!r} in line {line} would be read as '
+            f'{letter.encode().decode(name)!r}): leave encoding= out, in a run out of `reading`'
+        )
+
+
 def _text(
     path,
     encoding=None,  # None = UTF-8, or what a byte order mark says
 ) -> tuple:  # text, name of the encoding
     "The text of a file; a one-line `ValueError` where it is not in that encoding."
     data = Path(path).read_bytes()
+    _refuse_archive(path, data)
     marked = [name for mark, name in MARKS if data.startswith(mark)]
     name = (marked or [encoding or 'utf-8'])[0]
     try:
@@ -162,6 +200,8 @@ def _text(
         raise ValueError(
             f'{path} has lost {plural(lost, "character")} (U+FFFD): export it again from its source, as UTF-8'
         )
+    if encoding and not marked:
+        _refuse_disguised(path, data, text, encoding)
     return text, name
 
 # %% ../nbs/11_lists.ipynb #e6a76a7d
@@ -252,17 +292,18 @@ def _join(
             of.setdefault(j, [j]).append(k)
     again = [*of.values()]
     differ = [ks for ks in again if len({frozenset(rows[k]) for k in ks}) > 1]
-    joined = [ks for ks in differ if all(len(set(rows[k])) in lengths for k in ks)]
+    fitting = {ks[0] for ks in differ if all(len(set(rows[k])) in lengths for k in ks)}
+    joined = [ks for ks in differ if ks[0] in fitting]
     bad = [
         (numbers[ks[1]], f'{paths[ks[0]]} stands in line {numbers[ks[0]]} with other labels')
         for ks in differ
-        if ks not in joined
+        if ks[0] not in fitting
     ]
     _refuse(path, bad, len(paths), advice='keep one line per image, with all of its labels')
     if joined:
         notes.append(f'{sum(map(len, joined))} rows with one label each joined into {plural(len(joined), "image")}')
     if len(again) > len(joined):
-        repeats = sum(len(ks) - 1 for ks in again if ks not in joined)
+        repeats = sum(len(ks) - 1 for ks in again if ks[0] not in fitting)
         notes.append(f'{plural(repeats, "repeated row")} left out')
     kept = [*first.values()]
     labels = (tuple(sorted({c for row in of.get(k, (k,)) for c in rows[row]})) for k in kept)
@@ -688,6 +729,21 @@ def _rows(path, text, delimiter, notes):
 TRUTH = dict(false=0, true=1)
 
 
+WORDS = {  # what else says that something is there, or not
+    **dict.fromkeys('yes y t positive pos present wahr ja j vrai oui verdadero vero'.split(), 1),
+    **dict.fromkeys('no n f negative neg absent falsch nein faux non falso'.split(), 0),
+}
+
+
+UNSURE = frozenset('uncertain unsure unknown possible equivocal indeterminate'.split())
+
+
+TICKS = frozenset('x✓✔☑')
+
+
+OTHER = 'a value other than 0 and 1'
+
+
 def _value(
     cell,
     blanks,  # what a blank means: 0 | 1 | None
@@ -702,7 +758,7 @@ def _value(
     number = _number(plain)
     if number == -1:
         return '-1' if uncertain is None else uncertain
-    return int(number) if number in (0, 1) else 'a value other than 0 and 1'
+    return int(number) if number in (0, 1) else OTHER
 
 
 def _number(cell):
@@ -800,6 +856,26 @@ def _path_column(columns):
     return found[0]
 
 
+def _may_number(name):
+    "Whether a column may hold the numbers of images, by its name, such as `img_id` or none."
+    words = [w.casefold() for w in re.findall(r'[A-Z]?[a-z]+|[^\W\d_a-z]+', name)]
+    named = _plain(name) in PATH_NAMES | OF_A_ROW or not words
+    return named or words[0] in PATH_NAMES or words[-1] in OF_A_ROW | {'name', 'number'}
+
+
+def _refuse_no_paths(path, first, columns):
+    "Raise if no column holds paths: that which would is one of 0 and 1, or the columns are called after pictures."
+    cells = columns[first]
+    if _binary(cells) and not _may_number(first):
+        raise ValueError(f'{path}: no column of paths: {first!r} holds 0 and 1: add a column `path`')
+    pictures = [n for n in columns if n != first and IMAGE_FILE.search(n)]
+    if pictures and not any(map(IMAGE_FILE.search, cells)):
+        raise ValueError(
+            f'{path}: no column of paths: its header names pictures ({some(pictures, 3)}): write one line per picture, '
+            'and one column per class'
+        )
+
+
 def _beside_paths(columns, found, notes):
     "The columns beside that of the paths. One that stands before it is left out if it can hold no labels."
     names = [n for n in columns if n != found]
@@ -869,13 +945,31 @@ def _scattered(a, b):
     return a != b and {*a.split()} <= {*b.split()} and not b.startswith(f'{a} ') and not b.endswith(f' {a}')
 
 
+def _numbers_alone(cells):
+    "Whether cells hold numbers and nothing else, several of them in some."
+    kinds = {c for c in cells if c}
+    return any(' ' in c for c in kinds) and all(re.fullmatch(r'[\d.]+( +[\d.]+)*', c) for c in kinds)
+
+
+def _recombined(split):
+    "Whether each part of the cells stands in another one too, and some part first in one and behind a part in another."
+    if any(len({*parts}) < len(parts) for parts in split):  # such as Bison bison: no list names a class twice
+        return False
+    times = Counter(p for parts in split for p in parts)
+    first = {parts[0] for parts in split}
+    behind = {p for parts in split for p in parts[1:]}
+    return min(times.values(), default=0) > 1 and bool(first & behind)
+
+
 def _may_separate(cells, s):
     "Whether `s` looks like a separator: parts of a cell are cells too, words of one all in another, or fewer parts."
     kinds = {c for c in cells if c}
     split = {c: [p.strip() for p in c.split(s) if p.strip()] for c in kinds if s in c}
     if s in WITHIN:
         return any(all(p in kinds for p in parts) for parts in split.values())
-    if s == ' ' and any(_scattered(a, b) for a in split for b in split):
+    if s == ' ' and (_numbers_alone(kinds) or any(_scattered(a, b) for a in split for b in split)):
+        return True
+    if _recombined(split.values()):
         return True
     parts = {p for c in kinds for p in split.get(c, [c])}
     return len(parts) < len(kinds) or any(p in kinds for parts in split.values() for p in parts)
@@ -904,7 +998,7 @@ def _separator(path, numbers, cells, long):
             f'{path}: the labels hold {counts}: write one of them between all names and none within a name, or pass '
             'sep= to read_csv, or in `reading` to a run'
         )
-    doubt = None if found or long else doubtful_mark(cells)
+    doubt = None if found or long and not _numbers_alone(cells) else doubtful_mark(cells)
     if doubt:
         s, example = doubt
         raise ValueError(
@@ -934,7 +1028,9 @@ def _bracketed(path, numbers, cells):
     bad = [(i, c) for i, c in zip(numbers, inner) if quoted.search(c) and quoted.sub('', c).strip(', ')]
     _refuse(path, bad, len(cells), advice='write names with one separator between them, such as cat;dog')
     rows = [
-        [a or b for a, b in quoted.findall(c)] if quoted.search(c) else [p.strip() for p in c.split(',') if p.strip()]
+        [(a or b).strip() for a, b in quoted.findall(c)]
+        if quoted.search(c)
+        else [p.strip() for p in c.split(',') if p.strip()]
         for c in inner
     ]
     _refuse_values(path, [row for row, c in zip(rows, inner) if not quoted.search(c)])
@@ -992,6 +1088,40 @@ def _from_names(path, numbers, cells, sep, blanks, long, known, drop, notes):
     return [[at[p] for p in row] for row in parts], names
 
 # %% ../nbs/11_lists.ipynb #75e71a99
+def _for_figures(cell):
+    "The 0 or 1 that a cell stands for, if it is a word, a tick, a percentage or has a comma; else None."
+    plain = cell.casefold()
+    if plain in TICKS or re.fullmatch(r'1,0+|100([.,]0+)?\s*%', plain):
+        return 1
+    return 0 if re.fullmatch(r'0([.,]0+)?\s*%|0,0+', plain) else WORDS.get(plain)
+
+
+def _are_words(kinds):
+    "Whether these cells of a column are all words for 0 and 1, or all ticks."
+    ticks = {c for c in kinds if c.casefold() in TICKS}
+    return all(_for_figures(c) is not None for c in kinds) and ticks in (set(), kinds)
+
+
+def _as_figures(columns, values):
+    "The advice for columns with words in the place of 0 and 1; empty if there are none."
+    strange = [{c for c in cells if values[c] == OTHER} for cells in columns.values()]
+    worded = [cells for cells, kinds in zip(columns.values(), strange) if kinds and _are_words(kinds)]
+    spelled = {}  # a word -> its spellings
+    for c in dict.fromkeys(c for cells in worded for c in cells if values[c] == OTHER):
+        spelled.setdefault(c.casefold(), []).append(c)
+    if not spelled or len(spelled) == 1 and re.fullmatch('[a-wyz]', *spelled):  # such as F alone in a column `sex`
+        return ''
+    words = sorted(spelled, key=_for_figures, reverse=True)
+    shown = [spelled[w][0] if len(spelled[w]) == 1 else w for w in words]
+    figures = {_for_figures(w) for w in words}
+    if figures == {1} and 'a blank' in values.values():
+        shown.append('blanks')
+        figures.add(0)
+    listed = ' and '.join(shown) if len(shown) < 3 else some(shown)
+    more = ', and take out the columns that are no classes' if len(worded) < sum(map(bool, strange)) else ''
+    return f'write {" and ".join(map(str, sorted(figures, reverse=True)))} in the place of {listed}{more}'
+
+
 def _read_columns(path, numbers, columns, blanks, uncertain):
     "uint8 [N,C] from columns of 0 and 1."
     kinds = {c for cells in columns.values() for c in cells}
@@ -1002,8 +1132,6 @@ def _read_columns(path, numbers, columns, blanks, uncertain):
             if isinstance(values[c], str):
                 bad.setdefault(i, f'{values[c]}: {c!r} in column {name!r}')
     advice = 'take out the columns that are no classes, or name the one with names `labels`'
-    if any(re.search("'(yes|no)' in column", why, re.IGNORECASE) for why in bad.values()):
-        advice = 'write 1 and 0 in the place of yes and no'
     if any(why.startswith('-1') for why in bad.values()):
         advice = (
             'write 0 or 1 in the place of -1, or pass uncertain=0 or uncertain=1 to read_csv, or in `reading` to a run'
@@ -1013,6 +1141,7 @@ def _read_columns(path, numbers, columns, blanks, uncertain):
             'write 0 if a blank means that the class is not there, or pass blanks=0 to read_csv, or in '
             '`reading` to a run'
         )
+    advice = _as_figures(columns, values) or advice
     _refuse(path, sorted(bad.items()), len(numbers), advice=advice)
     return np.array([[values[c] for c in cells] for cells in columns.values()], np.uint8).T
 
@@ -1075,27 +1204,68 @@ MEASURES = frozenset('width height depth size area total sum count n num number 
 SCORES = PRESENT | OF_A_GUESS | {'value'}
 
 
+STATED = re.compile('(?:label|finding|class|tag|object)?(?:results?|status|assertion|polarity)')
+
+
+BOX = re.compile(
+    '(?:b?box|bb)?(?:[xy](?:min|max|c|cent(?:er|re)|tl|br|[0-4])?|c[xy]|(?:min|max|cent(?:er|re))[xy]|w|h|width|height|'
+    'left|top|right|bottom)'
+)
+
+
+OF_A_BOX = frozenset(
+    'isoccluded occluded istruncated truncated isgroupof isdepiction isinside isdifficult difficult iscrowd'.split()
+)
+
+
 def _varies(paths, cells):
     "Whether a column has two values for one image."
-    of = {}
-    for p, c in zip(paths, cells):
-        of.setdefault(normal_path(p), set()).add(c)
-    return any(len(kinds) > 1 for kinds in of.values())
+    first = {}
+    return any(first.setdefault(normal_path(p), c) != c for p, c in zip(paths, cells))
+
+
+def _held(cell):
+    "How much of a label holds by the cell beside it: a number, or 0, .5 or 1 for a word; None if it says nothing."
+    plain = cell.casefold()
+    if plain in UNSURE:
+        return 0.5
+    return WORDS.get(plain, TRUTH.get(plain, _number(plain)))
+
+
+def _may_deny(name, paths, cells):
+    "Whether a column may say which labels hold: by its name, or as it has 0, 1 or their words, unlike in one image."
+    if _plain(name) in SCORES:
+        return True
+    kinds = {c.casefold() for c in cells} - BLANK
+    values = {_held(c) for c in kinds}
+    if kinds <= UNSURE or None in values or min(values) < 0 or max(values) > 1 or values == {1}:
+        return False
+    stated = STATED.fullmatch(_plain(name)) and kinds & {*TRUTH, *WORDS}  # 0 and 1 may well be of a patient
+    return bool(stated) or _varies(paths, cells)
+
+
+def _of_boxes(columns):
+    "The columns of the coordinates of boxes, and, beside four of them, those of what else is said of a box."
+    found = [n for n in columns if BOX.fullmatch(_plain(n))]
+    coordinates = {v for n in found for c in {*columns[n]} if (v := _number(c)) is not None} - {0, 1}
+    if len(found) < 2 or not coordinates:
+        return []
+    return found + [n for n in columns if len(found) >= 4 and _plain(n) in OF_A_BOX]
 
 
 def _absent(path, numbers, paths, columns, notes):
     "The rows whose label does not hold, by the columns beside it. A `ValueError` for a column that may say so."
-    absent = set()
+    absent, boxes = set(), _of_boxes(columns)
     for name, cells in columns.items():
-        values = [TRUTH.get(c.casefold(), _number(c)) for c in cells]
-        named, within = _plain(name) in SCORES, all(v is not None and 0 <= v <= 1 for v in values)
-        if set(values) == {1} or not any(cells):
+        known = {c: _held(c) for c in {*cells}}
+        values = [known[c] for c in cells]
+        if set(values) == {1} or not any(cells) or name in boxes:
             continue
-        if _plain(name) in PRESENT and set(values) <= {0, 1}:
+        if _plain(name) in PRESENT and set(values) <= {0, 1} and not any(c.casefold() in WORDS for c in known):
             zeros = {k for k, v in enumerate(values) if not v}
             notes.append(f'{plural(len(zeros), "label")} left out, with 0 in column {name!r}')
             absent |= zeros
-        elif named or within and _varies(paths, cells):
+        elif _may_deny(name, paths, cells):
             k = next(k for k, v in enumerate(values) if v != 1)
             raise ValueError(
                 f'{path}: column {name!r} may say whether a label holds ({cells[k]!r} in line {numbers[k]}): keep the '
@@ -1171,7 +1341,7 @@ def _from_table(path, numbers, first, columns, paths, how: _How):
     unread = [n for n in columns if n != column]
     if unread:
         notes.append(f'{plural(len(unread), "column")} not read as labels ({some(unread)})')
-    long = len(set(paths)) < len(paths)
+    long = len(set(paths)) < len(paths) and _varies(paths, columns[column])  # exact repeats are no long format
     absent = _absent(path, numbers, paths, {n: columns[n] for n in unread}, notes)
     cells = ['' if k in absent else c for k, c in enumerate(columns[column])]
     drop = classes is not None and others == 'drop'  # what is not among them may be no name
@@ -1183,6 +1353,7 @@ def _from_table(path, numbers, first, columns, paths, how: _How):
 def _labelled(path, numbers, columns, how: _How, kind, encoding) -> Labels:
     "The labels of a table: line numbers, {name: cells}."
     first = _path_column(columns)
+    _refuse_no_paths(path, first, columns)
     paths = usable_paths(path, columns[first], numbers, notes=how.notes, root=how.root)
     columns = _beside_paths(columns, first, how.notes)
     rows, names, form, lengths = _from_table(path, numbers, first, columns, paths, how)

@@ -525,6 +525,58 @@ CASES = [
         encoding='cp125',
     ),
     table(
+        'an encoding that is not that of the file',
+        'path,labels\na.png,Käse\n',
+        "train.csv is UTF-8, not cp1252 ('ä' in line 2 would be read as 'Ã¤'): leave encoding= out, in a run out of "
+        '`reading`',
+        encoding='cp1252',
+    ),
+    table(
+        'an Excel workbook that is called a CSV',
+        b'PK\x03\x04\x14\x00\x06\x00',
+        'train.csv is no text but an Excel workbook (.xlsx) or another zip archive: save the table as CSV (UTF-8), or '
+        'unpack the archive',
+    ),
+    table(
+        'an old Excel workbook that is called a CSV',
+        b'\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00\x00',
+        'train.csv is no text but an old Excel workbook (.xls): save the table as CSV (UTF-8)',
+    ),
+    table(
+        'columns of 0 and 1 without the paths',
+        'cat,dog\n1,0\n0,1\n',
+        "train.csv: no column of paths: 'cat' holds 0 and 1: add a column `path`",
+    ),
+    table(
+        'a line per class and a column per picture',
+        'class,a.png,b.png\ncat,1,0\ndog,0,1\n',
+        'train.csv: no column of paths: its header names pictures (a.png, b.png): write one line per picture, and one '
+        'column per class',
+    ),
+    table(
+        'words in the place of 0 and 1',
+        'path,cat,dog\na.png,WAHR,FALSCH\n',
+        "train.csv: 1 of 1 lines cannot be used (line 2: a value other than 0 and 1: 'WAHR' in column 'cat'): write 1 "
+        'and 0 in the place of WAHR and FALSCH',
+    ),
+    table(
+        'crosses and blanks in the place of 0 and 1',
+        'path,cat,dog\na.png,x,\n',
+        "train.csv: 1 of 1 lines cannot be used (line 2: a value other than 0 and 1: 'x' in column 'cat'): write 1 "
+        'and 0 in the place of x and blanks',
+    ),
+    table(
+        'pairs of numbers in the place of names',
+        'Id,Target\n000,16 0\n001,7 1\n',
+        "train.csv: cannot tell whether '16 0' in line 2 is one class: write `16 0|` there if it is, `16|0` and so on "
+        'if it is not, or pass sep= to read_csv, or in `reading` to a run',
+    ),
+    table(
+        'labels that are said to be absent',
+        'path,finding,result\na.png,edema,negative\na.png,mass,positive\n',
+        f"train.csv: column 'result' may say whether a label holds ('negative' in line 2): {HOLDS}",
+    ),
+    table(
         'two spellings of a class',
         'path,labels\na.png, Cat ;dog\nb.png,cat;dog \n',
         "train.csv spells 1 class in two ways ('Cat' and 'cat'): write each in one way",
@@ -1090,7 +1142,7 @@ CASES = [
     samples(
         'a class number that the data set does not have',
         [0, 2],
-        'no class: 1 label (sample 1: 2); there are 2 classes',
+        'train: no class: 1 label (sample 1: 2); there are 2 classes',
         Known,
     ),
     samples(
@@ -1200,6 +1252,12 @@ CASES = [
         lambda d: load_weights(put(d, 'w.pt', '<html>')),
         'w.pt is neither a safetensors file nor a plain torch state dict (UnpicklingError); '
         'save the state dict of the open_clip model with safetensors.torch.save_file',
+    ),
+    Case(
+        'Weights',
+        'a pointer of Git LFS',
+        lambda d: load_weights(put(d, 'w.pt', 'version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n')),
+        'w.pt is a pointer of Git LFS, not the file that it stands for: fetch that (git lfs pull)',
     ),
     Case(
         'Weights',

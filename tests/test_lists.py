@@ -619,3 +619,201 @@ def test_classes_of_coco_may_have_spaces(tmp_path):
     content = dict(images=[dict(id=3, file_name='a.png')], categories=kinds)
     file.write_text(json.dumps(content | dict(annotations=[dict(image_id=3, category_id=1)])))
     assert read_coco_json(file, classes=['dog', 'fire truck']).classes == ['dog', 'fire_truck']
+
+
+@pytest.mark.parametrize('mark', [' ', ' and ', ' & ', '/'])
+@pytest.mark.parametrize('again', ['', 'b.png,cat\n', 'b.png,cat\nc.png,dog\nc.png,dog\n'])
+def test_a_repeated_line_is_no_long_format(mark, again, tmp_path):
+    table = f'path,labels\na.png,cat{mark}dog\nb.png,cat\n{again}c.png,dog\nd.png,bird\n'
+    assert f"cannot tell whether 'cat{mark}dog' in line 2 is one class" in refusal(tmp_path, table)
+
+
+def test_a_space_is_part_of_a_name_in_the_long_format(as_csv):
+    assert as_csv('path,labels\na.png,polar bear\na.png,bear\nb.png,bear\n').targets.tolist() == [[1, 1], [1, 0]]
+
+
+RECOMBINED = [
+    ['16 0', '7 1', '5 3', '1 2'],
+    ['16 0', '7'],
+    ['1.0 2.0', '3.0 4.0'],
+    *([f'cat{mark}dog', f'cat{mark}bird', f'dog{mark}bird', 'owl'] for mark in (' ', '/', ' & ', ':', ' and ')),
+]
+OF_WORDS = [
+    ['24 7', 'dog'],
+    ['red car', 'blue car', 'red bus', 'blue bus'],
+    ['apple/healthy', 'apple/scab', 'corn/healthy', 'corn/scab'],
+    ['bison bison', 'bison bison athabascae'],
+    ['4-6', '8-12', '12-4'],
+]
+
+
+@pytest.mark.parametrize('cells', RECOMBINED, ids=str)
+def test_names_that_recur_in_other_company_and_numbers_alone_are_doubtful(cells, tmp_path):
+    lines = [f'{i}.png,{c}\n' for i, c in enumerate(cells)]
+    assert f'cannot tell whether {cells[0]!r}' in refusal(tmp_path, 'path,labels\n' + ''.join(lines))
+
+
+@pytest.mark.parametrize('cells', OF_WORDS, ids=str)
+def test_names_of_several_words_are_names(cells, as_csv):
+    lines = [f'{i}.png,{c}\n' for i, c in enumerate(cells)]
+    assert as_csv('path,labels\n' + ''.join(lines)).classes == sorted(cells)
+
+
+WORDS = [
+    ('result', 'negative', 'positive'),
+    ('Finding status', 'Absent', 'PRESENT'),
+    ('status', 'no', 'yes'),
+    ('seen', 'False', 'True'),
+    ('x', 'neg', 'pos'),
+    ('x', 'uncertain', 'positive'),
+    ('value', 'N', 'Y'),
+]
+
+
+@pytest.mark.parametrize('column, absent, there', WORDS)
+@pytest.mark.parametrize('more', ['', 'c.png,mass,\n'])
+def test_words_that_deny_a_label(column, absent, there, more, tmp_path):
+    table = f'path,finding,{column}\na.png,edema,{absent}\na.png,mass,{there}\nb.png,edema,{there}\n{more}'
+    told = refusal(tmp_path, table)
+    assert f"column '{column}' may say whether a label holds ('{absent}' in line 2): keep the lines" in told
+
+
+def test_a_status_denies_labels_of_images_with_one_line_too(tmp_path):
+    table = 'path,finding,status\na.png,edema,absent\nb.png,mass,present\n'
+    assert "column 'status' may say whether a label holds ('absent' in line 2)" in refusal(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    'column, cells',
+    [
+        ('Smoker', 'no no yes'),
+        ('HER2', 'negative negative positive'),
+        ('status', '0 0 1'),
+        ('status', 'done open done'),
+    ],
+)
+def test_what_is_said_of_a_patient_denies_no_label(column, cells, as_csv):
+    labels = 'a.png,edema', 'a.png,mass', 'b.png,edema'
+    lines = [f'{label},{c}\n' for label, c in zip(labels, cells.split())]
+    assert as_csv(f'path,finding,{column}\n' + ''.join(lines)).targets.tolist() == [[1, 1], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    'text, what',
+    [
+        ('cat,dog\n1,0\n0,1\n', "'cat' holds 0 and 1"),
+        ('No finding,orchid\n1,0\n0,1\n', "'No finding' holds 0 and 1"),
+        ('orchid,dog\n1,0\n0,1\n', "'orchid' holds 0 and 1"),
+        ('cat,dog\ntrue,false\nfalse,true\n', "'cat' holds 0 and 1"),
+        ('label,cat,dog\n1,0,1\n1,1,0\n', "'label' holds 0 and 1"),
+        ('class,a.png,b.png\ncat,1,0\ndog,0,1\n', 'its header names pictures (a.png, b.png)'),
+        (',x/a.jpg,b.jpg\ncat,1,0\ndog,0,1\n', 'its header names pictures (x/a.jpg, b.jpg)'),
+    ],
+)
+def test_a_table_without_paths_is_refused(text, what, tmp_path):
+    assert f'a.csv: no column of paths: {what}: ' in refusal(tmp_path, text)
+
+
+@pytest.mark.parametrize('first', ['', 'id', 'image', 'name', 'nr', 'img_id', 'ImageNumber', 'Sample ID'])
+def test_images_may_be_called_by_numbers(first, as_csv):
+    assert as_csv(f'{first},cat,dog\n0,1,0\n1,0,1\n').paths == ['0', '1']
+
+
+BOXES = [
+    'xmin,ymin,xmax,ymax',
+    'XMin,XMax,YMin,YMax',
+    'xc,yc,w,h',
+    'x_center,y_center,width,height',
+    'x1,y1,x2,y2',
+    'left,top,right,bottom',
+    'bbox_x,bbox_y,bbox_w,bbox_h',
+    'cx,cy,width,height',
+    'xtl,ytl,xbr,ybr',
+]
+
+
+@pytest.mark.parametrize('names', BOXES)
+@pytest.mark.parametrize('cells', [('.1,.2,.3,.4', '0,0,1,1'), ('10,20,30,40', '0,0,50,50')])
+def test_boxes_beside_the_labels(names, cells, as_csv):
+    a, b = cells
+    read = as_csv(f'filename,class,{names},IsOccluded\na.png,cat,{a},0\na.png,dog,{b},1\na.png,dog,{a},1\n')
+    assert (read.targets.tolist(), read.classes) == ([[1, 1]], PAIR)
+
+
+def test_confidence_keeps_its_meaning_beside_boxes(as_csv, tmp_path):
+    table = 'ImageID,LabelName,Confidence,XMin,XMax\na,cat,1,.1,.2\na,dog,0,.1,.2\nb,dog,1,.1,.2\n'
+    assert as_csv(table).targets.tolist() == [[1, 0], [0, 1]]
+    assert "'Confidence' may say" in refusal(tmp_path, table.replace('dog,0', 'dog,0.3'))
+
+
+@pytest.mark.parametrize('names', ['left,right', 'x,size', 'a,b,c,d'])
+def test_what_may_be_no_box_stays_doubtful(names, tmp_path):
+    n = names.count(',')
+    cells = ',1' * n + '\na.png,dog,1' + ',0' * n
+    assert 'may say whether a label holds' in refusal(tmp_path, f'path,label,{names}\na.png,cat,0{cells}\n')
+
+
+def test_names_in_brackets_are_trimmed(as_csv):
+    read = as_csv("ImageID,Labels\na.png,\"[' cardiomegaly', 'copd ']\"\nb.png,['cardiomegaly']\n")
+    assert (read.targets.tolist(), read.classes) == ([[1, 1], [1, 0]], ['cardiomegaly', 'copd'])
+
+
+FIGURES = [  # two cells, and what is to be replaced
+    ('yes', 'no', '1 and 0 in the place of yes and no'),
+    ('WAHR', 'FALSCH', '1 and 0 in the place of WAHR and FALSCH'),
+    ('T', 'F', '1 and 0 in the place of T and F'),
+    ('N', 'Y', '1 and 0 in the place of Y and N'),
+    ('pos', 'neg', '1 and 0 in the place of pos and neg'),
+    ('100%', '0%', '1 and 0 in the place of 100% and 0%'),
+    ('"1,0"', '"0,0"', '1 and 0 in the place of 1,0 and 0,0'),
+    ('x', '', '1 and 0 in the place of x and blanks'),
+    ('X', '0', '1 in the place of X'),
+    ('\u2713', '', '1 and 0 in the place of \u2713 and blanks'),
+    ('yes', '', '1 and 0 in the place of yes and blanks'),
+    ('1', 'no', '0 in the place of no'),
+]
+
+
+@pytest.mark.parametrize('a, b, what', FIGURES)
+def test_words_for_0_and_1_are_to_be_written_as_figures(a, b, what, tmp_path):
+    assert refusal(tmp_path, f'path,cat,dog\na.png,{a},{b}\nb.png,{b},{a}\n').endswith(f'): write {what}')
+
+
+@pytest.mark.parametrize('column', ['note,x,y', 'sex,F,M', 'sex,F,F', 'width,640,480'])
+def test_other_columns_are_to_be_taken_out(column, tmp_path):
+    name, a, b = column.split(',')
+    told = refusal(tmp_path, f'path,cat,{name}\na.png,1,{a}\nb.png,0,{b}\n')
+    assert told.endswith('): take out the columns that are no classes, or name the one with names `labels`')
+
+
+def test_words_beside_a_column_that_is_no_class(tmp_path):
+    told = refusal(tmp_path, 'path,cat,width\na.png,yes,640\nb.png,no,480\n')
+    assert told.endswith('write 1 and 0 in the place of yes and no, and take out the columns that are no classes')
+
+
+BYTE_BY_BYTE = ['cp1252', 'latin-1', 'iso-8859-15', 'cp1250', 'cp1251', 'cp437', 'koi8-r', 'mac-roman']
+
+
+@pytest.mark.parametrize('encoding', BYTE_BY_BYTE)
+@pytest.mark.parametrize('name', ['Käse', 'Кот', '猫'])
+def test_an_encoding_of_single_bytes_is_not_believed_of_utf_8(encoding, name, tmp_path):
+    (tmp_path / 'a.csv').write_text(f'path,labels\na.png,{name}\n', encoding='utf-8')
+    with pytest.raises(ValueError, match=r"^[^\n]*a.csv is (UTF-8, not|not) "):
+        read_csv(tmp_path / 'a.csv', encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    'name, encoding',
+    [
+        ('Käse', 'cp1252'),
+        ('Кот', 'cp1251'),
+        ('猫', 'gbk'),
+        ('猫', 'shift-jis'),
+        ('cat', 'cp1252'),
+        ('рак', 'cp866'),
+        ('Käse', 'utf8'),
+    ],
+)
+def test_an_encoding_that_is_that_of_the_file_is_believed(name, encoding, tmp_path):
+    (tmp_path / 'a.csv').write_text(f'path,labels\na.png,{name}\n', encoding=encoding)
+    assert read_csv(tmp_path / 'a.csv', encoding=encoding).classes == [name]
