@@ -612,6 +612,7 @@ def _settings_axis(ax, settings, log: bool):
         ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter('{x:g}')
+    ax.tick_params(axis='x', labelsize=8)
     if len(settings) < 8:
         ax.set_xticks(settings, [f'{v:g}' for v in settings])
 
