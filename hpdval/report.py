@@ -424,7 +424,7 @@ def _group_edges(ax, counts, limits, names=False):
         ax.axvline(e, color='.3', lw=0.7, ls=':')
     if names:
         for e, n in zip([0, *edges], GROUPS[1:]):
-            ax.text(e + 0.5, 97, n, fontsize=8, va='top', color='.3')
+            ax.text(e + 0.5, 101, n, fontsize=8, va='bottom', color='.3')
 
 
 def _reference(methods: dict) -> str:
@@ -481,14 +481,16 @@ def group_limits(config: dict) -> tuple:
 def plot_per_class(
     summary: dict,
     counts=None,  # training images per class, by name or in the order of the classes; None = those of the summary
-    window=9,  # classes in the running mean
+    window=None,  # classes in the running mean; None = 9 of more than 30, and 5 of fewer
 ):
     """AP of every class by falling training count, with running means; below it the difference to zero-shot CLIP (or to
     the first method), which shows what hides in lines that lie on each other; below that the counts. A `ValueError`
     for counts that do not belong to the classes, and for methods with other classes."""
-    check_number('window', window, 1, whole=True)
     methods = methods_of(summary)
     classes = list(next(iter(methods.values()))['ap'])
+    if window is None:
+        window = 9 if len(classes) > 30 else 5
+    check_number('window', window, 1, whole=True)
     counts = _counts_for(summary, counts, classes)
     colour_of, base = colours(methods), _reference(methods)
     order = np.argsort(-counts, kind='stable')
@@ -511,7 +513,7 @@ def plot_per_class(
     bottom.set(ylabel='training\nimages', xlim=(-1, len(order)))
     sign(bottom, f'{what_is_shown(summary)}; lines: mean over {window} neighbours')
     despine((ax, middle, bottom))
-    ax.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1.0), ncols=len(methods))
+    ax.legend(frameon=False, fontsize=8, loc='lower center', bbox_to_anchor=(0.5, 1.07), ncols=len(methods))
     fig.align_ylabels()
     return fig
 
