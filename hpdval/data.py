@@ -232,11 +232,14 @@ def _upright(im):
 
 
 def _is_mask(im) -> bool:
-    "Has an 8-bit picture no value but 0 and 1, and both? A few of its pixels say no at once, almost always."
+    """Has an 8-bit picture no value but 0 and 1, and of each some share? A few of its pixels say no at once, almost
+    always."""
     if max(high for _, high in im.resize((16, 16), Image.Resampling.NEAREST).getextrema()) > 1:
         return False
-    extrema = im.getextrema()
-    return (0, 1) in extrema and max(high for _, high in extrema) == 1
+    if max(high for _, high in im.getextrema()) > 1:
+        return False
+    zeros, ones = im.convert('L').histogram()[:2]
+    return min(zeros, ones) > 0.01 * (zeros + ones)
 
 
 PHOTOMETRIC = 262  # the tag of a TIFF that says what 0 means: white | black | ...
@@ -251,6 +254,7 @@ def to_rgb(
     if not all(im.size):
         raise Unusable('of a shape that is no picture', f'{im.width} x {im.height} px')
     sixteen = ';16' in str(getattr(im, 'tile', ''))
+    lossy = getattr(im, 'format', None) in ('JPEG', 'MPO', 'WEBP')  # no mask: its 0 and 1 would not have stayed
     white_is_zero = getattr(im, 'tag_v2', {}).get(PHOTOMETRIC) == 0  # a TIFF, as radiographs are; 8 bits Pillow turns
     im = _upright(im)
     if im.mode.startswith('I') or im.mode == 'F':
@@ -260,7 +264,7 @@ def to_rgb(
         im = im.convert('RGBA')
         im = Image.alpha_composite(Image.new('RGBA', im.size, 'white'), im)
     im = im.convert('RGB')
-    if not sixteen and _is_mask(im):
+    if not sixteen and not lossy and _is_mask(im):
         raise Unusable('black: its values are 0 and 1', 'a mask? 0 and 255 would be seen')
     if sixteen:
         own = Peak(whole=256 * max(high for _, high in im.getextrema()) + 255)
@@ -507,12 +511,20 @@ def _digest(how) -> str:
     return hashlib.sha256(json.dumps(how).encode()).hexdigest()[:16]
 
 
-def _on_disk(file: Path) -> Path:
-    "The file, or the one beside it whose name has the same letters in another form of Unicode, as macOS writes them."
-    if file.name.isascii() or file.exists() or not file.parent.is_dir():
-        return file
-    wanted = unicodedata.normalize('NFC', file.name)
-    return next((f for f in file.parent.iterdir() if unicodedata.normalize('NFC', f.name) == wanted), file)
+def _on_disk(root: Path, paths) -> list:  # of N Path
+    "The files of a list; of a name that is not there the one with the same letters in another form of Unicode (macOS)."
+    spelled = {}  # folder -> {name in NFC: name}
+
+    def found(path):
+        at = root
+        for part in Path(path).parts:
+            if at not in spelled:
+                names = os.listdir(at) if at.is_dir() else ()
+                spelled[at] = {unicodedata.normalize('NFC', n): n for n in names}
+            at = at / spelled[at].get(unicodedata.normalize('NFC', part), part)
+        return at
+
+    return [root / p if p.isascii() or (root / p).exists() else found(p) for p in paths]
 
 
 def _cache_files(files, paths, root, size, transform, peak=Peak()) -> tuple:  # array, journal, [path, *state] of each
@@ -934,7 +946,7 @@ def _decode(paths, targets, classes, image_root, size, transform, progress, peak
             f'no image folder {str(image_root)[:200]!r}: set `image_root` to the folder that holds {paths[0]}'
         )
     paths = usable_paths('the list', paths, what='path')
-    files = [_on_disk(root / p) for p in paths]
+    files = _on_disk(root, paths)
     named = _cache_files(files, paths, root, size, transform, peak)
     record = _looked_at(named[0], (len(files), 3, size, size))[0]
     if record is None:

@@ -6,11 +6,11 @@
 __all__ = ['IN_A_RUN', 'MARKS', 'IMAGE_FILE', 'PLAIN_PATH', 'ALIKE', 'JOINERS', 'SEPARATORS', 'LISTED', 'WITHIN', 'BLANK',
            'ERRORS', 'NO_LABEL', 'WIDE', 'OTHERS', 'DELIMITERS', 'TRUTH', 'WORDS', 'UNSURE', 'TICKS', 'OTHER',
            'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW', 'CAPTIONS', 'PRESENT', 'OF_A_GUESS', 'MEASURES', 'SCORES', 'STATED',
-           'BOX', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS', 'LT_LISTS', 'VOC_FEWSHOT',
-           'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some', 'describe', 'normal_path',
-           'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words', 'check_names', 'class_names',
-           'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header', 'read_csv', 'read_jsonl',
-           'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
+           'BOX', 'DENIES', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS', 'LT_LISTS',
+           'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some', 'describe',
+           'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words', 'check_names',
+           'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header', 'read_csv',
+           'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
            'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
            'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
@@ -1204,7 +1204,9 @@ MEASURES = frozenset('width height depth size area total sum count n num number 
 SCORES = PRESENT | OF_A_GUESS | {'value'}
 
 
-STATED = re.compile('(?:label|finding|class|tag|object)?(?:results?|status|assertion|polarity)')
+STATED = re.compile(
+    '(?:label|finding|class|tag|object)?(?:results?|status|assertion|polarity|certainty|presen(?:t|ce))'
+)
 
 
 BOX = re.compile(
@@ -1213,13 +1215,16 @@ BOX = re.compile(
 )
 
 
+DENIES = frozenset('negated isnegated negation absent isabsent'.split())  # where 1 and yes say that nothing is there
+
+
 OF_A_BOX = frozenset(
     'isoccluded occluded istruncated truncated isgroupof isdepiction isinside isdifficult difficult iscrowd'.split()
 )
 
 
 def _varies(paths, cells):
-    "Whether a column has two values for one image."
+    "Whether a column, or a list of rows, has two values for one image."
     first = {}
     return any(first.setdefault(normal_path(p), c) != c for p, c in zip(paths, cells))
 
@@ -1240,6 +1245,8 @@ def _may_deny(name, paths, cells):
     values = {_held(c) for c in kinds}
     if kinds <= UNSURE or None in values or min(values) < 0 or max(values) > 1 or values == {1}:
         return False
+    if not values <= {0, 0.5, 1} and not BLANK.isdisjoint(c.casefold() for c in cells):  # fractions of some rows
+        return False
     stated = STATED.fullmatch(_plain(name)) and kinds & {*TRUTH, *WORDS}  # 0 and 1 may well be of a patient
     return bool(stated) or _varies(paths, cells)
 
@@ -1253,12 +1260,21 @@ def _of_boxes(columns):
     return found + [n for n in columns if len(found) >= 4 and _plain(n) in OF_A_BOX]
 
 
+def _refuse_denial(path, name, cells, numbers, k: int):
+    raise ValueError(
+        f'{path}: column {name!r} may say whether a label holds ({cells[k]!r} in line {numbers[k]}): keep the lines '
+        'whose label holds, and take the column out'
+    )
+
+
 def _absent(path, numbers, paths, columns, notes):
     "The rows whose label does not hold, by the columns beside it. A `ValueError` for a column that may say so."
     absent, boxes = set(), _of_boxes(columns)
     for name, cells in columns.items():
         known = {c: _held(c) for c in {*cells}}
         values = [known[c] for c in cells]
+        if _plain(name) in DENIES and 1 in values:
+            _refuse_denial(path, name, cells, numbers, values.index(1))
         if set(values) == {1} or not any(cells) or name in boxes:
             continue
         if _plain(name) in PRESENT and set(values) <= {0, 1} and not any(c.casefold() in WORDS for c in known):
@@ -1266,11 +1282,8 @@ def _absent(path, numbers, paths, columns, notes):
             notes.append(f'{plural(len(zeros), "label")} left out, with 0 in column {name!r}')
             absent |= zeros
         elif _may_deny(name, paths, cells):
-            k = next(k for k, v in enumerate(values) if v != 1)
-            raise ValueError(
-                f'{path}: column {name!r} may say whether a label holds ({cells[k]!r} in line {numbers[k]}): keep the '
-                'lines whose label holds, and take the column out'
-            )
+            less = [k for k, v in enumerate(values) if v is not None and v < 1]
+            _refuse_denial(path, name, cells, numbers, less[0] if less else 0)
     return absent
 
 # %% ../nbs/11_lists.ipynb #a9a8d21b
@@ -1341,7 +1354,8 @@ def _from_table(path, numbers, first, columns, paths, how: _How):
     unread = [n for n in columns if n != column]
     if unread:
         notes.append(f'{plural(len(unread), "column")} not read as labels ({some(unread)})')
-    long = len(set(paths)) < len(paths) and _varies(paths, columns[column])  # exact repeats are no long format
+    whole = [*zip(*columns.values())]
+    long = len(set(paths)) < len(paths) and _varies(paths, whole)  # exact repeats are no long format
     absent = _absent(path, numbers, paths, {n: columns[n] for n in unread}, notes)
     cells = ['' if k in absent else c for k, c in enumerate(columns[column])]
     drop = classes is not None and others == 'drop'  # what is not among them may be no name

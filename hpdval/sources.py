@@ -12,7 +12,7 @@ __all__ = ['LIST_NAMES', 'TABLES', 'SPLIT_NAMES', 'SPLIT_TABLES', 'BESIDE_A_SPLI
            'Source', 'moving', 'check_split', 'check_data', 'named_by_content', 'check_handed_over', 'load_data']
 
 # %% ../nbs/14_sources.ipynb #f5771ceb
-import copy, hashlib, os, re, shlex, warnings
+import ast, copy, hashlib, os, re, shlex, warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from inspect import signature
@@ -706,13 +706,15 @@ def _value(v):
     return v.strip() if isinstance(v, str) else v
 
 
-def _by_field(label):
-    "A row that names its values, as `itertuples` and `to_records` give it, as a `pd.Series`; anything else as it is."
-    if isinstance(label, tuple) and hasattr(label, '_fields'):
-        return pd.Series(list(label), list(label._fields))
-    if isinstance(label, np.void) and label.dtype.names:
-        return pd.Series(list(label), list(label.dtype.names))
-    return label
+def _by_field(label, classes):
+    """A row that names its values, as `itertuples` and `to_records` give it, as a `pd.Series`, if it names some of the
+    classes; as a list if it names none, and anything else as it is."""
+    names = getattr(label, '_fields', None) if isinstance(label, tuple) else None
+    if isinstance(label, np.void):
+        names = label.dtype.names
+    if not names:
+        return label
+    return list(label) if set(names).isdisjoint(classes or ()) else pd.Series(list(label), list(names))
 
 
 def _plain(label) -> list:
@@ -757,7 +759,8 @@ def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
     "Such labels in the order of `classes`. A `ValueError` for an index of other texts, and for other values."
     index = [_value(n) for n in label.index]
     index = [*map(str, index)] if _are_names(index, classes) else index
-    if twice := [n for n in index if index.count(n) > 1]:
+    at = {n: i for i, n in enumerate(index)}
+    if twice := [n for i, n in enumerate(index) if at[n] != i]:
         raise ValueError(f'the index of a label names {twice[0]!r} twice: give each class once')
     if len(index) != len(classes) or set(index) != set(classes):
         odd = next((n for n in [*index, *classes] if (n in classes) != (n in index)), index[0])
@@ -768,7 +771,7 @@ def _by_index(label: pd.Series, classes) -> list:  # of 0 and 1
     values = _plain(label)
     if bad := [v for v in values if not (_is_number(v) and v in (0, 1))]:
         raise ValueError(f'labels with names of classes as their index must be 0 and 1, got {bad[0]!r}')
-    return [values[index.index(c)] for c in classes]
+    return [values[at[c]] for c in classes]
 
 
 def _is_numbered(label) -> bool:
@@ -854,7 +857,10 @@ def label_form(rows, n_classes=None) -> str:  # names | ids | vectors
     if vectors and whole and n == 2 and all(len(set(r)) == 2 for r in rows):
         raise ValueError("labels such as [0, 1] may be class numbers or a 0/1 vector: say form='ids' or form='vectors'")
     if not vectors and marks and (twice or n == 2):
-        raise ValueError(f'labels such as {rows[0]} look like 0/1 vectors of {n} classes, and there are {n_classes}')
+        more = '' if twice else ": say form='ids' if they are class numbers"
+        raise ValueError(
+            f'labels such as {rows[0]} look like 0/1 vectors of {n} classes, and there are {n_classes}{more}'
+        )
     if not vectors and not whole:
         raise ValueError(f'labels such as {next(v for v in values if not _is_whole(v))} are no class numbers')
     return 'vectors' if vectors else 'ids'
@@ -936,15 +942,29 @@ def _class_names(rows, form: str, known):  # -> C names
     raise ValueError('labels are numbers: give the class names with classes=[...]')
 
 # %% ../nbs/14_sources.ipynb #c5193177
+def _is_list(text: str) -> bool:
+    "Is it what Python prints of a list, a tuple or a set?"
+    try:
+        return text[:1] in '[({' and isinstance(ast.literal_eval(text), (list, tuple, set))
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return False
+
+
 def _check_labels(name, labels, rows, known):
     "A `ValueError` for names that may be several, or none, or are spelled in two ways."
     check_names(name, rows, None, 'sample', known)
     inside = [v for row in rows for v in row if v not in known and re.search(r'[;|\t\n]', v)]
     single = [y.strip() for y in map(_decoded, labels) if isinstance(y, str) and y.strip() not in known]
-    if listed := [y for y in single if re.fullmatch(r'\[.*\]|\(.*\)|\{.*\}', y)]:
-        raise ValueError(f'{name}: {listed[0]!r} is a list as text: hand over the list, as ast.literal_eval makes it')
+    if listed := [y for y in single if _is_list(y)]:
+        raise ValueError(
+            f'{name}: {listed[0]!r} is a list as text: hand over the list, as ast.literal_eval makes it, or all names '
+            'in classes=[...] if it is one'
+        )
     if single and all(re.fullmatch('[01]{2,}', y) for y in single):
-        raise ValueError(f'{name}: {single[0]!r} may be 0 and 1 of the classes as text: hand over a list of them')
+        raise ValueError(
+            f'{name}: {single[0]!r} may be 0 and 1 of the classes as text: hand over a list of them, or all names in '
+            'classes=[...] if it is one'
+        )
     doubt = doubtful_mark(single)
     doubt = inside[:1] or [y for y in single if ',' in y][:1] or (doubt and [doubt[1]])
     if doubt:
@@ -1008,8 +1028,6 @@ def _label_lists(part: Samples, known, form, vectors) -> list:
     by_name = [open_form and _names_its_classes(y, order) for y in part.labels]
     for y in part.labels if open_form else ():
         _check_order(y, order)
-    if open_form and len(order) > 1:
-        _check_kept(part.labels)
     rows = [_by_index(y, order) if named else _plain(y) for y, named in zip(part.labels, by_name)]
     if vectors and (named := next((r for r in rows if any(isinstance(v, str) for v in r)), None)):
         raise ValueError(
@@ -1018,11 +1036,16 @@ def _label_lists(part: Samples, known, form, vectors) -> list:
     return [row or [0] * len(order) for row in rows] if vectors and order else rows
 
 
-def _numbered(classes):
-    "Names in a `pd.Series` whose index has their numbers as a dictionary, as `class_names` takes it."
-    if not _is_numbered(classes) or list(classes.index) == [*range(len(classes))]:
-        return classes
-    return {int(k): v for k, v in classes.items()}
+def _check_numbered(classes, form: str):
+    "A `ValueError` for names in a `pd.Series` whose index has other numbers for them than their places."
+    if form == 'names' or not _is_numbered(classes):
+        return
+    index = list(classes.index)
+    if index != sorted(index) and sorted(index) == [*range(len(index))]:
+        raise ValueError(
+            f'the index of classes= has other numbers ({some(index, 3)}) than the places of the names: hand over '
+            '.tolist() if the places say the numbers, .sort_index().tolist() if the index does'
+        )
 
 
 def from_samples(
@@ -1038,12 +1061,16 @@ def from_samples(
     if train is None or test is None:
         raise ValueError(f'there are no {"training" if train is None else "test"} samples: from_samples(train, test)')
     parts = {n: _pairs(s, image, label) for n, s in (('train', train), ('test', test), ('val', val)) if s is not None}
-    parts = {n: p._replace(labels=[*map(_by_field, p.labels)]) for n, p in parts.items()}
-    known = class_names(_numbered(classes))
+    known = class_names(classes)
+    for n, p in parts.items():
+        parts[n] = p._replace(labels=[_by_field(y, known or p.names) for y in p.labels])
     vectors = form is None and any(_names_its_classes(y, known) for p in parts.values() for y in p.labels)
     rows = {n: _label_lists(p, known, form, vectors) for n, p in parts.items()}
     form = 'vectors' if vectors else form
+    if form is None and known and len(known) > 1:
+        _check_kept([y for p in parts.values() for y in p.labels])
     form, own = _form_and_names(parts, rows, form, known)
+    _check_numbered(classes, form)
     known = known or own.get('train')
     if form == 'names':
         own = {}

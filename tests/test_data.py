@@ -455,7 +455,8 @@ def test_a_file_that_is_called_alike_is_named(there, listed, tmp_path):
 
 @pytest.mark.parametrize('there, listed', [('NFC', 'NFD'), ('NFD', 'NFC')])
 def test_a_name_in_another_form_of_unicode_is_the_same_file(tmp_path, cache, there, listed):
-    there, listed = (unicodedata.normalize(form, 'K\u00e4se.png') for form in (there, listed))
+    there, listed = (unicodedata.normalize(form, 'K\u00e4se/gr\u00fcn/\u00c4.png') for form in (there, listed))
+    (tmp_path / there).parent.mkdir(parents=True)
     Image.new('RGB', (8, 8), 'red').save(tmp_path / there)
     split = decode_split([listed], [[1]], ['cheese'], tmp_path, 8, progress=False)
     assert split.images[0, :, 4, 4].tolist() == [255, 0, 0] and split.paths == [listed]
@@ -465,7 +466,7 @@ def test_a_name_in_another_form_of_unicode_is_the_same_file(tmp_path, cache, the
 def test_a_mask_of_0_and_1_is_no_picture(form, tmp_path):
     "It would come out black; a black picture is one, and so is a mask of 0 and 255, or of truth values."
     values = np.zeros((40, 30), np.uint8)
-    values[3, 5] = 1
+    values[3, 5:25] = 1
 
     def opened(values):
         if form == 'array':
@@ -480,6 +481,8 @@ def test_a_mask_of_0_and_1_is_no_picture(form, tmp_path):
     assert opened(0 * values).getextrema() == ((0, 0),) * 3
     assert opened(255 * values).getextrema() == ((0, 255),) * 3
     assert open_image(values.astype(bool)).getextrema() == ((0, 255),) * 3
+    values[3, 6:] = 0  # the noise of a dark picture
+    assert opened(values).getextrema() == ((0, 1),) * 3
 
 
 @pytest.mark.parametrize(

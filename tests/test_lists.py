@@ -817,3 +817,34 @@ def test_an_encoding_of_single_bytes_is_not_believed_of_utf_8(encoding, name, tm
 def test_an_encoding_that_is_that_of_the_file_is_believed(name, encoding, tmp_path):
     (tmp_path / 'a.csv').write_text(f'path,labels\na.png,{name}\n', encoding=encoding)
     assert read_csv(tmp_path / 'a.csv', encoding=encoding).classes == [name]
+
+
+DENIED = [
+    'negated\nTrue\nFalse',
+    'is_negated\n1\n1',
+    'absent\n1\n0',
+    'certainty\nnegative\npositive',
+    'negation\nyes\nno',
+]
+
+
+@pytest.mark.parametrize('cells', DENIED)
+def test_a_column_that_denies_is_refused_with_one_row_an_image(cells, tmp_path):
+    head, first, second = cells.split('\n')
+    file = tmp_path / 'a.csv'
+    file.write_text(f'path,label,{head}\na.jpg,pneumonia,{first}\nb.jpg,edema,{second}\n')
+    with pytest.raises(ValueError, match=f"column '{head}' may say whether a label holds \\('{first}' in line 2\\)"):
+        read_csv(file)
+
+
+def test_a_column_that_denies_nothing_is_no_label(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text('path,label,negated,area_fraction\na.jpg,dog,0,.2\na.jpg,cat,0,\nb.jpg,cat,0,.4\n')
+    assert read_csv(file)[1].tolist() == [[1, 1], [1, 0]]
+
+
+def test_boxes_of_one_class_an_image_are_long_format(tmp_path):
+    file = tmp_path / 'a.csv'
+    rows = 'a.jpg,1,2,3,4,fire truck\na.jpg,5,6,7,8,fire truck\nb.jpg,1,2,3,4,truck\nc.jpg,1,2,3,4,truck\n'
+    file.write_text('filename,xmin,ymin,xmax,ymax,class\n' + rows)
+    assert read_csv(file)[2] == ['fire truck', 'truck']

@@ -1,7 +1,7 @@
 "Sources as their users have them: a Hugging Face data set, pairs in memory, folders, a validation split of one's own."
 
 import enum, io, json
-from collections import UserDict
+from collections import UserDict, namedtuple
 from types import SimpleNamespace
 from pathlib import Path
 
@@ -907,10 +907,32 @@ def test_class_numbers_that_repeat_are_read_where_rows_differ_in_length():
     assert read_labels([[0, 2, 2], [1, 1, 1], [2, 2, 2]], form='ids') == RIGHT
 
 
-def test_a_series_of_names_is_read_by_its_numbers():
+def test_a_series_of_names_is_read_by_its_places():
+    "Sorted by something else it has numbers of its own, which matter where labels are numbers."
     names = pd.Series(['car', 'cat', 'dog'], [2, 0, 1])
-    assert read_labels([[0, 2], 1, 2], classes=names) == RIGHT
-    assert read_labels([[0, 2], 1, 2], classes=names.sort_index()) == RIGHT
+    for classes in (names.reset_index(drop=True), names.set_axis([4, 7, 9]), pd.Series(list(names), list('xyz'))):
+        assert read_labels([[0, 2], 1, 2], classes=classes) == RIGHT
+    assert read_labels([['car', 'dog'], ['cat'], ['dog']], classes=names) == RIGHT
+    with pytest.raises(ValueError, match=r'^the index of classes= has other numbers \(2, 0, 1\) than the places'):
+        read_labels([[0, 2], 1, 2], classes=names)
+
+
+def test_named_tuples_of_numbers_are_numbers():
+    pair = namedtuple('pair', 'coarse fine')
+    assert read_labels([pair(0, 2), pair(1, 1), pair(2, 2)], form='ids') == RIGHT
+    assert read_labels([pair(0, 2), pair(1, 3)], classes=list('abcd')) == [[1, 0, 1, 0], [0, 1, 0, 1]]
+
+
+def test_a_split_may_show_one_class_alone():
+    shown = [pd.Series([1], [i]) for i in (5, 6)]
+    train = [(np.full((9, 9, 3), 90, np.uint8), y) for y in (pd.Series([0], [3]), *shown)]
+    data = from_samples(train, train[1:], classes=['cat', 'dog'])(SimpleNamespace(transform='clip'), 8, False)
+    assert data.test.targets.tolist() == [[0, 1], [0, 1]]
+
+
+@pytest.mark.parametrize('name', ['(background)', '[unknown]', '(left) lung (right)', '{x}'])
+def test_a_name_in_brackets_is_a_name(name):
+    assert sorted(read_labels([name, 'cat'], classes=None)) == [[0, 1], [1, 0]]
 
 
 def test_an_index_that_names_the_classes_says_that_these_are_vectors():
@@ -931,7 +953,7 @@ NO_LABELS = [
     ([(2 * ROWS).loc[i] for i in range(3)], {}, 'must be 0 and 1, got 2'),
     (list(ROWS.itertuples()), {}, r"names other classes than classes= \('Index'\)"),
     ([[1, 2, 0, 0], [2, 0, 0, 0]], dict(classes=list('abcde')), r'such as \[1, 2, 0, 0\] may be filled up: hand over'),
-    ([[1, 0], [0, 1], [1, 0]], {}, r'such as \[1, 0\] look like 0/1 vectors of 2 classes, and there are 3'),
+    ([[1, 0], [0, 1], [1, 0]], {}, r'such as \[1, 0\] look like 0/1 vectors of 2 classes, and there are 3: say'),
     (
         [ROWS.set_axis([7, 8, 9], axis=1).loc[i][lambda r: r > 0] for i in range(3)],
         {},
