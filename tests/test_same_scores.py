@@ -1,6 +1,6 @@
-"""Scores of every method on a small config, as they were recorded (tests/recorded_scores_*.npz, one for the instructions
-that a processor has): a change of the house must not change an answer. `python tests/test_same_scores.py` records them
-anew, for a change that means to.
+"""Scores of every method on a small config, as they were recorded (tests/recorded_scores_*.npz, one for each kind of
+instructions of a processor): a change of the house must not change an answer. `python tests/test_same_scores.py`
+records them anew, for a change that means to.
 
 On the machine kind and versions that they were recorded with, they are the same to the bit; elsewhere, to rounding. By
 other instructions stage 1 goes apart, since its L1 distance begins at its kink (docs/results.md, On another processor),
