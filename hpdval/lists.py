@@ -1354,8 +1354,8 @@ def _from_table(path, numbers, first, columns, paths, how: _How):
     unread = [n for n in columns if n != column]
     if unread:
         notes.append(f'{plural(len(unread), "column")} not read as labels ({some(unread)})')
-    whole = [*zip(*columns.values())]
-    long = len(set(paths)) < len(paths) and _varies(paths, whole)  # exact repeats are no long format
+    # exact repeats are no long format
+    long = len(set(paths)) < len(paths) and _varies(paths, zip(*columns.values()))
     absent = _absent(path, numbers, paths, {n: columns[n] for n in unread}, notes)
     cells = ['' if k in absent else c for k, c in enumerate(columns[column])]
     drop = classes is not None and others == 'drop'  # what is not among them may be no name
