@@ -155,9 +155,9 @@ def effective_weight(counts, beta=0.9):  # -> [C]
     return (1 - beta) / (1 - beta**counts)
 
 # %% ../nbs/23_losses.ipynb #277a8aa6
-def inverse_frequency(counts, n, s):  # -> [C], in 0..1
+def inverse_frequency(counts, n, s):  # [C] training images of each class; 0 counts as 1 -> [C], in 0..1
     "How rare each class is, (n/n_c)^s over the largest of it (LM-CLIP)."
-    w = (n / counts) ** s
+    w = (n / counts.clamp_min(1)) ** s
     return w / w.max()
 
 

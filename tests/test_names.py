@@ -34,7 +34,7 @@ from hpdval.experiment import load_benchmark, run, run_code
 from hpdval.model import build_model
 from hpdval.prompts import PROMPTS
 from hpdval.sources import SOURCES
-from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection, stage1_losses
+from hpdval.train import STAGES, Pixels, predict_scores, split_for_selection, stage1_losses, stage2_losses
 
 TINY = dict(epochs1=1, epochs2=1, batch_size=16, device='cpu', empty_classes='keep')
 WHERE = set('method mode device image_root lists pretrained student_weights empty_classes head_from tail_below'.split())
@@ -332,12 +332,23 @@ def test_the_local_view_is_named_where_it_is_read():
 
 
 @pytest.mark.parametrize('local', choices('local'))
-def test_teacher_and_student_embed_patches_in_one_form(local, data):
-    "Before the first step they are one tower, so nothing is to be distilled."
-    cfg = method_config('dval', 0, benchmark='icon-voc-lt', kd_on='patch', local=local, **TINY)
-    clip = load_clip()
-    _, losses, _ = stage1_losses(build_model(cfg, clip, data.classes, 'cpu'), clip, data.train, False)
-    assert float(losses(torch.arange(8), 0, 0)['kd'].detach()) == pytest.approx(0, abs=1e-4)
+@pytest.mark.parametrize('copies', [0, 1])
+@pytest.mark.parametrize('method', ['dval', 'joint'])
+def test_the_student_begins_as_its_teacher_to_the_bit(method, copies, local, data):
+    """What rounding would leave between the two, the L1 distance (eq. 2) pulls at with its full gradient, by another
+    sign on every processor. So do the prompts at the words they begin as (eq. 10)."""
+    cfg = method_config(method, 0, benchmark='icon-voc-lt', kd_on='both', local=local, copies=copies, **TINY)
+    _, losses, _ = stage1_losses(build_model(cfg, load_clip(), data.classes, 'cpu'), load_clip(), data.train, False)
+    found = losses(torch.arange(16), 0, 0)
+    assert {k: float(v.detach()) for k, v in found.items() if k != 'cls'} == dict.fromkeys(found.keys() - {'cls'}, 0.0)
+    assert 'kd' in found
+
+
+@pytest.mark.parametrize('copies', [0, 1])
+def test_prompts_begin_as_their_words_to_the_bit(copies, data):
+    cfg = method_config('hp-dval', 0, benchmark='icon-voc-lt', sc_on='both', copies=copies, **TINY)
+    _, losses, _ = stage2_losses(build_model(cfg, load_clip(), data.classes, 'cpu'), load_clip(), data.train, False)
+    assert float(losses(torch.arange(16), 0, 0)['sc'].detach()) == 0
 
 
 def test_pixels_and_activation_are_said_in_any_form():
