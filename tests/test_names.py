@@ -332,23 +332,24 @@ def test_the_local_view_is_named_where_it_is_read():
 
 
 @pytest.mark.parametrize('local', choices('local'))
-@pytest.mark.parametrize('copies', [0, 1])
 @pytest.mark.parametrize('method', ['dval', 'joint'])
-def test_the_student_begins_as_its_teacher_to_the_bit(method, copies, local, data):
+def test_the_student_begins_as_its_teacher_to_the_bit(method, local, data):
     """What rounding would leave between the two, the L1 distance (eq. 2) pulls at with its full gradient, by another
-    sign on every processor. So do the prompts at the words they begin as (eq. 10)."""
-    cfg = method_config(method, 0, benchmark='icon-voc-lt', kd_on='both', local=local, copies=copies, **TINY)
-    _, losses, _ = stage1_losses(build_model(cfg, load_clip(), data.classes, 'cpu'), load_clip(), data.train, False)
+    sign on another processor. So it does between prompts and their words where both learn (eq. 10)."""
+    cfg = method_config(method, 0, benchmark='icon-voc-lt', kd_on='both', local=local, **TINY)
+    clip = load_clip()
+    _, losses, _ = stage1_losses(build_model(cfg, clip, data.classes, 'cpu'), clip, data.train, False)
     found = losses(torch.arange(16), 0, 0)
-    assert {k: float(v.detach()) for k, v in found.items() if k != 'cls'} == dict.fromkeys(found.keys() - {'cls'}, 0.0)
-    assert 'kd' in found
+    assert found['kd'] == 0
+    assert found.get('sc', 0) == 0
 
 
-@pytest.mark.parametrize('copies', [0, 1])
-def test_prompts_begin_as_their_words_to_the_bit(copies, data):
-    cfg = method_config('hp-dval', 0, benchmark='icon-voc-lt', sc_on='both', copies=copies, **TINY)
-    _, losses, _ = stage2_losses(build_model(cfg, load_clip(), data.classes, 'cpu'), load_clip(), data.train, False)
-    assert float(losses(torch.arange(16), 0, 0)['sc'].detach()) == 0
+def test_prompts_begin_as_their_words_to_the_bit(data):
+    "So does stage 2 alone (eq. 10)."
+    cfg = method_config('hp-dval', 0, benchmark='icon-voc-lt', sc_on='both', **TINY)
+    clip = load_clip()
+    _, losses, _ = stage2_losses(build_model(cfg, clip, data.classes, 'cpu'), clip, data.train, False)
+    assert losses(torch.arange(16), 0, 0)['sc'] == 0
 
 
 def test_pixels_and_activation_are_said_in_any_form():

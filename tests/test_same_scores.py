@@ -109,7 +109,7 @@ def data(tmp_path_factory):
         os.environ |= {k: v} if v else {}
 
 
-def compare(name, got, tolerance=2e-5):
+def compare(name, got, tolerance=1e-4):  # 2e-5 at most between two sets of kernels of one processor
     "Equal to the bit where they were recorded on such a machine, else to rounding."
     z = np.load(RECORDED)
     if json.loads(str(z['environment'])) == environment():
