@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['GROUPS', 'DEFICIENCIES', 'COLOUR_BLIND', 'reported_epochs', 'results_table', 'decided_table', 'visibility_table',
            'preset', 'changed', 'is_trial', 'settings_said', 'shared_loss', 'provenance', 'save_table', 'linear', 'lab',
-           'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'sign', 'plot_groups',
-           'plot_reliability', 'group_limits', 'plot_per_class', 'loss_said', 'plot_curves', 'draw_heat',
-           'plot_heatmaps', 'plot_timeline']
+           'seen', 'apart', 'palette', 'colours', 'save_figure', 'seeds_said', 'what_is_shown', 'benchmark_shown',
+           'sign', 'plot_groups', 'plot_reliability', 'group_limits', 'plot_per_class', 'loss_said', 'plot_curves',
+           'draw_heat', 'plot_heatmaps', 'plot_timeline']
 
 # %% ../nbs/40_report.ipynb #b8d546d4
 import io, re, textwrap
@@ -336,9 +336,16 @@ def colours(labels=None) -> dict:  # label -> hex colour
     return given if labels is None else {name: given[name] for name in labels}
 
 # %% ../nbs/40_report.ipynb #4e145406
-def save_figure(fig, folder, name: str):
+def save_figure(
+    fig,
+    folder,
+    name: str,
+    shown='',  # on what it was measured, as of `what_is_shown`: above its upper right corner
+):
     """Write `name.pdf` and, in 256 colours, `name.png`, without a date in them. A notebook shows that file, and does
     not draw the figure again."""
+    if shown:
+        fig.text(1, 1, drawn_text(shown), ha='right', va='bottom', fontsize=7, color='.4')
     folder, png = as_path(folder), io.BytesIO()
     file = folder / f'{name}.png'
     fig.savefig(png, format='png', dpi=130, bbox_inches='tight')
@@ -367,6 +374,11 @@ def what_is_shown(summary: dict) -> str:
     "The line in the corner of a figure: data, classes, seeds."
     n = len(next(iter(methods_of(summary).values()))['ap'])
     return f"{summary['data'].split()[0]}, {n} classes, {seeds_said(len(summary['seeds']))}"
+
+
+def benchmark_shown(benchmark: str, seeds) -> str:  # seeds: a sequence
+    "That line where there is no summary: benchmark, seeds."
+    return f'{benchmark}, {seeds_said(len(seeds))}'
 
 
 def sign(ax, text: str):

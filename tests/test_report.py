@@ -26,6 +26,7 @@ from hpdval.paper import (
     view_scores,
 )
 from hpdval.report import (
+    benchmark_shown,
     changed,
     colours,
     decided_table,
@@ -436,6 +437,17 @@ def test_a_trial_with_settings_of_its_own_is_called_one():
     one = summary('hp-dval', epochs1=3, epochs2=2, batch_size=64)
     assert 'a trial' not in provenance(one | dict(trial=False)) and 'a trial' not in provenance(one)
     assert 'a trial and no measurement' in provenance(one | dict(trial=True))
+
+
+def test_a_figure_names_what_it_was_measured_on_where_no_panel_is(tmp_path):
+    fig, axs = plt.subplots(1, 2)
+    save_figure(fig, tmp_path, 'f', benchmark_shown('icon-coco-lt', [0, 1, 2]))
+    (said,) = fig.texts
+    assert said.get_text() == 'icon-coco-lt, 3 seeds'
+    assert not any(said.get_window_extent().overlaps(ax.get_tightbbox()) for ax in axs)
+    save_figure(plt.figure(), tmp_path, 'g')
+    assert not plt.gcf().texts
+    plt.close('all')
 
 
 def test_a_notebook_shows_the_file_and_does_not_draw_again(tmp_path, monkeypatch):
