@@ -6,6 +6,7 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pytest, snakemake.cli
+from click.testing import CliRunner
 
 from hpdval import command
 from hpdval.config import TYPES, config_hash, make_config
@@ -29,20 +30,10 @@ def copy(tmp_path_factory) -> Path:
     return folder
 
 
-def call(copy, *args):
-    "Snakemake's command in the copy: exit status, and what it printed."
-    tools = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
-    env = os.environ | dict(HPDVAL_RUNS='runs', OMP_NUM_THREADS='1', PATH=tools, PYTHONPATH=str(copy))
-    command = [sys.executable, '-m', 'snakemake', '--cores', '2', '--nolock', *args]
-    done = subprocess.run(
-        command, cwd=copy, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
-    )
-    return done.returncode, done.stdout
-
-
 def _forked(copy, printed, args):
     os.chdir(copy)
-    os.environ['HPDVAL_RUNS'] = 'runs'
+    tools = f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}'
+    os.environ |= dict(HPDVAL_RUNS='runs', OMP_NUM_THREADS='1', PATH=tools, PYTHONPATH=str(copy))
     with open(printed, 'wb') as f:
         os.dup2(f.fileno(), 1)
         os.dup2(f.fileno(), 2)
@@ -50,14 +41,19 @@ def _forked(copy, printed, args):
     snakemake.cli.main(args)
 
 
-def dry_run(copy, *args):
-    "The same of a dry run, in a copy of this process, which has the libraries loaded."
+def call(copy, *args):
+    """Snakemake's command in the copy of the repository, in a copy of this process, which has the libraries loaded:
+    exit status, and what it printed."""
     printed = copy / 'printed.txt'
-    options = ['--cores', '2', '--nolock', '--dry-run', '--quiet', 'host', *args]
+    options = ['--cores', '2', '--nolock', *args]
     child = multiprocessing.get_context('fork').Process(target=_forked, args=(copy, printed, options))
     child.start()
-    child.join(timeout=300)
+    child.join(timeout=600)
     return child.exitcode, printed.read_text()
+
+
+def dry_run(copy, *args):
+    return call(copy, '--dry-run', '--quiet', 'host', *args)
 
 
 def succeeds(done) -> str:  # what it printed
@@ -95,23 +91,30 @@ def test_a_mistyped_option_is_an_error(copy, option, near):
     assert code != 0 and f"did you mean '{near}'" in printed
 
 
-def test_a_sweep_goes_on_where_it_stopped_and_makes_again_what_changed(copy):
+def test_a_sweep_goes_on_where_it_stopped_and_makes_again_what_changed(copy, monkeypatch):
+    "Two of its runs are made here, in a process that has the libraries loaded, as those of another program."
     runs, page = copy / 'runs', 'table6_prompts/voc_lt/table.md'
-    todo = [f'runs/jobs/{j}.done' for j in jobs([0], ['table6'], ['icon-voc-lt'], epochs1=1, epochs2=1, image_size=32)]
+    table = jobs([0], ['table6'], ['icon-voc-lt'], epochs1=1, epochs2=1, image_size=32)
+    first, lost, *others = [copy / f'runs/jobs/{name}.done' for name in table]
 
     def wanted(out):
         return '--config', *SMALL, 'tables=table6', f'out={out}', '--', f'{out}/{page}'
 
-    succeeds(call(copy, '--config', *SMALL, 'tables=table6', '--', *todo))
-    first = {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')}
-    assert len(first) == 4  # stage 1, and three stages 2 on top of it
-    lost = copy / todo[-1]
+    succeeds(call(copy, '--config', *SMALL, 'tables=table6', '--', str(lost.relative_to(copy))))
+    assert first.exists() and lost.exists()  # stage 1, and a stage 2 on top of it
+    monkeypatch.setenv('HPDVAL_RUNS', str(runs))
+    for mark in others:
+        done = CliRunner().invoke(command.main, ['run', *table[mark.stem].words])
+        assert done.exit_code == 0, done.output
+        mark.touch()
+    made = {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')}
+    assert len(made) == 4
     lost.unlink()  # as if it had been stopped before this mark
     succeeds(call(copy, *wanted('a')))
     assert lost.exists()
-    table = (copy / 'a' / page).read_text()
-    assert 'measured here: total' in table and 'quoted from the paper: total' in table and 'seeds [0]' in table
-    assert {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')} == first  # nothing was trained again
+    shown = (copy / 'a' / page).read_text()
+    assert 'measured here: total' in shown and 'quoted from the paper: total' in shown and 'seeds [0]' in shown
+    assert {f: f.stat().st_mtime_ns for f in runs.glob('*/result.json')} == made  # nothing was trained again
     assert planned(copy, *wanted('a')) == {}
     assert planned(copy, *wanted('b')) == dict(page=1, total=1)  # another folder: the page, and no run
     with open(copy / 'hpdval/labels.py', 'a') as f:
