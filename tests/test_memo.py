@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np, pytest, torch
 from filelock import FileLock, Timeout
 from PIL import Image
+from test_parallel import images
 from test_same_scores import few_images
 
 import hpdval
@@ -185,10 +186,12 @@ def test_the_tokenizer_beside_the_weights_is_in_the_name(tmp_path):
 
 
 @pytest.mark.parametrize('handed', [True, False])
-def test_stage_1_is_a_run_that_its_method_finds(data, runs, handed):
+def test_stage_1_is_a_run_that_its_method_finds(data, runs, tmp_path, handed):
     "Whether the data were handed over or loaded: DVAL is HP-DVAL's stage 1, trained once."
-    source = data if handed else None
-    small = TINY if handed else TINY | dict(batch_size=512, image_size=32, empty_classes='error')
+    source, small = data, TINY
+    if not handed:
+        images(tmp_path, np.random.default_rng(0))
+        source, small = None, TINY | dict(benchmark='own', lists=str(tmp_path), image_root=str(tmp_path))
     two = run(make_config('hp-dval', **small), False, source)
     one = run(make_config('dval', **{k: v for k, v in small.items() if k != 'epochs2'}), False, source)
     assert list(two.before) == [one.hash] and len(list(runs.glob('*/result.json'))) == 2
