@@ -1,7 +1,8 @@
 "What several files of tests share: a folder of facts, a notebook in this process, and the order of the tests."
 
-import os
+import multiprocessing, os, sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib, papermill, pytest
 from IPython.display import display
@@ -57,6 +58,29 @@ def notebook(tmp_path, monkeypatch):
             )
 
     return execute
+
+
+def _in_a_copy(folder, fn, args):
+    for n, name in ((1, 'stdout'), (2, 'stderr')):
+        with open(folder / name, 'wb') as f:
+            os.dup2(f.fileno(), n)
+        setattr(sys, name, os.fdopen(n, 'w', encoding='utf-8'))
+    fn(*args)
+
+
+@pytest.fixture
+def in_a_copy(tmp_path_factory):
+    "A function (fn, *args): calls it in a copy of this process, which has the libraries loaded: what `run` would give."
+    folder = tmp_path_factory.mktemp('said')
+
+    def perform(fn, *args):
+        child = multiprocessing.get_context('fork').Process(target=_in_a_copy, args=(folder, fn, args))
+        child.start()
+        child.join(timeout=300)
+        stdout, stderr = [(folder / name).read_text(encoding='utf-8') for name in ('stdout', 'stderr')]
+        return SimpleNamespace(returncode=child.exitcode, stdout=stdout, stderr=stderr)
+
+    return perform
 
 
 @pytest.fixture(scope='session')

@@ -1,6 +1,6 @@
 "Properties of decoding, holding out and augmenting that hold for any input; the examples are in nbs/12_data.ipynb."
 
-import errno, os, shutil, subprocess, sys, time, tracemalloc, unicodedata, warnings
+import errno, os, shutil, sys, time, tracemalloc, unicodedata, warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from unittest import mock
@@ -98,21 +98,20 @@ def test_the_centre_of_a_thin_picture_is_that_of_the_whole(short, long, tall, si
     assert np.abs(whole - centre).max() <= 3 and np.abs(whole - centre).mean() < 0.05  # Pillow rounds the window
 
 
-THIN = '''
-import resource
-from PIL import Image
-from hpdval.data import load_image
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
-for size in ((60000, 1), (1, 60000)):
-    load_image(Image.new('RGB', size), 224)
-print(peak() - before)
-'''
+def thin():
+    "How much more memory the process took at its peak, in KB, for pictures of one row or column."
+    import resource
+
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
+    for size in ((60000, 1), (1, 60000)):
+        load_image(Image.new('RGB', size), 224)
+    print(peak() - before)
 
 
-def test_a_thin_picture_takes_little_memory():
-    done = subprocess.run([sys.executable, '-c', THIN], capture_output=True, text=True, check=True)
-    assert int(done.stdout) < 60_000  # KB; all of it resized would take 12 GB
+def test_a_thin_picture_takes_little_memory(in_a_copy):
+    done = in_a_copy(thin)
+    assert done.returncode == 0 and int(done.stdout) < 60_000  # all of it resized would take 12 GB
 
 
 def pictures(folder, n=6, colour=0):
@@ -428,22 +427,19 @@ def test_an_array_larger_than_memory_is_opened(tmp_path):
     assert images[0].all() and not mapped(tmp_path / 'a.npy')[0].any()
 
 
-SMALL_FILES_ALONE = '''
-import resource, sys
-import numpy as np
-from hpdval.data import decode_split
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-decode_split(['0.bmp'], np.eye(1), ['x'], sys.argv[1], 64, progress=False)
-'''
+def small_files_alone(folder):
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    with pytest.raises(OSError, match='^decoded images need 0.0 MB'):
+        decode_split(['0.bmp'], np.eye(1), ['x'], folder, 64, progress=False)
 
 
-def test_too_little_room_is_said_and_nothing_is_left(tmp_path):
+def test_too_little_room_is_said_and_nothing_is_left(tmp_path, cache, in_a_copy):
     pictures(tmp_path / 'a')
-    env = os.environ | dict(HPDVAL_CACHE=str(tmp_path / 'cache'))
-    command = [sys.executable, '-c', SMALL_FILES_ALONE, str(tmp_path / 'a')]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
-    assert done.returncode == 1 and 'OSError: decoded images need 0.0 MB' in done.stderr.splitlines()[-1]
-    assert not list((tmp_path / 'cache').iterdir())
+    done = in_a_copy(small_files_alone, tmp_path / 'a')
+    assert done.returncode == 0, done.stderr
+    assert not list(cache.iterdir())
 
 
 @pytest.mark.parametrize('there,listed', [('00.png', '00'), ('00.png', '00.PNG'), ('00.jpg', '00.png')])
