@@ -30,7 +30,7 @@ def test_a_parameter_that_is_not_known_stops_papermill(tmp_path):
     [
         (dict(alhpa=0.3), "did you mean 'alpha'"),
         (dict(alpha=1.5), 'alpha must be a number in 0..1, got 1.5'),
-        (dict(topk=65), 'topk=65 is more than the 64 patches'),
+        (dict(topk=65, methods='hp-dval'), 'topk=65 is more than the 64 patches'),
         (dict(benchmark='coco-lt', fetch='no'), 'set `lists` to a folder with the lists of coco-lt'),
         (dict(clip='ViT-B-16', pretrained='nowhere.safetensors'), "unknown file, nor a tag of ViT-B-16"),
     ],
