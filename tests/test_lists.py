@@ -1,6 +1,6 @@
 "Properties of the list formats that hold for any content, and many files with what each is answered."
 
-import contextlib, csv, hashlib, http.server, json, random, threading
+import contextlib, csv, gzip, hashlib, http.server, json, random, re, threading
 from functools import partial
 
 import numpy as np, pytest
@@ -9,6 +9,8 @@ from hypothesis import given, settings, strategies as st
 from hpdval.lists import (
     COCO_IDS,
     Origin,
+    _any_scattered,
+    _scattered,
     check_list,
     class_key,
     cut_longtail,
@@ -848,3 +850,63 @@ def test_boxes_of_one_class_an_image_are_long_format(tmp_path):
     rows = 'a.jpg,1,2,3,4,fire truck\na.jpg,5,6,7,8,fire truck\nb.jpg,1,2,3,4,truck\nc.jpg,1,2,3,4,truck\n'
     file.write_text('filename,xmin,ymin,xmax,ymax,class\n' + rows)
     assert read_csv(file)[2] == ['fire truck', 'truck']
+
+
+QUOTED = {  # cells -> names
+    ("\"'Pepper,_bell', 'Potato'\"", "'Potato'"): ['Pepper,_bell', 'Potato'],
+    ('"""rice, raw"",""bean"""', '"""bean"", ""pea"""'): ['bean', 'pea', 'rice, raw'],
+    ("\"'Pepper,_bell'\"", ''): ['Pepper,_bell'],
+    ("\"'a', 'b'\"", "'a'"): ['a', 'b'],
+    ('"dogs\',cats\'"', "dogs'"): ["cats'", "dogs'"],
+}
+
+
+@pytest.mark.parametrize('cells,names', QUOTED.items())
+def test_what_stands_in_quotation_marks_is_one_name(cells, names, tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text(''.join(f'{line}\n' for line in ('path,labels', *(f'{i}.png,{c}' for i, c in enumerate(cells)))))
+    assert read_csv(file).classes == names
+
+
+NO_NAMES = {  # a cell -> what is said of it
+    '"Pepper,_bell___healthy"': "cannot tell whether 'Pepper,_bell___healthy' in line 2 is one class",
+    'Pepper|_bell': "cannot tell whether 'Pepper|_bell' in line 2 is one class",
+    'cat:yes;dog:no': "'cat:yes' has yes behind the name",
+    'cat = True': "'cat = True' has True behind the name",
+    'cat: absent|dog: present': "'cat: absent' has absent behind the name",
+}
+
+
+@pytest.mark.parametrize('cell,why', NO_NAMES.items())
+def test_a_cell_that_may_be_read_otherwise_is_refused(cell, why, tmp_path):
+    assert why in refusal(tmp_path, f'path,labels\na.png,{cell}\nb.png,horse\n')
+
+
+@pytest.mark.parametrize('cell', ['cat,__background__', 'cat,_other_', 'answer:now', 'a_b,c_d'])
+def test_what_looks_like_it_and_is_none_is_read(cell, tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text(f'path,labels\na.png,"{cell}"\nb.png,horse\n')
+    assert read_csv(file).classes == sorted([*cell.split(','), 'horse'])
+
+
+@pytest.mark.parametrize(
+    'data,why',
+    [
+        (gzip.compress(b'path,labels\na.png,cat\n'), 'is no text but a file compressed by gzip: unpack it'),
+        (b'PAR1\x15\x04', 'is no text but a Parquet table: save it as CSV (UTF-8)'),
+    ],
+)
+def test_a_table_of_another_kind_is_named(data, why, tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=re.escape(why)):
+        read_csv(file)
+
+
+def test_words_of_a_cell_within_another_are_found_as_by_all_pairs():
+    draw = random.Random(0)
+    for _ in range(300):
+        words = 'abcdefgh'[: draw.randint(2, 8)]
+        cells = {' '.join(draw.choices(words, k=draw.randint(2, 4))) for _ in range(draw.randint(1, 6))}
+        by_pairs = any(_scattered(a, b) for a in cells for b in cells)
+        assert _any_scattered(cells) == by_pairs, cells
