@@ -68,7 +68,7 @@ def _in_a_copy(folder, fn, args):
     fn(*args)
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def in_a_copy(tmp_path_factory):
     "A function (fn, *args): calls it in a copy of this process, which has the libraries loaded: what `run` would give."
     folder = tmp_path_factory.mktemp('said')
@@ -76,7 +76,7 @@ def in_a_copy(tmp_path_factory):
     def perform(fn, *args):
         child = multiprocessing.get_context('fork').Process(target=_in_a_copy, args=(folder, fn, args))
         child.start()
-        child.join(timeout=300)
+        child.join(timeout=600)
         stdout, stderr = [(folder / name).read_text(encoding='utf-8') for name in ('stdout', 'stderr')]
         return SimpleNamespace(returncode=child.exitcode, stdout=stdout, stderr=stderr)
 

@@ -1,7 +1,6 @@
 "Two processes, started by `accelerate launch`, give what one gives, losses and scores, whatever the last batch is."
 
-import multiprocessing, os, socket, subprocess, sys, time
-from concurrent.futures import ThreadPoolExecutor
+import multiprocessing, os, runpy, socket, subprocess, sys, time
 from datetime import timedelta
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import numpy as np, pytest, torch
 from PIL import Image
 
 from hpdval import train
-from hpdval.config import make_config
-from hpdval.experiment import Result
-from hpdval.parallel import group, machine, main_first, wait
+from hpdval.config import TYPES, make_config, method_config
+from hpdval.experiment import Result, run
+from hpdval.parallel import group, is_main, machine, main_first, wait
 
 ROOT = Path(__file__).resolve().parents[1]
 COLOURS = dict(cat=(200, 40, 40), dog=(40, 180, 60), car=(40, 60, 200))  # names that MiniCLIP tells apart
@@ -55,54 +54,56 @@ def images(folder, rng):
         (folder / f'{split}.csv').write_text('\n'.join(lines) + '\n')
 
 
-RUN_ALL = """
-import runpy, sys
-from hpdval import train
-from hpdval.config import TYPES, method_config
-from hpdval.experiment import run
-from hpdval.parallel import is_main
-
 MOST = train.IN_MEMORY
-for words in sys.argv[1:]:
-    given = dict(w.split('=') for w in words.split())
-    train.IN_MEMORY = 0 if given.pop('kept', '') else MOST
-    params = {k: TYPES[k](v) for k, v in given.items()}
-    result = run(method_config(params.pop('method'), 0, **params))
-    if is_main():
-        print(f"{result.folder} mAP {result.mAP['total']:.2f}", flush=True)
-train.IN_MEMORY = MOST  # it is in the name of a run
-method, *options = [w.split('=') for w in sys.argv[1].split()]
-sys.argv = ['hpdval', 'run', method[1], *(f'--{name}={value}' for name, value in options)]
-runpy.run_module('hpdval.command', run_name='__main__')  # the command itself; the result is there
-"""
+
+
+def run_all(*configs):
+    "Runs every config, and the command with the first of them, whose result is there: the folders, line by line."
+    for words in configs:
+        given = dict(w.split('=') for w in words.split())
+        train.IN_MEMORY = 0 if given.pop('kept', '') else MOST
+        params = {k: TYPES[k](v) for k, v in given.items()}
+        result = run(method_config(params.pop('method'), 0, **params))
+        if is_main():
+            print(f"{result.folder} mAP {result.mAP['total']:.2f}", flush=True)
+    train.IN_MEMORY = MOST  # it is in the name of a run
+    method, *options = [w.split('=') for w in configs[0].split()]
+    sys.argv = ['hpdval', 'run', method[1], *(f'--{name}={value}' for name, value in options)]
+    runpy.run_module('hpdval.command', run_name='__main__')  # the command itself
+
+
 TWO = ('accelerate.commands.launch', *'--multi_gpu --num_processes 2 --num_machines 1 --main_process_port 0'.split())
 
 
-def start(data, runs, *command):
-    "What a Python command printed, line by line."
-    env = os.environ | dict(
-        HPDVAL_RUNS=str(runs),
-        HPDVAL_CACHE=str(data / 'cache'),
-        OMP_NUM_THREADS='1',
-        ACCELERATE_USE_CPU='true',
-        PYTHONPATH=str(ROOT),
-    )
-    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=data, env=env, timeout=300)
+def place(data, runs):
+    "What a process finds in its environment."
+    own = dict(HPDVAL_RUNS=str(runs), HPDVAL_CACHE=str(data / 'cache'), OMP_NUM_THREADS='1', ACCELERATE_USE_CPU='true')
+    return own | dict(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / 'tests')]))
+
+
+def one_process(data, *words):
+    os.chdir(data)
+    os.environ |= place(data, data / 'one')
+    torch.set_num_threads(1)
+    run_all(*words)
+
+
+def lines(done):
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.splitlines()
 
 
 @pytest.fixture(scope='module')
-def folders(tmp_path_factory):
+def folders(tmp_path_factory, in_a_copy):
     "Every config in one process and in two: name -> the two result folders."
     data = tmp_path_factory.mktemp('images')
     images(data, np.random.default_rng(0))
-    (data / 'run_all.py').write_text(RUN_ALL)
     words = [f'{c} {TINY} image_root={data} lists={data}' for c in CONFIGS.values()]
-    with ThreadPoolExecutor() as pool:
-        one = pool.submit(start, data, data / 'one', 'run_all.py', *words)
-        two = pool.submit(start, data, data / 'two', '-m', *TWO, 'run_all.py', *words)
-    one, two = one.result(), two.result()
+    (data / 'run_all.py').write_text('import sys, test_parallel\ntest_parallel.run_all(*sys.argv[1:])\n')
+    command = [sys.executable, '-m', *TWO, 'run_all.py', *words]
+    how = dict(capture_output=True, text=True, cwd=data, env=os.environ | place(data, data / 'two'), timeout=900)
+    one = lines(in_a_copy(one_process, data, *words))
+    two = lines(subprocess.run(command, **how))
     assert len(one) == len(two) == len(words) + 1  # only the main process prints
     assert one.pop() == one[0] and two.pop() == two[0]
     assert not [*data.glob('**/.features-*')]  # they go with the processes
