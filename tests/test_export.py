@@ -1,6 +1,6 @@
 """The run in the package is what its card says; what is exported computes the same, or is refused in a line."""
 
-import copy, hashlib, json, os, pickle, re, runpy, shutil, subprocess, sys, time
+import copy, hashlib, json, os, pickle, re, runpy, shutil, signal, sys, time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -348,18 +348,14 @@ def test_what_lies_there_is_not_overwritten(exported, tmp_path):
         export_run(r, other)
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from hpdval.export import _aside
-with _aside(Path(sys.argv[1])) as made:
-    (made / 'model.onnx').write_text('half')
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
+def killed(folder):
+    with _aside(folder) as made:
+        (made / 'model.onnx').write_text('half')
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_killed_export_leaves_nothing_that_blocks_the_next(tmp_path):
-    subprocess.run([sys.executable, '-c', KILLED, str(tmp_path / 'a')], check=False)
+def test_a_killed_export_leaves_nothing_that_blocks_the_next(tmp_path, in_a_copy):
+    assert in_a_copy(killed, tmp_path / 'a').returncode == -signal.SIGKILL
     (left,) = tmp_path.iterdir()
     assert ASIDE.fullmatch(left.name) and [f.name for f in left.iterdir()] == ['model.onnx']
     check_target(tmp_path / 'a', Result.load(EXAMPLE))
