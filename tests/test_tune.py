@@ -1,6 +1,6 @@
 "The search of settings: what it looks at, what it gives, and that a killed one goes on."
 
-import json, os, signal, subprocess, sys, time
+import json, os, signal, sys, threading, time
 from pathlib import Path
 
 import numpy as np, pytest, torch
@@ -78,23 +78,20 @@ def test_scrambled_test_labels_change_nothing(tuned, data, tmp_path, monkeypatch
     assert json.dumps(other.said() | dict(shown='')) == json.dumps(tuned.said() | dict(shown=''))
 
 
-KILLED = '''
-from test_tune import QUICK, SEARCH, fewer
-from hpdval.tune import tune
-if __name__ == '__main__':
-    tune('coop', trials=3, data=fewer(), **SEARCH | dict(progress=True), **QUICK)
-'''
+def killed_while_it_searches(data):
+    "Soon after its second trial."
 
-
-def test_a_killed_search_goes_on(tuned, data, tmp_path, monkeypatch):
-    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
-    env = os.environ | dict(PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / 'tests')]))
-    process = subprocess.Popen([sys.executable, '-c', KILLED], env=env, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
+    def say(line):
         if line.startswith('trial 2 of 3'):
-            break
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+            threading.Timer(0.1, os.kill, [os.getpid(), signal.SIGKILL]).start()
+
+    module.say = say
+    tune('coop', trials=3, data=data, **SEARCH | dict(progress=True), **QUICK)
+
+
+def test_a_killed_search_goes_on(tuned, data, tmp_path, monkeypatch, in_a_copy):
+    monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
+    assert in_a_copy(killed_while_it_searches, data).returncode == -signal.SIGKILL
     before = {f: f.stat().st_mtime_ns for f in tmp_path.glob('*/result.json')}
     assert len(before) >= 4
     again = tune('coop', trials=3, data=data, **SEARCH, **QUICK)
@@ -206,9 +203,18 @@ def test_without_optuna_one_line_says_how_to_get_it(data, monkeypatch):
         tune('coop', data=data, **QUICK)
 
 
-def test_the_library_imports_without_optuna():
-    code = "import sys; sys.modules['optuna'] = None; import hpdval.tune, hpdval.command"
-    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT).returncode == 0
+def imported_without_optuna():
+    for name in [n for n in sys.modules if n.split('.')[0] in ('hpdval', 'optuna')]:
+        del sys.modules[name]
+    sys.modules['optuna'] = None
+    import hpdval.command, hpdval.tune
+
+    assert hpdval.tune is not module
+
+
+def test_the_library_imports_without_optuna(in_a_copy):
+    done = in_a_copy(imported_without_optuna)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_extra_is_part_of_dev():
