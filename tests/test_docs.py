@@ -33,7 +33,7 @@ ELSEWHERE = {
     'nbdev_test': ('.ci/run', 'nbdev_test --timing'),
     'conda env create': ('tests/test_repo.py', 'def test_environment_yml_installs_everything'),
     'conda activate': ('tests/test_repo.py', 'def test_environment_yml_installs_everything'),
-    'snakemake --cores 2': ('tests/test_workflow.py', "'snakemake', '--cores', '2'"),
+    'snakemake --cores 2': ('tests/test_workflow.py', "options = ['--cores', '2', '--nolock'"),
     'snakemake --executor slurm': ('tests/test_workflow.py', 'def test_every_page_of_the_paper_is_planned'),
     "pip install -e '.[x]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
     "pip install -e '.[siglip]'": ('tests/test_repo.py', 'def test_the_extras_hold_what_the_commands_need'),
