@@ -1,6 +1,6 @@
 "What several files of tests share: a folder of facts, a notebook in this process, and the order of the tests."
 
-import multiprocessing, os, sys
+import functools, multiprocessing, os, sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -81,6 +81,17 @@ def in_a_copy(tmp_path_factory):
         return SimpleNamespace(returncode=child.exitcode, stdout=stdout, stderr=stderr)
 
     return perform
+
+
+@pytest.fixture
+def one_code(monkeypatch):
+    "For tests that change no code while they run: what a config runs through is read once, not five times in each run."
+    from hpdval import experiment, fewshot
+
+    run_code = functools.cache(experiment.run_code)
+    monkeypatch.setattr(experiment, 'run_code', run_code)
+    monkeypatch.setattr(fewshot, 'run_code', run_code)
+    monkeypatch.setattr(experiment, 'code_parts', functools.cache(experiment.code_parts))
 
 
 @pytest.fixture(scope='session')

@@ -43,7 +43,7 @@ OTHER = dict(
 
 
 @pytest.fixture
-def answer(tmp_path, monkeypatch):
+def answer(tmp_path, monkeypatch, one_code):
     "Name and both APs of a run, without its training: scores are noise of the support that they are adapted to."
     monkeypatch.setenv('HPDVAL_RUNS', str(tmp_path))
 
