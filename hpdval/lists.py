@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['IN_A_RUN', 'MARKS', 'NO_TEXT', 'IMAGE_FILE', 'PLAIN_PATH', 'ALIKE', 'JOINERS', 'SEPARATORS', 'LISTED', 'WITHIN',
            'BLANK', 'ERRORS', 'NO_LABEL', 'WIDE', 'OTHERS', 'DELIMITERS', 'TRUTH', 'WORDS', 'UNSURE', 'TICKS', 'OTHER',
-           'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW', 'CAPTIONS', 'PRESENT', 'OF_A_GUESS', 'MEASURES', 'SCORES', 'STATED',
-           'BOX', 'DENIES', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS', 'LT_LISTS',
-           'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some', 'describe',
-           'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words', 'check_names',
-           'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header', 'read_csv',
-           'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
-           'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
-           'read_voc_episodes', 'read_coco_episodes', 'restrict']
+           'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW', 'CAPTIONS', 'OPENING', 'PRESENT', 'OF_A_GUESS', 'MEASURES',
+           'SCORES', 'STATED', 'BOX', 'DENIES', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS',
+           'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some',
+           'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words',
+           'check_names', 'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header',
+           'read_csv', 'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts',
+           'visiting_order', 'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode',
+           'read_voc_fewshot', 'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
 # %% ../nbs/11_lists.ipynb #6c9048a5
 import codecs, csv, hashlib, io, itertools, json, math, os, pickle, posixpath, random, re, unicodedata
@@ -143,17 +143,18 @@ def _likely(data):
 
 
 NO_TEXT = {  # beginnings of files -> what they are, and what helps
-    b'PK\x03\x04': 'an Excel workbook (.xlsx) or another zip archive: save the table as CSV (UTF-8), or unpack the archive',
+    b'PK\x03\x04': 'an Excel workbook (.xlsx) or another zip archive: save the table as CSV (UTF-8), or unpack the '
+    'archive',
     b'\xd0\xcf\x11\xe0': 'an old Excel workbook (.xls): save the table as CSV (UTF-8)',
     b'\x1f\x8b': 'a file compressed by gzip: unpack it',
-    b'PAR1': 'a Parquet table: save it as CSV (UTF-8)',
+    b'PAR1': 'a Parquet table: save it as CSV (UTF-8)',  # which stands at its end too
 }
 
 
 def _refuse_archive(path, data):
     "Raise if these are the bytes of a workbook, an archive or a Parquet table, whatever the file is called."
     for first, what in NO_TEXT.items():
-        if data.startswith(first):
+        if data.startswith(first) and (first != b'PAR1' or data.endswith(first)):
             raise ValueError(f'{path} is no text but {what}')
 
 
@@ -424,8 +425,6 @@ def _why_no_class(name):
         return f'{name!r} has a sign before the name'
     if re.search(r'[^\s\d]\s*[:=]\s*[-+]?[\d.]+\s*%?$|[^\W\d](\s+0\.\d+|\s*@\s*[\d.]+|\s*\((0?\.\d+|1\.0+)\))$', name):
         return f'{name!r} has a number behind the name'
-    if (end := re.search(r'\w\s*[:=]\s*(\w{2,})$', name)) and end[1].casefold() in {**TRUTH, **WORDS}:
-        return f'{name!r} has {end[1]} behind the name'
     if re.search(r'\w(\+| \+ )\w', name):
         return f'{name!r} may be several names'
 
@@ -1004,9 +1003,6 @@ def doubtful_mark(cells):
     return next(((s, next(c for c in cells if s in c)) for s in found), None)
 
 # %% ../nbs/11_lists.ipynb #e06b328a
-_UNDERSCORED = re.compile(rf'\w[{re.escape("".join(SEPARATORS))}]_[^_]+(_+[^_\W]+)*$')  # Pepper,_bell: _ for a blank
-
-
 def _separator(path, numbers, cells, long):
     "What stands between the names in `cells`; `long`: images repeat, so a cell may well be one name."
     found = [s for s in SEPARATORS if any(s in c for c in cells)]
@@ -1017,8 +1013,6 @@ def _separator(path, numbers, cells, long):
             'sep= to read_csv, or in `reading` to a run'
         )
     doubt = None if found or long and not _numbers_alone(cells) else doubtful_mark(cells)
-    if found and (example := next(filter(_UNDERSCORED.search, cells), None)):
-        doubt = found[0], example
     if doubt:
         s, example = doubt
         raise ValueError(
@@ -1069,20 +1063,74 @@ def _unwrapped(cell):
     return (told[1].strip() or '[]') if told else cell
 
 
-_QUOTED = re.compile(r'''\s*("[^"]*"|'[^']*')\s*(,|$)''')
+_QUOTED = re.compile(r'''("[^"]*"|'[^']*')\s*(?:,\s*|$)''')
 
 
-def _are_quoted(cells):
-    "Whether cells are names in quotation marks with commas between them, and some name holds a separator."
-    names = [m[1] for c in cells for m in _QUOTED.finditer(c)]
-    return any(s in n for n in names for s in SEPARATORS) and not any(_QUOTED.sub('', c).strip() for c in cells)
+def _as_quoted(cells):  # -> N lists of names in their marks, or None
+    "Cells of names in quotation marks with commas between them, where some name holds a comma."
+    if any(_QUOTED.sub('', c.strip()).strip() for c in cells):
+        return None
+    rows = [_QUOTED.findall(c.strip()) for c in cells]
+    parts = [p.strip() for row in rows for name in row for p in name[1:-1].split(',')]
+    alone = any(s in p for p in parts for s in SEPARATORS) or any(_number(p) is not None for p in parts)
+    return None if alone or len(parts) == sum(map(len, rows)) or max(map(len, rows)) < 2 else rows
+
+
+OPENING = {'"': '"', "'": "'", '`': '`', '“': '”', '‘': '’', '«': '»', '„': '“'}  # quotation mark -> that which closes
+
+
+def _torn(names):
+    "Whether a quotation mark opens in one name and closes in a later one."
+    wanted = set()
+    for n in names:
+        if n[-1:] in wanted and n[0] not in OPENING:
+            return True
+        if n[0] in OPENING and (len(n) < 2 or n[-1] != OPENING[n[0]]):
+            wanted.add(OPENING[n[0]])
+    return False
+
+
+def _blank_by_underscore(cell, names, others):
+    "Whether a comma and an underscore stand in a cell for a comma and a blank, as in Pepper,_bell."
+    behind = [n for n in names[1:] if n not in others and f',{n}' in cell]
+    return any(re.match(r'_[^\W_]', n) and not n.endswith('_') for n in behind)
+
+
+def _refuse_torn(path, numbers, cells, rows, known):
+    "Raise if a comma between two of the names that were found may stand within one."
+    others = {*known, *(row[0] for row in rows if row)}
+    for i, cell, names in zip(numbers, cells, rows):
+        if _torn(names) or _blank_by_underscore(cell, names, others):
+            raise ValueError(
+                f'{path}: cannot tell whether {cell!r} in line {i} is one class or several: write its names as a list, '
+                'such as ["a, b", "c"], or pass sep= to read_csv, or in `reading` to a run'
+            )
+
+
+_ANSWER = re.compile(r'(\w[^:=]*?)\s*[:=]\s*(yes|no|y|n|true|false|present|absent)\b', re.IGNORECASE)
+
+
+def _refuse_answers(path, rows, known):
+    "Raise if names end in yes and no, and what stands before is the same: `cat:yes` and `cat:no`."
+    found = {}  # key -> {0 or 1: name}
+    for name in dict.fromkeys(n for row in rows for n in row if n not in known):
+        for key, word in _ANSWER.findall(name):
+            answer = TRUTH.get(word.casefold(), WORDS.get(word.casefold()))
+            found.setdefault(class_key(key), {})[answer] = name
+    both = next((names for names in found.values() if len(names) == 2), None)
+    if both:
+        raise ValueError(
+            f'{path}: {both[1]!r} and {both[0]!r} answer whether a class is there: write the name alone, and only '
+            'where it is, or pass classes= to the reader if these are classes'
+        )
 
 
 def _split_cells(path, numbers, cells, sep, long, notes):
     "N lists of names."
-    if sep is None and _are_quoted(cells):
+    quoted = _as_quoted(cells) if sep is None else None
+    if quoted:
         notes.append('labels read as lists of names in quotation marks')
-        return _bracketed(path, numbers, [f'[{c}]' for c in cells])
+        return _bracketed(path, numbers, [f'[{", ".join(row)}]' for row in quoted])
     cells = [_unwrapped(c) for c in cells]
     full = [c for c in cells if c]
     if full and all(_VECTOR.fullmatch(c) for c in full):
@@ -1110,6 +1158,9 @@ def _from_names(path, numbers, cells, sep, blanks, long, known, drop, notes):
     else:
         _refuse(path, absent, len(cells), advice='leave the cell empty if it means no label')
     parts = _split_cells(path, numbers, cells, sep, long, notes)
+    if sep is None:
+        _refuse_torn(path, numbers, cells, parts, known)
+    _refuse_answers(path, parts, known)
     written = dict.fromkeys(p for row in parts for p in row)
     within = '' if sep in (None, LISTED) else SEPARATORS
     check_names(path, parts, numbers, known=written if drop else known, within=within)

@@ -855,7 +855,7 @@ def test_boxes_of_one_class_an_image_are_long_format(tmp_path):
 QUOTED = {  # cells -> names
     ("\"'Pepper,_bell', 'Potato'\"", "'Potato'"): ['Pepper,_bell', 'Potato'],
     ('"""rice, raw"",""bean"""', '"""bean"", ""pea"""'): ['bean', 'pea', 'rice, raw'],
-    ("\"'Pepper,_bell'\"", ''): ['Pepper,_bell'],
+    ("\"'Pepper, bell',\n'Potato'\"", "'Potato'"): ['Pepper, bell', 'Potato'],
     ("\"'a', 'b'\"", "'a'"): ['a', 'b'],
     ('"dogs\',cats\'"', "dogs'"): ["cats'", "dogs'"],
 }
@@ -864,25 +864,60 @@ QUOTED = {  # cells -> names
 @pytest.mark.parametrize('cells,names', QUOTED.items())
 def test_what_stands_in_quotation_marks_is_one_name(cells, names, tmp_path):
     file = tmp_path / 'a.csv'
-    file.write_text(''.join(f'{line}\n' for line in ('path,labels', *(f'{i}.png,{c}' for i, c in enumerate(cells)))))
+    file.write_text(table_of(cells))
     assert read_csv(file).classes == names
 
 
-NO_NAMES = {  # a cell -> what is said of it
-    '"Pepper,_bell___healthy"': "cannot tell whether 'Pepper,_bell___healthy' in line 2 is one class",
-    'Pepper|_bell': "cannot tell whether 'Pepper|_bell' in line 2 is one class",
-    'cat:yes;dog:no': "'cat:yes' has yes behind the name",
-    'cat = True': "'cat = True' has True behind the name",
-    'cat: absent|dog: present': "'cat: absent' has absent behind the name",
+def test_an_underscore_first_is_a_name_where_it_stands_alone_or_is_asked_for(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text('path,labels\na.png,"person,_ignore"\nb.png,_ignore\n')
+    assert read_csv(file).classes == ['_ignore', 'person']
+    file.write_text('path,labels\na.png,"person,_ignore"\nb.png,person\n')
+    assert read_csv(file, classes=['person', '_ignore']).classes == ['person', '_ignore']
+    assert read_csv(file, sep=',').classes == ['_ignore', 'person']
+    assert read_csv(file, sep=';').classes == ['person', 'person,_ignore']
+
+
+def test_columns_may_be_called_yes(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text('path,smoker=yes,smoker=no\na.png,1,0\nb.png,0,1\n')
+    assert read_csv(file).classes == ['smoker=yes', 'smoker=no']
+
+
+def test_a_text_may_begin_as_a_parquet_table_does(tmp_path):
+    file = tmp_path / 'a.csv'
+    file.write_text('PAR1,labels\na.png,cat\nb.png,dog\n')
+    assert read_csv(file).classes == ['cat', 'dog']
+
+
+OTHERWISE = {  # cells of labels -> what is said of them
+    ('"Pepper,_bell___healthy"',): "cannot tell whether 'Pepper,_bell___healthy' in line 2 is one class or several",
+    ('horse', '"Pepper,_bell_(green)"'): "cannot tell whether 'Pepper,_bell_(green)' in line 3",
+    ('"Pepper,_bell,Tomato"', '"Tomato,Potato"'): "cannot tell whether 'Pepper,_bell,Tomato' in line 2",
+    ("\"'Pepper, bell', Potato\"",): 'cannot tell whether "\'Pepper, bell\', Potato" in line 2',
+    ('“Pepper, bell”, “Potato”',): 'cannot tell whether',
+    ("'cat|dog'", "'horse|dog'"): 'cannot tell whether "\'cat|dog\'" in line 2',
+    ("\"'cat, 0.9', 'dog, 0.1'\"",): 'cannot tell whether',
+    ('cat:yes;dog:no', 'cat:no;dog:yes'): "'cat:yes' and 'cat:no' answer whether a class is there",
+    ('cat:yes dog:no', 'cat:no dog:yes'): 'answer whether a class is there',
+    ('cat = True', 'cat = False'): "'cat = True' and 'cat = False' answer",
 }
 
 
-@pytest.mark.parametrize('cell,why', NO_NAMES.items())
-def test_a_cell_that_may_be_read_otherwise_is_refused(cell, why, tmp_path):
-    assert why in refusal(tmp_path, f'path,labels\na.png,{cell}\nb.png,horse\n')
+def table_of(cells):
+    return ''.join(f'{line}\n' for line in ('path,labels', *(f'{i}.png,{c}' for i, c in enumerate(cells))))
 
 
-@pytest.mark.parametrize('cell', ['cat,__background__', 'cat,_other_', 'answer:now', 'a_b,c_d'])
+@pytest.mark.parametrize('cells,why', OTHERWISE.items())
+def test_cells_that_may_be_read_otherwise_are_refused(cells, why, tmp_path):
+    table = table_of([f'"{c}"' if ',' in c and c[0] not in '"' else c for c in cells])
+    assert why in refusal(tmp_path, table)
+
+
+@pytest.mark.parametrize(
+    'cell',
+    ['cat,__background__', 'cat,_other_', 'answer:now', 'a_b,c_d', 'building=yes', 'lang:no,lang:ja', 'l\'eau,d\'or'],
+)
 def test_what_looks_like_it_and_is_none_is_read(cell, tmp_path):
     file = tmp_path / 'a.csv'
     file.write_text(f'path,labels\na.png,"{cell}"\nb.png,horse\n')
@@ -893,7 +928,7 @@ def test_what_looks_like_it_and_is_none_is_read(cell, tmp_path):
     'data,why',
     [
         (gzip.compress(b'path,labels\na.png,cat\n'), 'is no text but a file compressed by gzip: unpack it'),
-        (b'PAR1\x15\x04', 'is no text but a Parquet table: save it as CSV (UTF-8)'),
+        (b'PAR1\x15\x04\x00PAR1', 'is no text but a Parquet table: save it as CSV (UTF-8)'),
     ],
 )
 def test_a_table_of_another_kind_is_named(data, why, tmp_path):
