@@ -86,11 +86,11 @@ def in_a_copy(tmp_path_factory):
 @pytest.fixture
 def one_code(monkeypatch):
     "For tests that change no code while they run: what a config runs through is read once, not five times in each run."
-    from hpdval import experiment, fewshot
+    from hpdval import experiment, fewshot, paper
 
     run_code = functools.cache(experiment.run_code)
-    monkeypatch.setattr(experiment, 'run_code', run_code)
-    monkeypatch.setattr(fewshot, 'run_code', run_code)
+    for module in (experiment, fewshot, paper):
+        monkeypatch.setattr(module, 'run_code', run_code)
     monkeypatch.setattr(experiment, 'code_parts', functools.cache(experiment.code_parts))
 
 
