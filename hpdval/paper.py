@@ -696,6 +696,7 @@ def what_learns(cfg: Config) -> str:  # one of `LEARNS`
 
 
 def learns_colours() -> dict:  # of `LEARNS` -> colour
+    "The colour of a point in figures, by what its method trains."
     return dict(zip(LEARNS, ('.55', *palette(2))))
 
 

@@ -61,6 +61,9 @@ def notebook(tmp_path, monkeypatch):
 
 
 def _in_a_copy(folder, fn, args):
+    import torch
+
+    torch.set_num_threads(1)  # the threads of OpenMP are not in a copy, and would be waited for
     for n, name in ((1, 'stdout'), (2, 'stderr')):
         with open(folder / name, 'wb') as f:
             os.dup2(f.fileno(), n)
