@@ -22,7 +22,7 @@ def test_a_step_in_chunks_has_the_gradient_of_the_plain_step(number, method, pre
     monkeypatch.setattr(core, 'checkpoint', counted)
     for held in (2e9, 2e6):
         monkeypatch.setattr(core, 'HELD', held)
-        s = stage(number, method, 'cpu', precision=precision, **NOT_TAUGHT.get(method, {}))
+        s = stage(number, method, 'cpu', precision=precision, image_size=32, **NOT_TAUGHT.get(method, {}))
         losses = s.losses(torch.arange(4), 0, 0)
         grads = torch.autograd.grad(sum(losses.values()), s.params, allow_unused=True)
         found[held] = torch.cat([g.flatten() for g in grads if g is not None])

@@ -1,5 +1,6 @@
 "What only a GPU shows: nothing waits for it in a step, and a captured tower gives what one gives that is computed anew"
 
+import copy, functools
 from types import SimpleNamespace
 
 import pytest, torch
@@ -16,11 +17,17 @@ from hpdval.train import Training, let_go, stage1_losses, stage2_losses
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason='no CUDA device')
 
 
+@functools.cache
+def mini(image_size):
+    return load_clip('mini', '', image_size=image_size)
+
+
 def stage(name, method='hp-dval', device='cuda', **changes):
     "A stage of MiniCLIP on eight random images: its parameters, its losses and its training."
-    torch.manual_seed(0)
     device = torch.device(device)
-    clip = load_clip('mini', '').to(device)
+    clip = mini(changes.get('image_size', 0))
+    clip = clip._replace(visual=copy.deepcopy(clip.visual), text=copy.deepcopy(clip.text)).to(device)
+    torch.manual_seed(0)
     classes = ICON_BENCHMARKS['icon-voc-lt'].classes
     images = torch.randint(0, 256, (8, 3, clip.visual.size, clip.visual.size), dtype=torch.uint8)
     targets = (torch.rand(8, len(classes)) < 0.2).to(torch.uint8)

@@ -11,6 +11,7 @@ from hpdval.config import make_config
 from hpdval.experiment import run, settled
 from hpdval.losses import LOSSES, make_loss
 
+SMALL = NOT_TAUGHT['hp-dval'] | dict(image_size=32)
 ALL = [(name, mode) for name, modes in LOSSES.items() for mode in modes]
 
 
@@ -33,7 +34,7 @@ def test_steps_by_bfloat16_are_near_those_by_float32(name, number):
     found = {}
     for precision in ('fp32', 'bf16'):
         mode = 'official' if name == 'db-focal' else 'paper'
-        s = stage(number, device='cpu', precision=precision, loss=name, loss_mode=mode, **NOT_TAUGHT['hp-dval'])
+        s = stage(number, device='cpu', precision=precision, loss=name, loss_mode=mode, **SMALL)
         found[precision] = [s.training.step(lambda: s.losses(torch.arange(4), 0, i))['cls'].item() for i in range(2)]
     assert np.isfinite(found['bf16']).all()
     assert found['bf16'] == pytest.approx(found['fp32'], rel=3e-2)
@@ -42,7 +43,7 @@ def test_steps_by_bfloat16_are_near_those_by_float32(name, number):
 @pytest.mark.parametrize('kd', ['l1', 'l2'])
 def test_a_student_that_has_learned_nothing_is_not_pulled_from_itself(kd):
     "Were its distance from the teacher a rounding error, the gradient of L1 would be the sign of that, at full size."
-    s = stage(1, device='cpu', precision='bf16', kd=kd, kd_on='both')
+    s = stage(1, device='cpu', precision='bf16', kd=kd, kd_on='both', image_size=32)
     losses = s.losses(torch.arange(4), 0, 0)
     assert losses['kd'].item() == 0
     losses['kd'].backward()
