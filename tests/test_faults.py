@@ -1,13 +1,15 @@
 """Killed at every kind of moment, without room on the disk, with damaged files: a run ends with the bytes of one that
 nothing happened to, or says what is wrong. `pytest -m faults` kills thirty times more, at moments drawn at random."""
 
-import contextlib, hashlib, json, os, shutil, signal, subprocess, sys, time
+import contextlib, hashlib, json, multiprocessing, os, shutil, signal, sys, time, warnings
 from pathlib import Path
 
 import numpy as np, pytest
 
+import hpdval.experiment  # noqa: F401  # so that the processes have it
+
 CHILD = '''
-import json, os, resource, signal, sys, traceback
+import functools, json, os, resource, signal, sys, traceback
 import numpy as np
 import torch
 
@@ -50,9 +52,9 @@ def written(fd):
 os.fsync = hooked(os.fsync, name_before=written)
 os.replace = hooked(os.replace, name_after=lambda a, b: 'after ' + os.path.basename(str(b)))
 import hpdval.train as train
-from hpdval.config import make_config
-from hpdval.core import say
-from hpdval.experiment import cached_clip, load_benchmark, load_model, run, run_name
+from hpdval import experiment
+from hpdval.config import make_config, stage1_config
+from hpdval.experiment import config_clip, load_benchmark, load_model, run
 from hpdval.labels import VOC_CLASSES
 from hpdval.sources import from_samples
 
@@ -65,19 +67,22 @@ def drawn(n):
     "Noise in which a class is a bright quarter."
     y = rng.random((n, 4)) < 0.4
     y[:, 0] |= ~y.any(1)
-    images = rng.integers(0, 120, (n, 64, 64, 3))
+    images = rng.integers(0, 120, (n, 32, 32, 3))
     for c in range(4):
-        images[y[:, c], 32 * (c // 2) : 32 * (c // 2) + 32, 32 * (c % 2) : 32 * (c % 2) + 32] += 100
+        images[y[:, c], 16 * (c // 2) : 16 * (c // 2) + 16, 16 * (c % 2) : 16 * (c % 2) + 16] += 100
     return [(im.astype(np.uint8), [names[c] for c in np.flatnonzero(row)]) for im, row in zip(images, y)]
 
 
 small = dict(batch_size=8, lr1=1e-3, lr2=1e-2, epochs1=3, epochs2=3, val_fraction=0.25, device='cpu', loss='db-focal')
-small |= dict(ema=0.5)  # the paper's is longer than nine steps, which would be said into a log that may be full
+small['image_size'] = 32
+small['ema'] = 0.5  # the paper's is longer than nine steps, which would be said into a log that may be full
 cfg = make_config('hp-dval', benchmark='memory', copies=1, **small)
 data = from_samples(drawn(32), drawn(16), classes=names)
-clip = cached_clip(cfg.clip, cfg.pretrained)
+clip = config_clip(cfg)
 load_benchmark(cfg, progress=False, data=data)  # what is said of the data is said here, once
-run_name(cfg, clip)  # and the code is read once
+experiment.run_code, experiment.code_parts = map(functools.cache, (experiment.run_code, experiment.code_parts))
+for c in (cfg, stage1_config(cfg)):
+    experiment.code_of(c)  # and the code is read once
 
 
 def perform(room):
@@ -129,29 +134,43 @@ MOMENTS = [  # one after the other, in one run: each starts where the one before
 ]
 
 
+def serve(requests, answers, *others):
+    "`CHILD` in a copy of this process, between two pipes whose other ends are the parent's."
+    for end in others:
+        os.close(end)
+    sys.stdin, sys.stdout = os.fdopen(requests), os.fdopen(answers, 'w')
+    sys.stderr = open(2, 'w', buffering=1, closefd=False)
+    warnings.simplefilter('ignore')
+    exec(compile(CHILD, 'child', 'exec'), dict(__name__='__main__'))
+
+
 @pytest.fixture(scope='module')
 def child(tmp_path_factory):
     "A function that runs once more in a folder: exit code (-9 = killed) and what was said."
-    env = os.environ | dict(OMP_NUM_THREADS='1')
-    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    server = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', CHILD], env=env, **pipes)
-    assert server.stdout.readline() == 'ready\n'
+    (requests, ask), (told, answers) = os.pipe(), os.pipe()
+    server = multiprocessing.get_context('fork').Process(target=serve, args=(requests, answers, ask, told))
+    server.start()
+    os.close(requests)
+    os.close(answers)
+    asked, told = os.fdopen(ask, 'w'), os.fdopen(told)
+    assert told.readline() == 'ready\n'
     log = tmp_path_factory.mktemp('said') / 'stderr'
 
     def again(folder, moment='', nth=0, room=0, kill_after=None):
         log.write_text('')
-        server.stdin.write(json.dumps([str(folder), moment, nth, room, str(log)]) + '\n')
-        server.stdin.flush()
-        pid = int(server.stdout.readline())
+        asked.write(json.dumps([str(folder), moment, nth, room, str(log)]) + '\n')
+        asked.flush()
+        pid = int(told.readline())
         if kill_after is not None:
             time.sleep(kill_after)
             with contextlib.suppress(ProcessLookupError):  # it was done before
                 os.kill(pid, signal.SIGKILL)
-        return int(server.stdout.readline()), log.read_text().strip()
+        return int(told.readline()), log.read_text().strip()
 
     yield again
-    server.stdin.close()
-    server.wait()
+    asked.close()
+    server.join()
+    told.close()
 
 
 def kept(folder) -> dict:
