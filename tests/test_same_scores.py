@@ -52,9 +52,9 @@ OFFICIAL_METHODS = ('zero-shot-dual', 'coop', 'fine-tuning', 'dval', 'hp-dval', 
 FEWSHOT = ('zero-shot', 'coop', 'hp-dval', 'dval')
 
 
-def few_images(train=64, test=32):
+def few_images(train=64, test=32, **changes):
     "The first images of the embedded VOC-LT."
-    full = load_benchmark(method_config('zero-shot', 0, benchmark='icon-voc-lt'), progress=False)
+    full = load_benchmark(method_config('zero-shot', 0, benchmark='icon-voc-lt', **changes), progress=False)
     parts = dict(train=full.train.at(range(train)), test=full.test.at(range(test)))
     return full._replace(**parts, digest=f'voc-lt-{train}-{test}')
 
@@ -118,12 +118,12 @@ def compare(name, got, tolerance=1e-4):  # 2e-5 at most between two sets of kern
 
 
 @pytest.mark.parametrize('name', CASES)
-def test_a_case(name, data):
+def test_a_case(name, data, one_code):
     compare(name, scores_of(name, data))
 
 
 @pytest.mark.parametrize('method', OFFICIAL_METHODS)
-def test_a_method_in_official_mode(method, data):
+def test_a_method_in_official_mode(method, data, one_code):
     compare(f'official {method}', official_scores_of(method, data))
 
 
