@@ -243,7 +243,7 @@ def functions_called(call) -> set:
 
 
 @pytest.mark.parametrize('method', METHODS)
-def test_what_a_run_calls_is_in_its_name(data, method):
+def test_what_a_run_calls_is_in_its_name(data, method, one_code):
     cfg = small_config(method)
     handed = data._replace(train=data.train._replace(captions=['a dog'] * 40)) if needs_captions(cfg) else data
     called = functions_called(lambda: run(cfg, progress=False, data=handed))
@@ -338,7 +338,7 @@ def small_config(method):
     one, two = stages(started)
     epochs = dict(epochs1=1) if one else {}
     epochs |= dict(epochs2=1) if two else {}
-    trained = dict(batch_size=16) if epochs else {}
+    trained = dict(batch_size=600 if method == 'tai-dpt' else 16) if epochs else {}  # of 1,800 sentences
     return make_config(method, 'icon-voc-lt', device='cpu', empty_classes='keep', **epochs, **trained)
 
 
