@@ -142,19 +142,19 @@ def _likely(data):
     return f"pass encoding='cp1252' {IN_A_RUN} if a spreadsheet saved it"
 
 
-NO_TEXT = {  # beginnings of files -> what they are, and what helps
-    b'PK\x03\x04': 'an Excel workbook (.xlsx) or another zip archive: save the table as CSV (UTF-8), or unpack the '
+NO_TEXT = {  # beginnings of files, as for `re.match` -> what they are, and what helps
+    rb'PK\x03\x04': 'an Excel workbook (.xlsx) or another zip archive: save the table as CSV (UTF-8), or unpack the '
     'archive',
-    b'\xd0\xcf\x11\xe0': 'an old Excel workbook (.xls): save the table as CSV (UTF-8)',
-    b'\x1f\x8b': 'a file compressed by gzip: unpack it',
-    b'PAR1': 'a Parquet table: save it as CSV (UTF-8)',  # which stands at its end too
+    rb'\xd0\xcf\x11\xe0': 'an old Excel workbook (.xls): save the table as CSV (UTF-8)',
+    rb'\x1f\x8b': 'a file compressed by gzip: unpack it',
+    rb'PAR1.*PAR1\Z': 'a Parquet table: save it as CSV (UTF-8)',
 }
 
 
 def _refuse_archive(path, data):
     "Raise if these are the bytes of a workbook, an archive or a Parquet table, whatever the file is called."
-    for first, what in NO_TEXT.items():
-        if data.startswith(first) and (first != b'PAR1' or data.endswith(first)):
+    for start, what in NO_TEXT.items():
+        if re.match(start, data, re.DOTALL):
             raise ValueError(f'{path} is no text but {what}')
 
 
@@ -1071,12 +1071,19 @@ def _as_quoted(cells):  # -> N lists of names in their marks, or None
     if any(_QUOTED.sub('', c.strip()).strip() for c in cells):
         return None
     rows = [_QUOTED.findall(c.strip()) for c in cells]
-    parts = [p.strip() for row in rows for name in row for p in name[1:-1].split(',')]
-    alone = any(s in p for p in parts for s in SEPARATORS) or any(_number(p) is not None for p in parts)
-    return None if alone or len(parts) == sum(map(len, rows)) or max(map(len, rows)) < 2 else rows
+    names = [name[1:-1] for row in rows for name in row]
+    if not any(',' in n for n in names) or not any(len(row) > 1 for row in rows):
+        return None
+    parts = [p.strip() for n in names for p in n.split(',')]
+    if any(_number(p) is not None or any(s in p for s in SEPARATORS) for p in parts):
+        return None
+    return rows
 
 
 OPENING = {'"': '"', "'": "'", '`': '`', '“': '”', '‘': '’', '«': '»', '„': '“'}  # quotation mark -> that which closes
+
+
+_MAY_TEAR = re.compile(f'[{"".join(OPENING)}]|,_')
 
 
 def _torn(names):
@@ -1092,18 +1099,18 @@ def _torn(names):
 
 def _blank_by_underscore(cell, names, others):
     "Whether a comma and an underscore stand in a cell for a comma and a blank, as in Pepper,_bell."
-    behind = [n for n in names[1:] if n not in others and f',{n}' in cell]
-    return any(re.match(r'_[^\W_]', n) and not n.endswith('_') for n in behind)
+    begin = [n for n in names[1:] if re.match(r'_[^\W_]', n) and not n.endswith('_')]
+    return any(n not in others and f',{n}' in cell for n in begin)
 
 
 def _refuse_torn(path, numbers, cells, rows, known):
-    "Raise if a comma between two of the names that were found may stand within one."
+    "Raise if a mark between two of the names that were found may stand within one."
     others = {*known, *(row[0] for row in rows if row)}
     for i, cell, names in zip(numbers, cells, rows):
-        if _torn(names) or _blank_by_underscore(cell, names, others):
+        if _MAY_TEAR.search(cell) and (_torn(names) or _blank_by_underscore(cell, names, others)):
             raise ValueError(
-                f'{path}: cannot tell whether {cell!r} in line {i} is one class or several: write its names as a list, '
-                'such as ["a, b", "c"], or pass sep= to read_csv, or in `reading` to a run'
+                f'{path}: cannot tell whether {cell!r} in line {i} is one class or several: write every cell as a '
+                'list, such as ["a, b", "c"], or pass sep= to read_csv, or in `reading` to a run'
             )
 
 

@@ -927,7 +927,7 @@ def test_what_looks_like_it_and_is_none_is_read(cell, tmp_path):
 @pytest.mark.parametrize(
     'data,why',
     [
-        (gzip.compress(b'path,labels\na.png,cat\n'), 'is no text but a file compressed by gzip: unpack it'),
+        (gzip.compress(b'path,labels\na.png,cat\n', mtime=0), 'is no text but a file compressed by gzip: unpack it'),
         (b'PAR1\x15\x04\x00PAR1', 'is no text but a Parquet table: save it as CSV (UTF-8)'),
     ],
 )
