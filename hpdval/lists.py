@@ -5,14 +5,14 @@
 # %% auto #0
 __all__ = ['IN_A_RUN', 'MARKS', 'NO_TEXT', 'IMAGE_FILE', 'PLAIN_PATH', 'ALIKE', 'JOINERS', 'SEPARATORS', 'LISTED', 'WITHIN',
            'BLANK', 'ERRORS', 'NO_LABEL', 'WIDE', 'OTHERS', 'DELIMITERS', 'TRUTH', 'WORDS', 'UNSURE', 'TICKS', 'OTHER',
-           'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW', 'CAPTIONS', 'OPENING', 'PRESENT', 'OF_A_GUESS', 'MEASURES',
-           'SCORES', 'STATED', 'BOX', 'DENIES', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS',
-           'LT_LISTS', 'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some',
-           'describe', 'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words',
-           'check_names', 'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header',
-           'read_csv', 'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts',
-           'visiting_order', 'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode',
-           'read_voc_fewshot', 'read_voc_episodes', 'read_coco_episodes', 'restrict']
+           'PATH_NAMES', 'LABEL_NAMES', 'OF_A_ROW', 'CAPTIONS', 'PRESENT', 'OF_A_GUESS', 'MEASURES', 'SCORES', 'STATED',
+           'BOX', 'DENIES', 'OF_A_BOX', 'SPLITS', 'OF_A_SPLIT', 'COCO_FILE', 'COCO_IDS', 'FLAGS', 'LT_LISTS',
+           'VOC_FEWSHOT', 'OFFICIAL', 'GITHUB', 'LASO_SHA256', 'PLAIN', 'Labels', 'plural', 'some', 'describe',
+           'normal_path', 'usable_paths', 'overlap', 'class_key', 'one_spelling', 'check_words', 'check_names',
+           'class_names', 'read_list', 'read_captions', 'write_list', 'doubtful_mark', 'check_header', 'read_csv',
+           'read_jsonl', 'read_coco_json', 'Origin', 'check_list', 'fetch_lists', 'reference_counts', 'visiting_order',
+           'cut_longtail', 'read_voc', 'voc_lt_from_annotations', 'coco_lt_from_json', 'Episode', 'read_voc_fewshot',
+           'read_voc_episodes', 'read_coco_episodes', 'restrict']
 
 # %% ../nbs/11_lists.ipynb #6c9048a5
 import codecs, csv, hashlib, io, itertools, json, math, os, pickle, posixpath, random, re, unicodedata
@@ -1075,56 +1075,51 @@ def _as_quoted(cells):  # -> N lists of names in their marks, or None
     if not any(',' in n for n in names) or not any(len(row) > 1 for row in rows):
         return None
     parts = [p.strip() for n in names for p in n.split(',')]
-    if any(_number(p) is not None or any(s in p for s in SEPARATORS) for p in parts):
+    if any(_number(p) is not None or _why_no_class(p) or any(s in p for s in SEPARATORS) for p in parts):
         return None
     return rows
 
 
-OPENING = {'"': '"', "'": "'", '`': '`', '“': '”', '‘': '’', '«': '»', '„': '“'}  # quotation mark -> that which closes
+_OPENING = {'"': '"', "'": "'", '`': '`', '“': '”', '‘': '’', '«': '»', '„': '“'}  # quotation mark -> that which closes
+_COMMA_WITHIN = re.compile('|'.join(rf'(?:^|,)\s*{a}[^{a}{b}]*,[^{a}{b}]*{b}\s*(?:,|$)' for a, b in _OPENING.items()))
 
 
-_MAY_TEAR = re.compile(f'[{"".join(OPENING)}]|,_')
+def _underscored(row, before):
+    "Whether `,_` stands for a comma and a blank in a row; `before`: name -> those before it, '' where it is first."
+    if not row or row[0].startswith('_'):
+        return False
+    begin = [n for n in row[1:] if re.match(r'_[^\W_]', n) and not n.endswith('_')]
+    return any(len(before.get(n, ())) == 1 for n in begin)
 
 
-def _torn(names):
-    "Whether a quotation mark opens in one name and closes in a later one."
-    wanted = set()
-    for n in names:
-        if n[-1:] in wanted and n[0] not in OPENING:
-            return True
-        if n[0] in OPENING and (len(n) < 2 or n[-1] != OPENING[n[0]]):
-            wanted.add(OPENING[n[0]])
-    return False
-
-
-def _blank_by_underscore(cell, names, others):
-    "Whether a comma and an underscore stand in a cell for a comma and a blank, as in Pepper,_bell."
-    begin = [n for n in names[1:] if re.match(r'_[^\W_]', n) and not n.endswith('_')]
-    return any(n not in others and f',{n}' in cell for n in begin)
-
-
-def _refuse_torn(path, numbers, cells, rows, known):
-    "Raise if a mark between two of the names that were found may stand within one."
-    others = {*known, *(row[0] for row in rows if row)}
-    for i, cell, names in zip(numbers, cells, rows):
-        if _MAY_TEAR.search(cell) and (_torn(names) or _blank_by_underscore(cell, names, others)):
+def _refuse_commas(path, numbers, cells, rows, known):
+    "Raise if a comma between names may stand within one: in quotation marks, or as in Pepper,_bell."
+    before = {}
+    for row in rows:
+        for a, b in zip(['', *row], row):
+            before.setdefault(b, set()).add(a)
+    for n in known:
+        before.pop(n, None)
+    for i, cell, row in zip(numbers, cells, rows):
+        within = _COMMA_WITHIN.search(cell) or ',_' in cell and _underscored(row, before)
+        if within and not {*row} <= {*known}:
             raise ValueError(
-                f'{path}: cannot tell whether {cell!r} in line {i} is one class or several: write every cell as a '
-                'list, such as ["a, b", "c"], or pass sep= to read_csv, or in `reading` to a run'
+                f'{path}: cannot tell whether {cell!r} in line {i} is one class or several: write every cell as a list '
+                '(in a CSV "[""a, b"", ""c""]"), or pass sep= to read_csv, or in `reading` to a run'
             )
 
 
-_ANSWER = re.compile(r'(\w[^:=]*?)\s*[:=]\s*(yes|no|y|n|true|false|present|absent)\b', re.IGNORECASE)
+_ANSWERS = TRUTH | dict(yes=1, no=0, present=1, absent=0)
 
 
 def _refuse_answers(path, rows, known):
-    "Raise if names end in yes and no, and what stands before is the same: `cat:yes` and `cat:no`."
-    found = {}  # key -> {0 or 1: name}
+    "Raise if names answer whether a class is there: one is `cat:yes`, one `cat:no`, and there is no third."
+    found = {}  # key -> {0, 1 or another text: name}
     for name in dict.fromkeys(n for row in rows for n in row if n not in known):
-        for key, word in _ANSWER.findall(name):
-            answer = TRUTH.get(word.casefold(), WORDS.get(word.casefold()))
-            found.setdefault(class_key(key), {})[answer] = name
-    both = next((names for names in found.values() if len(names) == 2), None)
+        if pair := re.fullmatch(r'(.*\w)\s*[:=]\s*(\w.+)', name):
+            word = pair[2].casefold()
+            found.setdefault(class_key(pair[1]), {})[_ANSWERS.get(word, word)] = name
+    both = next((names for names in found.values() if names.keys() == {0, 1}), None)
     if both:
         raise ValueError(
             f'{path}: {both[1]!r} and {both[0]!r} answer whether a class is there: write the name alone, and only '
@@ -1132,7 +1127,7 @@ def _refuse_answers(path, rows, known):
         )
 
 
-def _split_cells(path, numbers, cells, sep, long, notes):
+def _split_cells(path, numbers, cells, sep, long, notes, known=None):  # known: names that are classes; None = any
     "N lists of names."
     quoted = _as_quoted(cells) if sep is None else None
     if quoted:
@@ -1154,7 +1149,10 @@ def _split_cells(path, numbers, cells, sep, long, notes):
     if sep not in (None, LISTED) and full and not any(sep in c for c in full):
         notes.append(f'no cell holds {sep!r}, so each is one name')
     bare = lru_cache(None)(_bare)  # one text for a name, however often it stands there
-    return [[bare(p) for p in c.split(found) if p.strip()] for c in cells]
+    rows = [[bare(p) for p in c.split(found) if p.strip()] for c in cells]
+    if sep is None and found == ',' and known is not None:
+        _refuse_commas(path, numbers, cells, rows, known)
+    return rows
 
 
 def _from_names(path, numbers, cells, sep, blanks, long, known, drop, notes):
@@ -1164,10 +1162,9 @@ def _from_names(path, numbers, cells, sep, blanks, long, known, drop, notes):
         cells = ['' if c.casefold() in BLANK else c for c in cells]
     else:
         _refuse(path, absent, len(cells), advice='leave the cell empty if it means no label')
-    parts = _split_cells(path, numbers, cells, sep, long, notes)
-    if sep is None:
-        _refuse_torn(path, numbers, cells, parts, known)
-    _refuse_answers(path, parts, known)
+    parts = _split_cells(path, numbers, cells, sep, long, notes, None if drop else known)
+    if not drop:
+        _refuse_answers(path, parts, known)
     written = dict.fromkeys(p for row in parts for p in row)
     within = '' if sep in (None, LISTED) else SEPARATORS
     check_names(path, parts, numbers, known=written if drop else known, within=within)
